@@ -1,0 +1,1 @@
+"""The command line of featurekit: one thin file for each verb."""

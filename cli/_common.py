@@ -1,0 +1,167 @@
+"""What several verbs share: options, and a SOURCE that may be a store already."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from featurekit import FeatureStore
+
+DEFAULT_BACKBONE = "efficientnet_lite0"
+HEADS = ("logreg", "svm", "linear-svm", "ridge", "lda", "knn")
+TOO_MANY_FAILED = 3
+
+SOURCE_HELP = (
+    "a folder of class folders, a flat folder, a manifest (.csv, .tsv, .parquet with the columns "
+    "path[,label[,group]]), or one image"
+)
+
+
+def positive(text: str) -> int:
+    """An argument that is a whole number from 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is less than 1")
+    return value
+
+
+def not_negative(text: str) -> int:
+    """An argument that is a whole number from 0."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is less than 0")
+    return value
+
+
+def fraction(text: str) -> float:
+    """An argument between 0 and 1."""
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{value} does not lie between 0 and 1")
+    return value
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """``--json`` and ``--quiet``."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar and no notes")
+
+
+def add_extraction_options(parser: argparse.ArgumentParser, *, backbone: bool = True) -> None:
+    """How images become rows."""
+    group = parser.add_argument_group("extraction (where SOURCE is not a store)")
+    if backbone:
+        group.add_argument(
+            "--backbone",
+            default=DEFAULT_BACKBONE,
+            metavar="NAME",
+            help="see 'featurekit models' (default: %(default)s)",
+        )
+    group.add_argument("--weights", metavar="FILE", help="a local weight file instead of the default weights")
+    group.add_argument("--root", metavar="DIR", help="folder that the paths of a manifest are relative to")
+    group.add_argument("--batch-size", type=positive, default=32, metavar="N", help="default: %(default)s")
+    group.add_argument("--workers", type=positive, metavar="N", help="decoding threads (default: one a processor)")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
+    group.add_argument("--offline", action="store_true", default=None, help="never download weights")
+    group.add_argument(
+        "--max-failed",
+        type=not_negative,
+        metavar="N",
+        help=f"exit with {TOO_MANY_FAILED} if more than N images could not be read (default: any number may fail)",
+    )
+
+
+def extract_from(arguments: argparse.Namespace, output: Path, *, backbone: str, replace: bool = False) -> FeatureStore:
+    """Call the library's `extract` with the options of :func:`add_extraction_options`."""
+    from featurekit import extract
+
+    store = extract(
+        arguments.source,
+        output=output,
+        backbone=backbone,
+        weights=arguments.weights,
+        root=arguments.root,
+        replace=replace,
+        batch_size=arguments.batch_size,
+        workers=arguments.workers,
+        device=arguments.device,
+        offline=arguments.offline,
+        progress=show_progress(arguments),
+    )
+    if store.summary is not None and not arguments.quiet:
+        for note in store.summary.notes:
+            print(f"featurekit: note: {note}", file=sys.stderr)
+    return store
+
+
+@contextmanager
+def rows_of(arguments: argparse.Namespace, *, backbone: str, keep: bool) -> Iterator[FeatureStore]:
+    """The rows of SOURCE: of the store that it is, or extracted now.
+
+    Extracted rows go to ``--store``; without it to the default store if `keep`, else to a folder that is
+    deleted afterwards.
+    """
+    from featurekit import FeatureStore
+
+    if is_store(arguments.source):
+        with FeatureStore(arguments.source) as store:
+            yield store
+    elif arguments.store is not None or keep:
+        output = Path(arguments.store) if arguments.store else default_store(arguments.source, backbone)
+        with extract_from(arguments, output, backbone=backbone) as store:
+            yield store
+    else:
+        with TemporaryDirectory(prefix="featurekit-") as folder:
+            with extract_from(arguments, Path(folder, "rows.h5"), backbone=backbone) as store:
+                yield store
+
+
+def default_store(source: str, backbone: str) -> Path:
+    """Where the rows of SOURCE go if nobody says: ``<name>.<backbone>.h5`` in the current folder."""
+    path = Path(source)
+    name = path.resolve().name if path.is_dir() else path.stem
+    return Path(f"{name or 'images'}.{backbone}.h5")
+
+
+def is_store(source: str) -> bool:
+    """Whether SOURCE names a store."""
+    return Path(source).suffix.lower() in {".h5", ".hdf5"}
+
+
+def show_progress(arguments: argparse.Namespace) -> bool:
+    """A progress bar is for a person who watches."""
+    return not arguments.quiet and sys.stderr.isatty()
+
+
+def print_json(data: dict[str, Any]) -> None:
+    """Print one JSON object."""
+    print(json.dumps(data, indent=2))
+
+
+def failed_images(store: FeatureStore) -> list[tuple[str, str]]:
+    """Path and reason of every image of the store's source that could not be read."""
+    return [(entry.path, entry.reason) for entry in store.ledger if entry.status == "failed"]
+
+
+def tell_failed(arguments: argparse.Namespace, store: FeatureStore) -> int:
+    """Name the bad images on standard error; the exit code by ``--max-failed``."""
+    from featurekit.report import failures_text
+
+    failed = failed_images(store)
+    if failed and not arguments.quiet:
+        print(f"{len(failed)} images could not be read:\n{failures_text(failed)}", file=sys.stderr)
+    if arguments.max_failed is not None and len(failed) > arguments.max_failed:
+        print(
+            f"featurekit: error: {len(failed)} images failed, more than --max-failed {arguments.max_failed} allows. "
+            "The others were processed.",
+            file=sys.stderr,
+        )
+        return TOO_MANY_FAILED
+    return 0

@@ -1,0 +1,70 @@
+"""``featurekit evaluate``: how good is a model, or a head, on labelled images."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from . import _common
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "evaluate",
+        help="score a saved model, or a head, on labelled images",
+        description="Score a saved model on the labelled images of SOURCE (--model), or fit a head on a part of them "
+        "and score it on the rest (--head). Prints accuracy with its interval, balanced accuracy, macro F1, a line "
+        "for each class, and the confusion matrix.",
+    )
+    parser.add_argument("source", metavar="SOURCE", help=f"a store (.h5), or {_common.SOURCE_HELP}")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("-m", "--model", metavar="MODEL", help="folder of a saved model, scored on all of SOURCE")
+    what.add_argument("--head", choices=_common.HEADS, help="a head, fitted on a part of SOURCE and scored on the rest")
+    parser.add_argument(
+        "--test-size", type=_common.fraction, default=0.3, metavar="P", help="with --head: part held out (default: 0.3)"
+    )
+    parser.add_argument("--seed", type=_common.not_negative, default=0, metavar="N", help="with --head: of the split")
+    parser.add_argument("--png", metavar="FILE", help="draw the confusion matrix as a picture")
+    parser.add_argument("--store", metavar="FILE.h5", help="where extracted features are kept")
+    _common.add_extraction_options(parser)
+    _common.add_output_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score and print."""
+    from featurekit import evaluate, load_model
+    from featurekit.evaluation import evaluate_head
+    from featurekit.report import draw_confusion_matrix, evaluation_text
+
+    classifier = None
+    backbone = arguments.backbone
+    if arguments.model:
+        classifier = load_model(arguments.model, weights=arguments.weights)
+        backbone, arguments.weights = classifier.backbone, classifier.weights
+    with _common.rows_of(arguments, backbone=backbone, keep=classifier is None) as store:
+        if classifier is not None:
+            result = evaluate(classifier, store)
+            title = f"{arguments.model} on {store.path.name}"
+        else:
+            labelled = store.y != ""
+            groups = store.groups[labelled]
+            result = evaluate_head(
+                store.X[labelled],
+                store.y[labelled],
+                arguments.head,
+                test_size=arguments.test_size,
+                seed=arguments.seed,
+                groups=groups if (groups != "").any() else None,
+            )
+            title = f"{store.space.backbone} + {arguments.head}"
+        if arguments.png:
+            draw_confusion_matrix(result, arguments.png, title=title)
+        if arguments.json:
+            _common.print_json(result.to_dict())
+        else:
+            print(evaluation_text(result))
+            if arguments.png:
+                print(f"\nconfusion matrix: {arguments.png}")
+        return _common.tell_failed(arguments, store)

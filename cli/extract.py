@@ -1,0 +1,69 @@
+"""``featurekit extract``: images to a store."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from . import _common
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "extract",
+        help="run a frozen backbone over images once and keep the features",
+        description="Run a frozen backbone over the images of SOURCE and keep the features in an HDF5 store. "
+        "A second run computes only what is new; an interrupted one goes on where it stopped; a bad file stops "
+        "nothing and is named with its reason.",
+    )
+    parser.add_argument("source", metavar="SOURCE", help=_common.SOURCE_HELP)
+    parser.add_argument("-o", "--output", metavar="FILE.h5", help="default: <SOURCE>.<BACKBONE>.h5 in this folder")
+    parser.add_argument(
+        "--replace", action="store_true", help="let rows leave that came from another place and are not in SOURCE"
+    )
+    _common.add_extraction_options(parser)
+    _common.add_output_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Extract and say what was done."""
+    if arguments.output:
+        output = Path(arguments.output)
+    else:
+        output = _common.default_store(arguments.source, arguments.backbone)
+    with _common.extract_from(arguments, output, backbone=arguments.backbone, replace=arguments.replace) as store:
+        s = store.summary
+        assert s is not None
+        if arguments.json:
+            _common.print_json(
+                {
+                    "store": str(store.path),
+                    "fingerprint": store.fingerprint,
+                    "rows": len(store),
+                    "images": s.images,
+                    "computed": s.computed,
+                    "reused": s.reused,
+                    "duplicates": s.duplicates,
+                    "failed": s.failed,
+                    "removed": s.removed,
+                    "seconds": s.seconds,
+                    "images_per_second": s.images_per_second,
+                    "failures": [{"path": path, "reason": why} for path, why in _common.failed_images(store)],
+                }
+            )
+        else:
+            classes = len(store.class_counts)
+            print(
+                f"{store.path}: {len(store)} rows of {store.space.backbone} (d = {store.space.dim}), "
+                + (f"{classes} classes" if classes else "no labels")
+            )
+            print(
+                f"{s.images} images: {s.computed} computed, {s.reused} reused, {s.duplicates} duplicates, "
+                f"{s.failed} failed"
+                + (f"; {s.removed} removed" if s.removed else "")
+                + f", in {s.seconds:.1f} s ({s.images_per_second:.0f} images/s)"
+            )
+        return _common.tell_failed(arguments, store)

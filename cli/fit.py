@@ -1,0 +1,84 @@
+"""``featurekit fit``: labelled rows to a model."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from . import _common
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "fit",
+        help="fit a head on labelled features and save the model",
+        description="Fit a scikit-learn head on the labelled rows of a store and save the model. Where SOURCE is "
+        "not a store, its features are extracted first and kept.",
+    )
+    parser.add_argument("source", metavar="SOURCE", help=f"a store (.h5), or {_common.SOURCE_HELP}")
+    parser.add_argument("-o", "--output", required=True, metavar="MODEL", help="folder of the model")
+    parser.add_argument("--head", choices=_common.HEADS, default="logreg", help="default: %(default)s")
+    parser.add_argument(
+        "--cv",
+        type=_common.not_negative,
+        default=5,
+        metavar="K",
+        help="folds of the reported score, 0 for none (default: 5)",
+    )
+    parser.add_argument("--store", metavar="FILE.h5", help="where extracted features are kept")
+    _common.add_extraction_options(parser)
+    _common.add_output_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Fit, score, save, and say so."""
+    from featurekit import TransferClassifier
+    from featurekit.evaluation import cross_validate_head
+
+    with _common.rows_of(arguments, backbone=arguments.backbone, keep=True) as store:
+        classifier = TransferClassifier(store.space.backbone, arguments.head, weights=arguments.weights).fit(store)
+        labelled = store.y != ""
+        groups = store.groups[labelled]
+        score = None
+        if arguments.cv > 1:
+            score = cross_validate_head(
+                store.X[labelled],
+                store.y[labelled],
+                arguments.head,
+                cv=arguments.cv,
+                groups=groups if (groups != "").any() else None,
+            )
+        n = int(labelled.sum())
+        notes: dict[str, Any] = {"images": n}
+        if score is not None:
+            notes["cross-validated accuracy"] = (
+                f"{score.mean:.4f} (standard deviation {score.std:.4f}, {score.folds} folds)"
+            )
+        model = classifier.save(arguments.output, notes=notes)
+        classes = [str(label) for label in classifier.classes_]
+        if arguments.json:
+            _common.print_json(
+                {
+                    "model": str(model),
+                    "head": arguments.head,
+                    "classes": classes,
+                    "n": n,
+                    "cv_score": None if score is None else score.mean,
+                    "cv_std": None if score is None else score.std,
+                    "cv_folds": None if score is None else score.folds,
+                    "store": str(store.path),
+                }
+            )
+        else:
+            print(f"{model}: {arguments.head} on {n} images of {len(classes)} classes ({store.path})")
+            if n < len(store):
+                print(f"{len(store) - n} rows have no label and were left out")
+            if score is not None:
+                print(
+                    f"cross-validated accuracy {score.mean:.4f} (standard deviation {score.std:.4f}, {score.folds} folds)"
+                )
+            elif arguments.cv > 1:
+                print("no cross-validated score: a class has a single image")
+        return _common.tell_failed(arguments, store)

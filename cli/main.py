@@ -1,0 +1,90 @@
+"""The ``featurekit`` command: parse, call one verb, turn errors into messages and exit codes.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 more bad images than ``--max-failed`` allows, 130
+interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+from featurekit import FeaturekitError, __version__
+
+from . import demo, evaluate, extract, fit, models, predict, store
+
+_VERBS = (extract, fit, predict, evaluate, models, store, demo)
+
+_EPILOG = """\
+examples:
+  featurekit demo                                    the whole tour, nothing to download
+  featurekit extract photos/ -o photos.h5            features of a folder of class folders
+  featurekit fit photos.h5 -o model/                 a classifier from stored features, in seconds
+  featurekit evaluate photos.h5 --head svm           another head on a held-out part
+  featurekit predict new/ --model model/ > new.csv   labels and probabilities
+
+exit codes: 0 done, 1 failed, 2 wrong usage, 3 more bad images than --max-failed allows
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command."""
+    parser = argparse.ArgumentParser(
+        prog="featurekit",
+        description="Image classification by transfer learning: frozen CNN features, cached in HDF5, "
+        "and scikit-learn heads.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"featurekit {__version__}")
+    verbs = parser.add_subparsers(metavar="VERB", required=True, title="verbs")
+    for verb in _VERBS:
+        verb.add_parser(verbs)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments after the program's name. Default: those of this process.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    arguments = build_parser().parse_args(argv)
+    logging.basicConfig(format="featurekit: %(message)s", level=logging.WARNING)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A file name need not be valid text; print it rather than fail on it.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        with warnings.catch_warnings():
+            # catch_warnings gives showwarning back on leaving: a caller from Python keeps its own.
+            warnings.showwarning = _show_warning
+            code: int = arguments.run(arguments)
+        sys.stdout.flush()
+    except (FeaturekitError, FileNotFoundError) as error:
+        print(f"featurekit: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("featurekit: interrupted. Finished work is kept: run the same command again to go on.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone (such as `head`): nothing more to say, not even at shutdown.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *where: object) -> None:
+    print(f"featurekit: warning: {message}", file=sys.stderr)

@@ -1,0 +1,93 @@
+"""``featurekit predict``: images to labels and probabilities."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from pathlib import Path
+from typing import IO, Any
+
+from . import _common
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "predict",
+        help="label images with a saved model",
+        description="Label the images of SOURCE with a saved model. Writes CSV (path, label, probability, one column "
+        "for each class, error), or JSON. An image that cannot be read has its line, with the reason in 'error'.",
+    )
+    parser.add_argument("source", metavar="SOURCE", help=f"{_common.SOURCE_HELP}, or a store (.h5)")
+    parser.add_argument("-m", "--model", required=True, metavar="MODEL", help="folder of the model")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", help="write to this .csv or .json file (default: CSV on standard output)"
+    )
+    parser.add_argument("--store", metavar="FILE.h5", help="keep the extracted features here (default: not kept)")
+    _common.add_extraction_options(parser, backbone=False)
+    _common.add_output_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Predict and write the table."""
+    from featurekit import FeaturekitError, load_model
+
+    if arguments.output and Path(arguments.output).suffix.lower() not in {".csv", ".json"}:
+        print("featurekit: error: --output must end in .csv or .json", file=sys.stderr)
+        return 2
+    classifier = load_model(arguments.model, weights=arguments.weights)
+    arguments.weights = classifier.weights
+    with _common.rows_of(arguments, backbone=classifier.backbone, keep=False) as store:
+        labels = [str(label) for label in classifier.predict(store)]
+        classes = [str(label) for label in classifier.classes_]
+        has_probabilities = hasattr(classifier, "predict_proba")
+        table = classifier.predict_proba(store).tolist() if has_probabilities else [None] * len(labels)
+        by_row = dict(enumerate(zip(labels, table, strict=True)))
+        lines: list[dict[str, Any]] = []
+        for entry in store.ledger:
+            if entry.row >= 0:
+                label, row = by_row[entry.row]
+                probabilities = None if row is None else dict(zip(classes, row, strict=True))
+                probability = None if probabilities is None else probabilities[label]
+                lines.append(
+                    {"path": entry.path, "label": label, "probability": probability, "probabilities": probabilities}
+                )
+            elif entry.status == "failed":
+                lines.append({"path": entry.path, "label": None, "error": entry.reason})
+        if not has_probabilities and not arguments.quiet:
+            print(f"featurekit: note: the head {classifier.head!r} gives no probabilities", file=sys.stderr)
+        try:
+            if arguments.output:
+                as_json = Path(arguments.output).suffix.lower() == ".json"
+                with open(arguments.output, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+                    _write(file, lines, classes, as_json, arguments.model)
+                if not arguments.quiet:
+                    print(f"{arguments.output}: {len(lines)} images", file=sys.stderr)
+            else:
+                _write(sys.stdout, lines, classes, arguments.json, arguments.model)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise FeaturekitError(f"cannot write {arguments.output or 'the output'}: {error.strerror}") from error
+        if arguments.output and arguments.json:
+            _common.print_json({"output": arguments.output, "images": len(lines), "failed": len(lines) - len(labels)})
+        return _common.tell_failed(arguments, store)
+
+
+def _write(file: IO[str], lines: list[dict[str, Any]], classes: list[str], as_json: bool, model: str) -> None:
+    if as_json:
+        json.dump({"model": model, "classes": classes, "predictions": lines}, file, indent=2)
+        file.write("\n")
+        return
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["path", "label", "probability", *(f"p({name})" for name in classes), "error"])
+    for line in lines:
+        probabilities = line.get("probabilities") or {}
+        numbers = [f"{probabilities[name]:.6f}" if name in probabilities else "" for name in classes]
+        top = line.get("probability")
+        writer.writerow(
+            [line["path"], line["label"] or "", "" if top is None else f"{top:.6f}", *numbers, line.get("error", "")]
+        )

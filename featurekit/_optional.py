@@ -1,0 +1,40 @@
+"""Import an optional dependency, or say which extra brings it."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from .errors import MissingExtraError
+
+
+def require(module: str, *, extra: str, purpose: str) -> ModuleType:
+    """Import `module`, or raise an error that names the extra to install.
+
+    Parameters
+    ----------
+    module : str
+        Name to import.
+    extra : str
+        The extra of featurekit that installs it.
+    purpose : str
+        What it is needed for, in a few words.
+
+    Raises
+    ------
+    MissingExtraError
+        If `module` is not installed.
+
+    Examples
+    --------
+    >>> from featurekit._optional import require
+    >>> require("json", extra="parquet", purpose="the example").__name__
+    'json'
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{purpose} needs the package '{module}', which is not installed. "
+            f"Install it with: pip install 'featurekit[{extra}]'"
+        ) from error

@@ -1,0 +1,129 @@
+"""Build a backbone's network, frozen, and download weights. Importing this imports torch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import WeightsError
+from .registry import Backbone, BackboneSpec, missing_weights
+
+logger = logging.getLogger(__name__)
+
+
+def load_network(backbone: Backbone) -> nn.Module:
+    """Build the network, load its weights, remove its classifier and freeze it.
+
+    Parameters
+    ----------
+    backbone : Backbone
+
+    Returns
+    -------
+    torch.nn.Module
+        In eval mode (BatchNorm uses and keeps its stored statistics), no parameter requires a gradient.
+        Maps float32 images of shape (n, 3, height, width) to float32 features of shape (n, dim).
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read or does not fit the network.
+    """
+    spec = backbone.spec
+    network = _architecture(spec)
+    parent, _, last = spec.classifier.rpartition(".")
+    setattr(network.get_submodule(parent), last, nn.Identity())
+    state = _read_state(backbone.weights_path)
+    names = [*network.state_dict(), f"{spec.classifier}.weight", f"{spec.classifier}.bias"]
+    if spec.package and len(state) == len(names) and set(state) != set(names):
+        # The package's file names the tensors differently, in the same order (shapes are checked below).
+        state = dict(zip(names, state.values(), strict=True))
+    # The classifier goes, so a checkpoint with another number of classes fits as well.
+    state = {key: value for key, value in state.items() if not key.startswith(f"{spec.classifier}.")}
+    _check_fit(network.state_dict(), state, backbone)
+    network.load_state_dict(state)
+    return network.eval().requires_grad_(False)
+
+
+def _architecture(spec: BackboneSpec) -> nn.Module:
+    if spec.library == "timm":
+        import timm
+
+        network: nn.Module = timm.create_model(spec.architecture, pretrained=False)
+    else:
+        import torchvision
+
+        network = torchvision.models.get_model(spec.architecture, weights=None)
+    return network
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        # weights_only: never run code from the file.
+        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... for foreign files.
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise WeightsError(
+            f"cannot read the weight file {path}: {reason}. Expected a state dict saved by torch.save "
+            "or a .safetensors file; files that would run code are refused."
+        ) from error
+    if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise WeightsError(
+            f"{path} holds no state dict (names to tensors) but {type(loaded).__name__}. "
+            "Save one with torch.save(model.state_dict(), path)."
+        )
+    return dict(loaded)
+
+
+def _check_fit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], backbone: Backbone) -> None:
+    # num_batches_tracked is a counter that older files lack and that evaluation never reads.
+    missing = [key for key in expected if key not in state and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in state if key not in expected]
+    misshaped = [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
+        for key in expected
+        if key in state and state[key].shape != expected[key].shape
+    ]
+    problems = [
+        f"{len(keys)} {kind} (first: {keys[0]})"
+        for kind, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshaped))
+        if keys
+    ]
+    if problems:
+        raise WeightsError(
+            f"the weights in {backbone.weights_path} are not those of {backbone.spec.name}: of its "
+            f"{len(expected)} tensors, {'; '.join(problems)}. Is the file of another network?"
+        )
+
+
+def download(spec: BackboneSpec, folder: Path) -> Path:
+    """Fetch torchvision's weights into torch's hub cache, checking the hash in their name.
+
+    Raises
+    ------
+    WeightsError
+        If they cannot be fetched; the message says which file to copy where.
+    """
+    if spec.package:
+        raise WeightsError(missing_weights(spec, "they are not in the installed package"))
+    import torchvision
+
+    url = torchvision.models.get_model_weights(spec.architecture)[spec.weights].url
+    logger.warning("Downloading the weights of %s from %s to %s", spec.name, url, folder)
+    path = folder / spec.weights_file
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        prefix = path.stem.rpartition("-")[2]
+        torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix, progress=False)
+    except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash is a RuntimeError.
+        raise WeightsError(missing_weights(spec, f"the download from {url} failed ({error})")) from error
+    return path

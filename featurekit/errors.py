@@ -1,0 +1,108 @@
+"""The exception family of featurekit.
+
+Every error that a user can cause is a :class:`FeaturekitError`, and its message says what failed, what
+was expected against what was found, and what to do about it::
+
+    FeaturekitError
+    ├── SourceError (ValueError)        the source of images cannot be used at all
+    ├── ImageError (ValueError)         one or more images could not be read
+    ├── BackboneError (ValueError)      no such backbone, or it cannot run here
+    │   └── WeightsError                its weights are missing, damaged or of another network
+    ├── HeadError (ValueError)          no such head, or the labels do not allow fitting it
+    ├── StoreError                      a store cannot be read or written
+    │   ├── StoreFormatError            not a featurekit store, damaged, or unsafe to open
+    │   ├── FeatureSpaceError           rows of two feature spaces would be mixed
+    │   └── StoreLockedError            another process is writing to it
+    ├── BundleError                     a saved model cannot be read or written
+    └── MissingExtraError (ImportError) an optional dependency is not installed
+
+The classes that also derive from a built-in exception do so where scikit-learn's conventions expect it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = [
+    "BackboneError",
+    "BundleError",
+    "FeatureSpaceError",
+    "FeaturekitError",
+    "HeadError",
+    "ImageError",
+    "MissingExtraError",
+    "SourceError",
+    "StoreError",
+    "StoreFormatError",
+    "StoreLockedError",
+    "WeightsError",
+]
+
+
+class FeaturekitError(Exception):
+    """Base class: catch it to catch everything that featurekit raises on purpose."""
+
+
+class SourceError(FeaturekitError, ValueError):
+    """The source of images cannot be used at all: missing, empty, or not of a known kind."""
+
+
+class ImageError(FeaturekitError, ValueError):
+    """One or more images could not be read.
+
+    Parameters
+    ----------
+    message : str
+        For the user.
+    failures : sequence of (int, str, str), optional
+        Position in the input, name, and reason of every image that failed.
+
+    Attributes
+    ----------
+    failures : list of (int, str, str)
+        As given.
+    """
+
+    def __init__(self, message: str, failures: Sequence[tuple[int, str, str]] = ()) -> None:
+        super().__init__(message)
+        self.failures = list(failures)
+
+    def __reduce__(self) -> tuple[type[ImageError], tuple[str, list[tuple[int, str, str]]]]:
+        # Errors travel between joblib's processes: keep the failures with them.
+        return type(self), (str(self), self.failures)
+
+
+class BackboneError(FeaturekitError, ValueError):
+    """No backbone of that name, or it cannot run on this machine."""
+
+
+class WeightsError(BackboneError):
+    """The weights of a backbone are missing, damaged, or belong to another network."""
+
+
+class HeadError(FeaturekitError, ValueError):
+    """No head of that name, or the labels do not allow fitting it."""
+
+
+class StoreError(FeaturekitError):
+    """A store cannot be read or written."""
+
+
+class StoreFormatError(StoreError):
+    """The file is not a featurekit store, is damaged, or is not safe to open."""
+
+
+class FeatureSpaceError(StoreError):
+    """Rows of two different feature spaces would be mixed."""
+
+
+class StoreLockedError(StoreError):
+    """Another process is writing to the store."""
+
+
+class BundleError(FeaturekitError):
+    """A saved model cannot be read or written."""
+
+
+class MissingExtraError(FeaturekitError, ImportError):
+    """An optional dependency is not installed."""

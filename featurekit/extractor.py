@@ -1,0 +1,224 @@
+"""FeatureExtractor: a frozen backbone as a scikit-learn transformer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from .backbones import DEFAULT_BACKBONE, Backbone, find
+from .errors import FeatureSpaceError, ImageError, SourceError
+from .fingerprint import FeatureSpace
+from .images import items_from
+from .pipeline import fill, progress_bar
+from .store import FeatureStore, MemoryCache, RowCache, ShardCache, WriteLock, check_space, parts_folder
+
+_SHOWN_FAILURES = 5
+
+
+class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Images in, rows of a frozen backbone out.
+
+    Nothing is learned in `fit`: it finds the weights and notes the feature space. Making or cloning one
+    loads nothing. All extractors of a process that use the same weights share one network, and with a
+    `cache` the network runs once over each image, not once for each fold of a search.
+
+    Parameters
+    ----------
+    backbone : str, default="efficientnet_lite0"
+        Its name; ``featurekit models`` lists them.
+    weights : path, optional
+        A local weight file instead of the default weights.
+    cache : path, optional
+        Where rows are kept, by content of the image. A folder (each feature space gets its own folder in
+        it; several processes may share it), or the ``.h5`` file of a store, whose rows are used and which
+        is never changed (new rows go to ``<cache>.parts`` beside it). None computes every time.
+    batch_size : int, default=32
+        Images in one call of the network. The rows do not depend on it.
+    workers : int, optional
+        Threads that decode images. Default: the number of processors.
+    device : str, default="auto"
+        ``"auto"``, or a torch device such as ``"cpu"`` or ``"cuda:0"``.
+    progress : bool, default=False
+        Show a progress bar on standard error.
+
+    Attributes
+    ----------
+    space_ : FeatureSpace
+        What the rows mean; set by `fit`.
+
+    Notes
+    -----
+    An image that cannot be read raises, because rows and labels must not slip against each other. Use
+    :func:`featurekit.extract` where bad files are to be expected: it leaves them out and says so.
+
+    Examples
+    --------
+    >>> from featurekit import FeatureExtractor
+    >>> paths = sorted(getfixture("digits_folder").glob("*/*.png"))[:3]
+    >>> FeatureExtractor().fit_transform(paths).shape
+    (3, 1280)
+    """
+
+    def __init__(
+        self,
+        backbone: str = DEFAULT_BACKBONE,
+        *,
+        weights: str | os.PathLike[str] | None = None,
+        cache: str | os.PathLike[str] | None = None,
+        batch_size: int = 32,
+        workers: int | None = None,
+        device: str = "auto",
+        progress: bool = False,
+    ) -> None:
+        self.backbone = backbone
+        self.weights = weights
+        self.cache = cache
+        self.batch_size = batch_size
+        self.workers = workers
+        self.device = device
+        self.progress = progress
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Find the weights and note the feature space.
+
+        Parameters
+        ----------
+        X : sequence of images, or FeatureStore
+            Looked at only if it is a store: then its feature space is taken.
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        BackboneError, WeightsError
+            If the backbone or its weights cannot be had.
+        FeatureSpaceError
+            If `X` is a store of another backbone.
+        """
+        if isinstance(X, FeatureStore):
+            if X.space.backbone != self.backbone:
+                raise FeatureSpaceError(f"{X.path} holds rows of {X.space.backbone!r}, not of {self.backbone!r}")
+            self.space_: FeatureSpace = X.space
+        else:
+            self.space_ = self._find().space
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Rows of the images.
+
+        Parameters
+        ----------
+        X : sequence of images, or FeatureStore
+            Paths, PIL images or uint8 arrays of shape (height, width[, channels]), in a list, an array, or
+            a column of a table; or a store of the same feature space, whose rows are returned.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, d)
+
+        Raises
+        ------
+        ImageError
+            If an image cannot be read: which ones, and why. The rows of the others are in the cache.
+        FeatureSpaceError
+            If the weights are not those that were found in `fit`, or the cache or `X` is of another
+            feature space.
+        """
+        check_is_fitted(self, "space_")
+        if isinstance(X, FeatureStore):
+            check_space(X, self.space_)
+            return X.X[...]
+        items = items_from(X)
+        if not items:
+            raise SourceError("expected at least one image, got none")
+        backbone = self._find()
+        if backbone.space != self.space_:
+            changed = "; ".join(self.space_.differences(backbone.space))
+            raise FeatureSpaceError(f"this extractor was fitted in another feature space: {changed}. Fit it again.")
+        with _open_cache(self.cache, self.space_) as cache, progress_bar(len(items), self.progress) as advance:
+            filled = fill(
+                items,
+                backbone,
+                cache,
+                batch_size=self.batch_size,
+                workers=self.workers,
+                device=self.device,
+                advance=advance,
+            )
+            failures = [
+                (index, item.path, outcome.reason)
+                for index, (item, outcome) in enumerate(zip(items, filled.outcomes, strict=True))
+                if outcome.reason
+            ]
+            if failures:
+                raise _unreadable(failures, len(items))
+            return cache.gather([outcome.content for outcome in filled.outcomes])
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
+        """Names of the columns: backbone, layer and number.
+
+        Parameters
+        ----------
+        input_features : ignored
+
+        Returns
+        -------
+        ndarray of str objects, shape (d,)
+        """
+        check_is_fitted(self, "space_")
+        prefix = f"{self.space_.backbone}.{self.space_.layer}"
+        return np.array([f"{prefix}.{i}" for i in range(self.space_.dim)], dtype=object)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.input_tags.one_d_array = True
+        tags.no_validation = True
+        return tags
+
+    def _find(self) -> Backbone:
+        return find(self.backbone, self.weights)
+
+
+@contextmanager
+def _open_cache(cache: str | os.PathLike[str] | None, space: FeatureSpace) -> Iterator[RowCache]:
+    if cache is None:
+        yield MemoryCache(space.dim)
+        return
+    path = Path(cache)
+    if path.suffix.lower() in {".h5", ".hdf5"}:
+        base = FeatureStore(path) if path.exists() else None
+        folder, lock = parts_folder(path), path.with_name(path.name + ".lock")
+    elif path.is_file():
+        raise SourceError(f"the cache must be a folder or the .h5 file of a store, and {path} is a file")
+    else:
+        base, folder = None, path / space.fingerprint[:16]
+        lock = folder / "lock"
+    shards = ShardCache(folder, space, base, lock=WriteLock(lock, wait=True))
+    try:
+        yield shards
+    finally:
+        shards.close()
+
+
+def _unreadable(failures: list[tuple[int, str, str]], total: int) -> ImageError:
+    shown = "\n".join(f"  X[{index}] {path}: {reason}" for index, path, reason in failures[:_SHOWN_FAILURES])
+    more = len(failures) - _SHOWN_FAILURES
+    return ImageError(
+        f"{len(failures)} of {total} images could not be read:\n{shown}"
+        + (f"\n  ... and {more} more (all in the attribute 'failures' of this error)" if more > 0 else "")
+        + "\nRemove them from X and y; featurekit.extract leaves such files out by itself.",
+        failures,
+    )

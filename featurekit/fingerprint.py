@@ -1,0 +1,155 @@
+"""Identity: of a feature space (the fingerprint) and of an image (the content hash)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+HASH_BYTES = 32
+"""Length of a content hash (SHA-256) in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """What happens to an upright RGB image before the network sees it.
+
+    Attributes
+    ----------
+    resize : int
+        Length in pixels to which the shorter side is resized, keeping the aspect ratio.
+    crop : int
+        Side in pixels of the square that is then cut from the centre.
+    interpolation : {"bicubic", "bilinear"}
+        Antialiased, as Pillow does it.
+    mean, std : tuple of float
+        Per channel, for pixels scaled to 0..1: ``(pixel / 255 - mean) / std``.
+    """
+
+    resize: int
+    crop: int
+    interpolation: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSpace:
+    """Everything that decides what a row means. Rows of two feature spaces are never mixed.
+
+    Attributes
+    ----------
+    backbone : str
+        Name of the network.
+    weights : str
+        SHA-256 of the weight file, hexadecimal.
+    layer : str
+        Where the features are taken; ``"penultimate"`` is the input of the removed classifier.
+    pooling : str
+        How a feature map becomes a vector.
+    precision : str
+        Numeric precision of the network's arithmetic.
+    dim : int
+        Length of one row.
+    preprocessing : Preprocessing
+        What happens to an image before the network sees it.
+
+    Examples
+    --------
+    >>> from featurekit.backbones import find
+    >>> space = find("efficientnet_lite0").space
+    >>> space.dim, len(space.fingerprint)
+    (1280, 64)
+    """
+
+    backbone: str
+    weights: str
+    layer: str
+    pooling: str
+    precision: str
+    dim: int
+    preprocessing: Preprocessing
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the canonical JSON form, hexadecimal."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no spaces."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> FeatureSpace:
+        """Read what :meth:`to_json` wrote.
+
+        Raises
+        ------
+        ValueError
+            If `text` is not the JSON of a feature space.
+        """
+        try:
+            data: dict[str, Any] = json.loads(text)
+            pre = data.pop("preprocessing")
+            space = cls(
+                preprocessing=Preprocessing(
+                    resize=int(pre.pop("resize")),
+                    crop=int(pre.pop("crop")),
+                    interpolation=str(pre.pop("interpolation")),
+                    mean=_triple(pre.pop("mean")),
+                    std=_triple(pre.pop("std")),
+                ),
+                **{name: str(data.pop(name)) for name in _TEXT_FIELDS},
+                dim=int(data.pop("dim")),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"not a feature space: {error!r}") from error
+        if data or pre:
+            raise ValueError(f"unknown parts of a feature space: {sorted(data) + sorted(pre)}")
+        return space
+
+    def differences(self, other: FeatureSpace) -> list[str]:
+        """One line for each part in which `other` differs: ``"layer: 'a', not 'b'"``."""
+        mine, theirs = _flat(asdict(self)), _flat(asdict(other))
+        return [f"{key}: {mine[key]!r}, not {theirs[key]!r}" for key in mine if mine[key] != theirs[key]]
+
+
+_TEXT_FIELDS = ("backbone", "weights", "layer", "pooling", "precision")
+
+
+def _triple(values: Any) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
+
+
+def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_hash(data: bytes) -> bytes:
+    """Content hash of an image file: SHA-256 of its bytes, 32 bytes long."""
+    return hashlib.sha256(data).digest()
+
+
+def pixel_hash(pixels: NDArray[np.uint8]) -> bytes:
+    """Content hash of an image that came as pixels: shape and values, 32 bytes long."""
+    digest = hashlib.sha256(f"pixels {pixels.shape}".encode())
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.digest()

@@ -1,0 +1,18 @@
+"""Images: where they come from (:mod:`.sources`) and how they become pixels (:mod:`.decode`)."""
+
+from __future__ import annotations
+
+from .decode import open_image, prepare, read_bytes, to_rgb
+from .sources import IMAGE_SUFFIXES, Item, Source, items_from, read_source
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "Item",
+    "Source",
+    "items_from",
+    "open_image",
+    "prepare",
+    "read_bytes",
+    "read_source",
+    "to_rgb",
+]

@@ -1,0 +1,60 @@
+"""Results as plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ..metrics import Evaluation
+
+_WIDEST_MATRIX = 25
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
+    """Align columns with spaces: the first `left` to the left, numbers after them to the right.
+
+    Examples
+    --------
+    >>> print(table(["class", "n"], [["cat", "12"], ["dog", "7"]]))
+    class   n
+    cat    12
+    dog     7
+    """
+    lines = [list(header), *map(list, rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def evaluation_text(evaluation: Evaluation) -> str:
+    """An evaluation as text: the scores, a line for each class, and the confusion matrix."""
+    e = evaluation
+    scores = (
+        f"accuracy           {e.accuracy:.4f}  (95% interval {e.low:.4f} to {e.high:.4f}, n = {e.n})\n"
+        f"balanced accuracy  {e.balanced_accuracy:.4f}\n"
+        f"macro F1           {e.macro_f1:.4f}"
+    )
+    per_class = table(
+        ["class", "precision", "recall", "F1", "images"],
+        [[c.label, f"{c.precision:.3f}", f"{c.recall:.3f}", f"{c.f1:.3f}", str(c.support)] for c in e.per_class],
+    )
+    if len(e.classes) > _WIDEST_MATRIX:
+        return f"{scores}\n\n{per_class}\n\n(confusion matrix of {len(e.classes)} classes: see --json or --png)"
+    # Columns carry numbers, explained by the rows: class names as headings would not fit a terminal.
+    matrix = table(
+        ["true \\ predicted", *(str(i) for i in range(len(e.classes)))],
+        [[f"{i} {e.classes[i]}", *map(str, row)] for i, row in enumerate(e.confusion_matrix)],
+    )
+    return f"{scores}\n\n{per_class}\n\n{matrix}"
+
+
+def failures_text(failures: Sequence[tuple[str, str]], limit: int = 20) -> str:
+    """Paths and reasons, one a line, at most `limit` of them."""
+    lines = [f"  {path}: {reason}" for path, reason in failures[:limit]]
+    if len(failures) > limit:
+        lines.append(f"  ... and {len(failures) - limit} more; all are in the ledger")
+    return "\n".join(lines)

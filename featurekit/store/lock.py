@@ -1,0 +1,119 @@
+"""A lock that says who holds it and that the operating system releases when its owner dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+
+from ..errors import StoreError, StoreLockedError
+
+_POLL_SECONDS = 0.1
+
+
+class WriteLock:
+    """Exclusive right to write beside a target; a context manager.
+
+    Parameters
+    ----------
+    path : Path
+        The lock file. It exists only while somebody holds or awaits the lock.
+    wait : bool
+        Wait for the owner instead of raising.
+
+    Raises
+    ------
+    StoreLockedError
+        On entering, if another process (or another store object of this one) holds it and `wait` is false.
+    StoreError
+        On entering, if the folder cannot be written to.
+    """
+
+    def __init__(self, path: Path, *, wait: bool = False) -> None:
+        self._path = path
+        self._wait = wait
+        self._descriptor = -1
+
+    def __enter__(self) -> WriteLock:
+        while True:
+            try:
+                descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+            except OSError as error:
+                raise StoreError(
+                    f"cannot write in {self._path.parent}: {error.strerror}. "
+                    "Is the folder there, and is it writable? Choose another output otherwise."
+                ) from error
+            if _try_lock(descriptor):
+                # The former owner may have deleted the file between our open and our lock.
+                if _is_same_file(descriptor, self._path):
+                    break
+                os.close(descriptor)
+                continue
+            owner = _read_owner(descriptor)
+            os.close(descriptor)
+            if not self._wait:
+                target = self._path.name.removesuffix(".lock")
+                raise StoreLockedError(
+                    f"{self._path.parent / target} is being written by {owner}. Nothing was changed. "
+                    "Wait until it has finished, or write to another output."
+                )
+            time.sleep(_POLL_SECONDS)
+        self._descriptor = descriptor
+        owner = json.dumps(
+            {"pid": os.getpid(), "host": platform.node(), "since": datetime.now(UTC).isoformat("T", "seconds")}
+        )
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, owner.encode())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(OSError):
+            os.unlink(self._path)
+        os.close(self._descriptor)
+
+
+def _read_owner(descriptor: int) -> str:
+    try:
+        owner = json.loads(os.pread(descriptor, 1000, 0) if hasattr(os, "pread") else b"{}")
+        return f"process {owner['pid']} on {owner['host']} since {owner['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def _is_same_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except OSError:
+        return False
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(descriptor: int) -> bool:
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _try_lock(descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            # A file system without locks (some network mounts): go on unprotected rather than not at all.
+            return True
+        return True
