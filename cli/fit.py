@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _common
+
+if TYPE_CHECKING:
+    from featurekit.evaluation import CrossValidation
 
 
 def add_parser(verbs: Any) -> None:
@@ -24,7 +27,7 @@ def add_parser(verbs: Any) -> None:
         type=_common.not_negative,
         default=5,
         metavar="K",
-        help="folds of the reported score, 0 for none (default: 5)",
+        help="folds of the score, 0 for none (default: 5)",
     )
     parser.add_argument("--store", metavar="FILE.h5", help="where extracted features are kept")
     _common.add_extraction_options(parser)
@@ -53,9 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         n = int(labelled.sum())
         notes: dict[str, Any] = {"images": n}
         if score is not None:
-            notes["cross-validated accuracy"] = (
-                f"{score.mean:.4f} (standard deviation {score.std:.4f}, {score.folds} folds)"
-            )
+            notes["cross-validated accuracy"] = _score_text(score)
         model = classifier.save(arguments.output, notes=notes)
         classes = [str(label) for label in classifier.classes_]
         if arguments.json:
@@ -76,9 +77,11 @@ def run(arguments: argparse.Namespace) -> int:
             if n < len(store):
                 print(f"{len(store) - n} rows have no label and were left out")
             if score is not None:
-                print(
-                    f"cross-validated accuracy {score.mean:.4f} (standard deviation {score.std:.4f}, {score.folds} folds)"
-                )
+                print(f"cross-validated accuracy {_score_text(score)}")
             elif arguments.cv > 1:
                 print("no cross-validated score: a class has a single image")
         return _common.tell_failed(arguments, store)
+
+
+def _score_text(score: CrossValidation) -> str:
+    return f"{score.mean:.4f} (standard deviation {score.std:.4f}, {score.folds} folds)"

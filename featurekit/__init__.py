@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
 
-
 __all__ = [
     "FeatureExtractor",
     "FeatureStore",

@@ -120,9 +120,7 @@ def run_demo(
     chosen = np.flatnonzero(store.y != "")
     y = store.y[chosen]
     if not len(chosen):
-        raise HeadError(
-            f"the images in {images} have no labels; the demo needs class folders or a manifest with labels"
-        )
+        raise HeadError(f"the images in {images} have no labels; the demo needs class folders or a labelled manifest")
     train, test = holdout(y, _TEST_SIZE)
     say(f"3. Fit on {len(train)} images, test on {len(test)} others: the same split for every line below.")
     raw, raw_name = _raw_pixels(store, images, chosen)
@@ -140,17 +138,15 @@ def run_demo(
     say(_comparison(rows))
 
     best = 1 if rows[1].evaluation.accuracy >= rows[2].evaluation.accuracy else 2
-    verdict = _verdict(
-        rows[best], rows[0], paired_difference(y[test], predictions[best], predictions[0]), source is None
-    )
+    paired = paired_difference(y[test], predictions[best], predictions[0])
+    verdict = _verdict(rows[best], paired, digits=source is None)
     say("")
     say(verdict)
 
     model = home / "model"
     final = TransferClassifier(head=rows[best].head).fit(store)
-    final.save(
-        model, notes={"test accuracy of the same head on a 70/30 split": round(rows[best].evaluation.accuracy, 4)}
-    )
+    score = round(rows[best].evaluation.accuracy, 4)
+    final.save(model, notes={"test accuracy of the same head on a 70/30 split": score})
     picture = draw_confusion_matrix(
         rows[best].evaluation, home / "confusion-matrix.png", title=f"{DEFAULT_BACKBONE}, frozen + {rows[best].head}"
     )
@@ -222,7 +218,7 @@ def _comparison(rows: list[DemoRow]) -> str:
     )
 
 
-def _verdict(frozen: DemoRow, raw: DemoRow, paired: tuple[float, float, float], digits: bool) -> str:
+def _verdict(frozen: DemoRow, paired: tuple[float, float, float], *, digits: bool) -> str:
     difference, low, high = (100 * value for value in paired)
     measured = (
         f"Frozen features with {frozen.head}, minus raw pixels: {difference:+.1f} points "

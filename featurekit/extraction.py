@@ -220,7 +220,7 @@ def _provenance(source: Any, listing: Source, backbone: Backbone, runtime: str) 
 
 def _check_counts(batch_size: int, workers: int | None) -> None:
     for name, value in (("batch_size", batch_size), ("workers", workers)):
-        if value is not None and (not isinstance(value, int) or value < 1):
+        if value is not None and value < 1:
             raise ValueError(f"{name} must be a whole number from 1, got {value!r}")
 
 

@@ -23,7 +23,7 @@ from .store import FeatureStore, MemoryCache, RowCache, ShardCache, WriteLock, c
 _SHOWN_FAILURES = 5
 
 
-class FeatureExtractor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class FeatureExtractor(TransformerMixin, BaseEstimator):
     """Images in, rows of a frozen backbone out.
 
     Nothing is learned in `fit`: it finds the weights and notes the feature space. Making or cloning one

@@ -112,9 +112,7 @@ def make_head(head: Any, y: ArrayLike) -> Any:
         )
     if isinstance(head, str):
         if head not in HEADS:
-            raise HeadError(
-                f"no head called {head!r}. There are: {', '.join(HEADS)}; or give a scikit-learn classifier."
-            )
+            raise HeadError(f"no head called {head!r}. There are: {', '.join(HEADS)}; or give a scikit-learn one.")
         made = HEADS[head]()
         if head == "knn" and (total := int(counts.sum())) < made.n_neighbors:
             made.set_params(n_neighbors=total)

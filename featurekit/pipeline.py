@@ -250,6 +250,7 @@ def _pixels(outcome: Outcome) -> NDArray[np.uint8]:
 
 
 def columns_of(rows: Sequence[tuple[str, str, str, Outcome]]) -> Columns:
+    """Columns of a store from path, label, group and outcome of each row."""
     hashes = b"".join(outcome.content for *_, outcome in rows)
     return Columns(
         path=[path for path, *_ in rows],

@@ -34,7 +34,7 @@ def _head_has(method: str) -> Any:
     return check
 
 
-class TransferClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class TransferClassifier(ClassifierMixin, BaseEstimator):
     """Images in, classes out: a frozen backbone and a new last layer.
 
     Parameters

@@ -12,7 +12,7 @@ import stat
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import ImageError
 
@@ -69,7 +69,7 @@ def open_image(data: bytes) -> Image.Image:
             return to_rgb(ImageOps.exif_transpose(image))
     except ImageError:
         raise
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise ImageError(f"not an image: {_looks_like(data)}") from None
     except Image.DecompressionBombError:
         raise ImageError(f"too large: more than {MAX_PIXELS} pixels (decompression bomb?)") from None

@@ -36,7 +36,7 @@ class TorchRuntime:
         if self._device.type == "cpu":
             _keep_freed_memory()
         # channels_last: half as long again as contiguous on the CPU this was tried on, and what CUDA prefers.
-        self._network = load_network(backbone).to(self._device, memory_format=torch.channels_last)
+        self._network = load_network(backbone).to(self._device).to(memory_format=torch.channels_last)
         pre = backbone.spec.preprocessing
         mean, std = (np.array(values, dtype=np.float64) for values in (pre.mean, pre.std))
         # (pixel / 255 - mean) / std as one multiplication and one addition.

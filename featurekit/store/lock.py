@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from ..errors import StoreError, StoreLockedError
 
@@ -40,7 +41,7 @@ class WriteLock:
         self._wait = wait
         self._descriptor = -1
 
-    def __enter__(self) -> WriteLock:
+    def __enter__(self) -> Self:
         while True:
             try:
                 descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
@@ -65,9 +66,8 @@ class WriteLock:
                 )
             time.sleep(_POLL_SECONDS)
         self._descriptor = descriptor
-        owner = json.dumps(
-            {"pid": os.getpid(), "host": platform.node(), "since": datetime.now(UTC).isoformat("T", "seconds")}
-        )
+        now = datetime.now(UTC).isoformat("T", "seconds")
+        owner = json.dumps({"pid": os.getpid(), "host": platform.node(), "since": now})
         os.ftruncate(descriptor, 0)
         os.write(descriptor, owner.encode())
         return self

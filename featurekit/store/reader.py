@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import h5py
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..errors import StoreError
-from ..fingerprint import FeatureSpace
 from .schema import Columns, LedgerEntry, open_checked, read_columns, read_ledger
 
 _SLAB_ROWS = 2048
@@ -94,7 +93,7 @@ class RowView:
             picked: NDArray[np.float32] = self[rows][(slice(None), *rest)]
             return picked
         dataset = self._store._file()["X"]
-        if key is Ellipsis or isinstance(key, slice) and (key.step is None or key.step > 0):
+        if key is Ellipsis or (isinstance(key, slice) and (key.step is None or key.step > 0)):
             result: NDArray[np.float32] = dataset[key]
             return result
         if isinstance(key, slice):
@@ -240,7 +239,7 @@ class FeatureStore:
             self._handle.close()
         self._handle = None
 
-    def __enter__(self) -> FeatureStore:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

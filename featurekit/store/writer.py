@@ -139,7 +139,7 @@ class _Sink:
         return self._file.read(size)
 
     def readinto(self, buffer: bytearray) -> int:
-        return self._file.readinto(buffer) or 0  # type: ignore[attr-defined, no-any-return]
+        return self._file.readinto(buffer) or 0  # type: ignore[attr-defined]
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         return self._file.seek(offset, whence)
