@@ -12,6 +12,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from featurekit import FeaturekitError, __version__
 
@@ -86,5 +87,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _show_warning(message: Warning | str, category: type[Warning], *where: object) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
     print(f"featurekit: warning: {message}", file=sys.stderr)

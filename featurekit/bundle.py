@@ -10,12 +10,15 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from .errors import BundleError
@@ -64,8 +67,7 @@ def write_bundle(path: str | os.PathLike[str], manifest: dict[str, Any], head: A
     BundleError
         If something else is at `path`, or it cannot be written, or the head cannot be saved without pickle.
     """
-    import skops.io
-
+    skops_io = _import_skops()
     target = Path(path)
     if target.is_symlink() or (target.exists() and not is_bundle(target) and not _is_empty_folder(target)):
         raise BundleError(f"{target} exists and is not a saved model. Nothing was changed; choose another name.")
@@ -78,7 +80,7 @@ def write_bundle(path: str | os.PathLike[str], manifest: dict[str, Any], head: A
         (temporary / "model.json").write_text(text + "\n", encoding="utf-8")
         (temporary / "README.md").write_text(card, encoding="utf-8", errors="replace")
         try:
-            skops.io.dump(head, temporary / "head.skops")
+            skops_io.dump(head, temporary / "head.skops")
         except OSError:
             raise
         except Exception as error:  # skops raises what the unsupported object's own methods raise.
@@ -150,10 +152,9 @@ def is_bundle(path: str | os.PathLike[str]) -> bool:
 
 
 def _read_head(path: Path, trusted: Sequence[str]) -> Any:
-    import skops.io
-
+    skops_io = _import_skops()
     try:
-        unknown = set(skops.io.get_untrusted_types(file=path))
+        unknown = set(skops_io.get_untrusted_types(file=path))
     except Exception as error:  # a damaged zip or JSON raises whatever its parser raises
         raise BundleError(f"cannot read {path}: {type(error).__name__}: {error}") from error
     refused = sorted(unknown - _TRUSTED - set(trusted))
@@ -163,9 +164,25 @@ def _read_head(path: Path, trusted: Sequence[str]) -> Any:
             "loaded. If you trust whoever made the file, name them: load_model(path, trusted=[...])"
         )
     try:
-        return skops.io.load(path, trusted=sorted(unknown))
+        return skops_io.load(path, trusted=sorted(unknown))
     except Exception as error:
         raise BundleError(f"cannot read {path}: {type(error).__name__}: {error}") from error
+
+
+def _import_skops() -> ModuleType:
+    """Import skops.io without torch.
+
+    skops lists all estimators of scikit-learn, which imports every module of it, one of which imports
+    torch if it can: two seconds for a head that has no use for it. Hidden, torch is taken as not installed.
+    """
+    hide = "torch" not in sys.modules
+    if hide:
+        sys.modules["torch"] = None  # type: ignore[assignment]
+    try:
+        return importlib.import_module("skops.io")
+    finally:
+        if hide:
+            del sys.modules["torch"]
 
 
 def _is_empty_folder(path: Path) -> bool:

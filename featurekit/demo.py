@@ -16,27 +16,26 @@ from PIL import Image
 
 from .backbones import DEFAULT_BACKBONE
 from .errors import FeaturekitError, HeadError
-from .evaluation import holdout
+from .evaluation import cross_validate_head
 from .extraction import extract
-from .heads import make_head
 from .images import open_image, read_bytes, read_source
 from .metrics import Evaluation, evaluate_predictions, paired_difference
 from .report import draw_confusion_matrix, failures_text, table
 from .store import FAILED, FeatureStore
 from .transfer import TransferClassifier
 
-_TEST_SIZE = 0.3
+_FOLDS = 5
 _RAW_SIDE = 32
 
 
 @dataclass(frozen=True, slots=True)
 class DemoRow:
-    """One line of the comparison: what the head saw, the head, its test score, and its fitting time."""
+    """One line of the comparison: what the head saw, the head, its score, and the time of all fits."""
 
     features: str
     head: str
     evaluation: Evaluation
-    fit_seconds: float
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class DemoResult:
     folder : Path
         Where everything lies that it wrote.
     rows : list of DemoRow
-        The comparison, on identical splits.
+        The comparison, on identical folds.
     verdict : str
         What the numbers say, in sentences.
     seconds : float
@@ -69,7 +68,7 @@ class DemoResult:
                 "accuracy": row.evaluation.accuracy,
                 "low": row.evaluation.low,
                 "high": row.evaluation.high,
-                "fit_seconds": row.fit_seconds,
+                "seconds": row.seconds,
             }
             for row in self.rows
         ]
@@ -121,8 +120,7 @@ def run_demo(
     y = store.y[chosen]
     if not len(chosen):
         raise HeadError(f"the images in {images} have no labels; the demo needs class folders or a labelled manifest")
-    train, test = holdout(y, _TEST_SIZE)
-    say(f"3. Fit on {len(train)} images, test on {len(test)} others: the same split for every line below.")
+    say(f"3. {_FOLDS}-fold cross-validation on {len(y)} images, with the same folds for every line below.")
     raw, raw_name = _raw_pixels(store, images, chosen)
     frozen = store.X[chosen]
     rows: list[DemoRow] = []
@@ -130,15 +128,16 @@ def run_demo(
     plan = [(raw_name, raw, "logreg"), (DEFAULT_BACKBONE, frozen, "logreg"), (DEFAULT_BACKBONE, frozen, "svm")]
     for name, X, head in plan:
         begun = time.perf_counter()
-        fitted = make_head(head, y[train]).fit(X[train], y[train])
-        seconds = time.perf_counter() - begun
-        predictions.append(fitted.predict(X[test]))
-        rows.append(DemoRow(name, head, evaluate_predictions(y[test], predictions[-1]), seconds))
+        scored = cross_validate_head(X, y, head, cv=_FOLDS)
+        if scored is None:
+            raise HeadError(f"a class of {images} has a single image; the demo needs two or more of each")
+        predictions.append(scored.predictions)
+        rows.append(DemoRow(name, head, evaluate_predictions(y, scored.predictions), time.perf_counter() - begun))
     say("")
     say(_comparison(rows))
 
     best = 1 if rows[1].evaluation.accuracy >= rows[2].evaluation.accuracy else 2
-    paired = paired_difference(y[test], predictions[best], predictions[0])
+    paired = paired_difference(y, predictions[best], predictions[0])
     verdict = _verdict(rows[best], paired, digits=source is None)
     say("")
     say(verdict)
@@ -146,7 +145,7 @@ def run_demo(
     model = home / "model"
     final = TransferClassifier(head=rows[best].head).fit(store)
     score = round(rows[best].evaluation.accuracy, 4)
-    final.save(model, notes={"test accuracy of the same head on a 70/30 split": score})
+    final.save(model, notes={f"accuracy in {_FOLDS}-fold cross-validation": score})
     picture = draw_confusion_matrix(
         rows[best].evaluation, home / "confusion-matrix.png", title=f"{DEFAULT_BACKBONE}, frozen + {rows[best].head}"
     )
@@ -203,14 +202,14 @@ def _raw_pixels(store: FeatureStore, images: Path, chosen: NDArray[np.intp]) -> 
 
 def _comparison(rows: list[DemoRow]) -> str:
     return table(
-        ["features", "head", "accuracy", "95% interval", "fit"],
+        ["features", "head", "accuracy", "95% interval", "time"],
         [
             [
                 row.features,
                 row.head,
                 f"{row.evaluation.accuracy:.3f}",
                 f"{row.evaluation.low:.3f} to {row.evaluation.high:.3f}",
-                f"{row.fit_seconds:.1f} s",
+                f"{row.seconds:.1f} s",
             ]
             for row in rows
         ],
@@ -227,7 +226,7 @@ def _verdict(frozen: DemoRow, paired: tuple[float, float, float], *, digits: boo
     if low > 0:
         return f"{measured}\nThe frozen features win: transfer learning works on these images."
     if high >= 0:
-        return f"{measured}\nThe interval holds zero: on this many test images the two cannot be told apart."
+        return f"{measured}\nThe interval holds zero: on this many images the two cannot be told apart."
     why = (
         "An 8x8 scan of a digit is far from the photographs that the network learned from, and blown up to\n"
         "224 pixels it is a blur with little of what the network looks for."

@@ -14,11 +14,12 @@ from .metrics import Evaluation, evaluate_predictions
 
 
 class CrossValidation(NamedTuple):
-    """Mean and standard deviation of the accuracy over the folds, each of them 0..1, and their number."""
+    """Accuracy over the folds (mean and standard deviation, 0..1), their number, and all predictions."""
 
     mean: float
     std: float
     folds: int
+    predictions: NDArray[Any]
 
 
 def holdout(
@@ -110,7 +111,7 @@ def evaluate_head(
     --------
     >>> store = getfixture("digits_store")
     >>> evaluate_head(store.X, store.y, "knn").n
-    20
+    18
     """
     train, test = holdout(y, test_size, seed, groups)
     rows, labels = np.asarray(X), np.asarray(y)
@@ -121,7 +122,7 @@ def evaluate_head(
 def cross_validate_head(
     X: ArrayLike, y: ArrayLike, head: Any = "logreg", *, cv: int = 5, seed: int = 0, groups: ArrayLike | None = None
 ) -> CrossValidation | None:
-    """Accuracy of a head by stratified cross-validation.
+    """Predict every row with a head that was fitted without it, by stratified cross-validation.
 
     Parameters
     ----------
@@ -132,35 +133,55 @@ def cross_validate_head(
     head : str or scikit-learn classifier
         As in :func:`featurekit.heads.make_head`.
     cv : int
-        Folds; fewer if the smallest class has fewer images.
+        Folds, 2 or more; fewer if no class has so many images.
     seed : int
-        Of the shuffling.
+        Of the shuffling: equal labels, `cv`, `seed` and `groups` give equal folds.
     groups : array-like, shape (n,), optional
         Images of one group stay in one fold.
 
     Returns
     -------
     CrossValidation or None
-        None if a class has a single image: then no fold can both train and test on it.
+        None if that is impossible: a class has a single image, or a single group.
+
+    Examples
+    --------
+    >>> store = getfixture("digits_store")
+    >>> result = cross_validate_head(store.X, store.y, "knn")
+    >>> len(result.predictions), result.folds
+    (60, 5)
     """
     rows, labels = np.asarray(X), np.asarray(y)
-    counts = np.unique(labels, return_counts=True)[1]
-    folds = min(cv, int(counts.min())) if len(counts) else 0
-    if groups is not None:
-        folds = min(folds, len(np.unique(np.asarray(groups))))
-    if folds < 2:
+    splits = _folds(labels, cv, seed, None if groups is None else np.asarray(groups))
+    if not splits:
         return None
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-
-    if groups is None:
-        splits = StratifiedKFold(folds, shuffle=True, random_state=seed).split(rows, labels)
-    else:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # some folds may lack a class: groups allow no better
-            splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-            splits = iter(list(splitter.split(rows, labels, np.asarray(groups))))
+    predictions = np.empty_like(labels)
     scores = []
     for train, test in splits:
-        fitted = make_head(head, labels[train]).fit(rows[train], labels[train])
-        scores.append(float(np.mean(fitted.predict(rows[test]) == labels[test])))
-    return CrossValidation(float(np.mean(scores)), float(np.std(scores)), folds)
+        predictions[test] = make_head(head, labels[train]).fit(rows[train], labels[train]).predict(rows[test])
+        scores.append(np.mean(predictions[test] == labels[test]))
+    return CrossValidation(float(np.mean(scores)), float(np.std(scores)), len(splits), predictions)
+
+
+def _folds(
+    labels: NDArray[Any], cv: int, seed: int, groups: NDArray[Any] | None
+) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Folds of which every training part holds every class, or none if there are none such."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    counts = np.unique(labels, return_counts=True)[1]
+    if not len(counts) or counts.min() < 2:
+        return []
+    with warnings.catch_warnings():
+        # scikit-learn warns where a class has fewer images than there are folds: it is missing in some.
+        warnings.simplefilter("ignore", UserWarning)
+        if groups is None:
+            splitter = StratifiedKFold(min(cv, int(counts.max())), shuffle=True, random_state=seed)
+            return list(splitter.split(labels, labels))
+        per_class = [len(np.unique(groups[labels == label])) for label in np.unique(labels)]
+        if min(per_class) < 2:
+            return []
+        grouped = StratifiedGroupKFold(min(cv, max(per_class)), shuffle=True, random_state=seed)
+        splits = list(grouped.split(labels, labels, groups))
+    whole = all(len(test) and len(np.unique(labels[train])) == len(counts) for train, test in splits)
+    return splits if whole else []

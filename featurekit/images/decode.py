@@ -196,6 +196,9 @@ def _available_formats() -> list[str]:
 
 def _looks_like(data: bytes) -> str:
     head = data[:512]
+    for start, name in ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG", "PNG"), (b"GIF8", "GIF"), (b"RIFF", "WebP")):
+        if head.startswith(start):
+            return f"starts as {name} does, but is damaged or cut short"
     lower = head.lstrip().lower()
     if lower.startswith((b"<!doctype html", b"<html")):
         return "the content is an HTML page (a failed download?)"

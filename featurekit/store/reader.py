@@ -169,7 +169,7 @@ class FeatureStore:
     Examples
     --------
     >>> store = getfixture("digits_store")
-    >>> store.X.shape[1], store.y[0], store.paths[0], store.ledger[0].status
+    >>> store.X.shape[1], str(store.y[0]), store.paths[0], store.ledger[0].status
     (1280, '0', '0/000.png', 'stored')
     """
 

@@ -169,7 +169,7 @@ def open_checked(path: Path) -> tuple[h5py.File, FeatureSpace, dict[str, Any]]:
     Returns
     -------
     file : h5py.File
-        Open for reading. No HDF5 file lock is taken: a published store is never written to again.
+        Open for reading.
     space : FeatureSpace
     provenance : dict
 
@@ -185,8 +185,7 @@ def open_checked(path: Path) -> tuple[h5py.File, FeatureSpace, dict[str, Any]]:
     if not path.is_file():
         raise StoreFormatError(f"{path} is not a file; expected the HDF5 file of a store")
     try:
-        # libver and driver stay at their defaults: both only matter for writing.
-        file = h5py.File(path, "r", locking=False)
+        file = _open(path)
     except OSError as error:
         raise StoreFormatError(
             f"{path} is not an HDF5 file, or its start is damaged ({os.path.getsize(path)} bytes; {error})"
@@ -206,6 +205,18 @@ def open_checked(path: Path) -> tuple[h5py.File, FeatureSpace, dict[str, Any]]:
         reason = error.args[0] if error.args else repr(error)
         raise StoreFormatError(f"{path} is not a featurekit store that can be read: {reason}") from error
     return file, space, provenance
+
+
+def _open(path: Path) -> h5py.File:
+    try:
+        # HDF5 lets one process open a file twice only with equal settings, so these are h5py's defaults: a
+        # user may have the same store open with plain h5py.
+        return h5py.File(path, "r")
+    except OSError as error:
+        if "lock" not in str(error):
+            raise
+        # Some network file systems know no locks. None is needed: a published store is never written to.
+        return h5py.File(path, "r", locking=False)
 
 
 def _attribute(file: h5py.File, name: str) -> Any:

@@ -1,0 +1,66 @@
+"""Fixtures of the tests and of the examples in docstrings. Here, because pytest looks above both."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Nothing in the tests may reach for weights on the network, whoever runs them.
+os.environ["FEATUREKIT_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def digits_folder(tmp_path_factory):
+    """60 of scikit-learn's digits as PNG files: 20 of each of the classes 0, 1 and 2."""
+    import numpy as np
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    folder = tmp_path_factory.mktemp("digits")
+    digits = load_digits()
+    for label in (0, 1, 2):
+        (folder / str(label)).mkdir()
+        for number, index in enumerate(np.flatnonzero(digits.target == label)[:20]):
+            pixels = (digits.images[index] * 15).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / str(label) / f"{number:03d}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def _digits_store_path(digits_folder, tmp_path_factory):
+    from featurekit import extract
+
+    path = tmp_path_factory.mktemp("store") / "digits.h5"
+    extract(digits_folder, output=path).close()
+    return path
+
+
+@pytest.fixture
+def digits_store(_digits_store_path):
+    """The store of `digits_folder`."""
+    from featurekit import FeatureStore
+
+    with FeatureStore(_digits_store_path) as store:
+        yield store
+
+
+@pytest.fixture(scope="session")
+def photos():
+    """Eight different crops of the two photographs that scikit-learn ships, as PIL images."""
+    from PIL import Image
+    from sklearn.datasets import load_sample_images
+
+    pictures = [Image.fromarray(pixels) for pixels in load_sample_images().images]
+    boxes = [(0, 0, 400, 300), (100, 50, 640, 427), (50, 20, 250, 420), (200, 200, 456, 424)]
+    return [picture.crop(box) for picture in pictures for box in boxes]
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The real photos beside the checkout; a test that needs them is skipped where they are absent."""
+    folder = Path(__file__).parent.parent / "shared" / "data"
+    if not (folder / "clothing").is_dir():
+        pytest.skip(f"needs the photos in {folder}")
+    return folder

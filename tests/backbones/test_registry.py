@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import shutil
+import sys
+
+import pytest
+
+from featurekit.backbones import DEFAULT_BACKBONE, SPECS, find, find_local
+from featurekit.backbones.registry import hub_checkpoints
+from featurekit.errors import BackboneError, WeightsError
+
+
+@pytest.mark.parametrize("name", [name for name, spec in SPECS.items() if spec.library == "torchvision"])
+def test_facts_equal_torchvisions(name):
+    import torchvision
+
+    spec = SPECS[name]
+    weights = torchvision.models.get_model_weights(name)[spec.weights]
+    transforms, pre = weights.transforms(), spec.preprocessing
+    assert weights is torchvision.models.get_model_weights(name).DEFAULT
+    assert weights.url.rpartition("/")[2] == spec.weights_file
+    assert (transforms.resize_size, transforms.crop_size) == ([pre.resize], [pre.crop])
+    assert transforms.interpolation.value == pre.interpolation
+    assert (tuple(transforms.mean), tuple(transforms.std)) == (pre.mean, pre.std)
+    assert weights.meta["num_params"] == spec.parameters
+    network = torchvision.models.get_model(name)
+    assert network.get_submodule(spec.classifier).in_features == spec.dim
+
+
+def test_facts_equal_timms():
+    import timm
+
+    spec = SPECS["efficientnet_lite0"]
+    network = timm.create_model(spec.architecture, pretrained=False)
+    config, pre = timm.data.resolve_model_data_config(network), spec.preprocessing
+    assert config["input_size"] == (3, pre.crop, pre.crop)
+    assert int(pre.crop / config["crop_pct"]) == pre.resize
+    assert (config["interpolation"], config["mean"], config["std"]) == (pre.interpolation, pre.mean, pre.std)
+    assert sum(p.numel() for p in network.parameters()) == spec.parameters
+    assert network.get_submodule(spec.classifier).in_features == spec.dim
+
+
+def test_the_default_is_installed_and_found_without_torch():
+    backbone = find(DEFAULT_BACKBONE)
+    assert backbone.found_in == "package"
+    assert backbone.space.dim == 1280
+
+
+def test_the_cache_folder_is_torchs(monkeypatch, tmp_path):
+    import torch
+
+    for variable, value in (("TORCH_HOME", str(tmp_path)), ("XDG_CACHE_HOME", str(tmp_path / "x"))):
+        monkeypatch.delenv("TORCH_HOME", raising=False)
+        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+        monkeypatch.setenv(variable, value)
+        assert str(hub_checkpoints()) == f"{torch.hub.get_dir()}/checkpoints"
+
+
+def test_unknown_names():
+    with pytest.raises(BackboneError, match="Did you mean 'resnet50'"):
+        find("resnet5O")
+    with pytest.raises(BackboneError, match="There are: efficientnet_lite0"):
+        find("zzz")
+    with pytest.raises(BackboneError):
+        find(None)
+
+
+def test_offline_says_which_file_to_copy_where(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(WeightsError) as caught:
+        find("resnet50", offline=True)
+    message = str(caught.value)
+    assert "resnet50-11ad3fa6.pth" in message
+    assert str(tmp_path) in message
+    assert "Usable offline now: efficientnet_lite0" in message
+
+
+def test_the_environment_forbids_downloads(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("FEATUREKIT_OFFLINE", "1")
+    with pytest.raises(WeightsError, match="switched off"):
+        find("resnet18")
+
+
+def test_a_file_in_the_hub_cache_is_found(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    assert find_local(SPECS["resnet18"]) is None
+    folder = tmp_path / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    (folder / "resnet18-f37072fd.pth").write_bytes(b"cut short")
+    backbone = find("resnet18", offline=True)
+    assert backbone.found_in == "torch hub cache"
+    with pytest.raises(WeightsError, match="damaged"):
+        _ = backbone.space
+
+
+def test_damaged_weights_of_the_package_are_noticed(monkeypatch, tmp_path):
+    spec = SPECS[DEFAULT_BACKBONE]
+    copy = tmp_path / spec.package
+    (copy / "models").mkdir(parents=True)
+    (copy / "__init__.py").touch()
+    source = find(DEFAULT_BACKBONE).weights_path
+    shutil.copy(source, copy / "models" / spec.weights_file)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.delitem(sys.modules, spec.package, raising=False)
+    good = find(DEFAULT_BACKBONE)
+    assert good.weights_path.parent.parent == copy
+    assert good.space.dim == 1280
+    data = bytearray(source.read_bytes())
+    data[100_000] ^= 1
+    good.weights_path.write_bytes(data)
+    with pytest.raises(WeightsError, match="damaged"):
+        _ = find(DEFAULT_BACKBONE).space
+
+
+def test_a_missing_local_file(tmp_path):
+    with pytest.raises(WeightsError, match="no such weight file"):
+        find("resnet18", tmp_path / "none.pth")

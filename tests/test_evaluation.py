@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from featurekit.errors import HeadError
+from featurekit.evaluation import cross_validate_head, evaluate_head, holdout
+
+
+def test_holdout_is_stratified_reproducible_and_complete():
+    y = np.repeat(["a", "b", "c"], [70, 20, 2])
+    train, test = holdout(y, 0.3, seed=4)
+    assert sorted([*train, *test]) == list(range(92))
+    assert [(y[test] == label).sum() for label in "abc"] == [21, 6, 1]
+    assert np.array_equal(holdout(y, 0.3, seed=4)[1], test)
+    assert not np.array_equal(holdout(y, 0.3, seed=5)[1], test)
+
+
+def test_a_single_image_stays_in_training():
+    train, test = holdout(["a", "a", "b"], 0.5)
+    assert 2 in train
+    assert len(test) == 1
+    with pytest.raises(HeadError, match="single image"):
+        holdout(["a", "b"])
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        holdout(["a", "a"], 1.0)
+
+
+def test_groups_are_never_on_both_sides():
+    rng = np.random.default_rng(0)
+    y, groups = rng.choice(["a", "b"], 200), rng.integers(0, 40, 200).astype(str)
+    train, test = holdout(y, 0.25, groups=groups)
+    assert not set(groups[train]) & set(groups[test])
+    assert 0.15 < len(test) / 200 < 0.35
+    with pytest.raises(HeadError, match="cannot be split"):
+        holdout(y, 0.25, groups=np.zeros(200))
+
+
+def test_cross_validation_predicts_every_row_without_having_seen_it():
+    """Random labels on random rows: whoever sees the test rows gets them right, an honest head does not."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(200, 20)).astype(np.float32), rng.choice(["a", "b"], 200)
+    result = cross_validate_head(X, y, "knn")
+    assert result.mean < 0.65
+    assert result.mean == pytest.approx(np.mean(result.predictions == y), abs=0.01)
+
+
+def test_leaks_through_groups_are_closed():
+    """Each image five times with its random label: without groups that is 'learned', with groups it is not."""
+    rng = np.random.default_rng(1)
+    X = np.repeat(rng.normal(size=(60, 20)), 5, axis=0).astype(np.float32)
+    y, groups = np.repeat(rng.choice(["a", "b"], 60), 5), np.repeat(np.arange(60), 5)
+    assert cross_validate_head(X, y, "knn").mean > 0.95
+    assert cross_validate_head(X, y, "knn", groups=groups).mean < 0.7
+
+
+def test_what_cannot_be_cross_validated_is_none():
+    X = np.random.default_rng(0).normal(size=(6, 3))
+    assert cross_validate_head(X, ["a"] * 5 + ["b"], "knn") is None
+    assert cross_validate_head(X, ["a"] * 3 + ["b"] * 3, "knn", groups=[1, 1, 1, 2, 2, 2]) is None
+    assert cross_validate_head(X, ["a"] * 4 + ["b"] * 2, "knn").folds == 4
+
+
+def test_evaluate_head(digits_store):
+    e = evaluate_head(digits_store.X, digits_store.y, "lda", test_size=0.5, seed=1)
+    assert (e.n, e.classes) == (30, ["0", "1", "2"])
+    assert e.accuracy > 0.9

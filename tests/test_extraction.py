@@ -1,0 +1,336 @@
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas
+import pytest
+import torch
+from odd_files import encoded, picture, write_bad, write_odd
+
+from featurekit import FeatureStore, extract
+from featurekit.errors import FeatureSpaceError, SourceError, StoreError, StoreLockedError
+from featurekit.runtime.torch_runtime import TorchRuntime
+from featurekit.store import WriteLock
+
+
+@pytest.fixture
+def forwards(monkeypatch):
+    """Counts the images that the network runs over."""
+    counted = []
+    original = TorchRuntime.__call__
+
+    def count(self, batch):
+        counted.append(len(batch))
+        return original(self, batch)
+
+    monkeypatch.setattr(TorchRuntime, "__call__", count)
+    return counted
+
+
+@pytest.fixture
+def grown(digits_folder, tmp_path):
+    """A copy of the digits that a test may change."""
+    return shutil.copytree(digits_folder, tmp_path / "photos")
+
+
+def contents(path):
+    """Every dataset of a store, to be compared byte for byte."""
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, thing: found.update({name: thing[...]}) if isinstance(thing, h5py.Dataset) else None)
+    return found
+
+
+def assert_equal_stores(first, second):
+    a, b = contents(first), contents(second)
+    assert a.keys() == b.keys()
+    for name in a:
+        assert a[name].dtype == b[name].dtype, name
+        assert a[name].tobytes() == b[name].tobytes(), name
+
+
+def test_a_second_run_computes_and_writes_nothing(digits_folder, tmp_path, forwards):
+    target = tmp_path / "s.h5"
+    first = extract(digits_folder, output=target)
+    assert (first.summary.images, first.summary.computed, sum(forwards)) == (60, 60, 60)
+    before = target.stat()
+    second = extract(digits_folder, output=target)
+    assert (second.summary.computed, second.summary.reused, sum(forwards)) == (0, 60, 60)
+    assert target.stat().st_mtime_ns == before.st_mtime_ns
+    assert target.stat().st_ino == before.st_ino
+    assert os.listdir(tmp_path) == ["s.h5"]
+
+
+def test_a_second_run_does_not_even_import_torch(digits_folder, _digits_store_path):
+    code = (
+        "import sys; from featurekit import extract\n"
+        f"s = extract({str(digits_folder)!r}, output={str(_digits_store_path)!r})\n"
+        "print(s.summary.reused, 'torch' in sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.split() == ["60", "False"]
+
+
+def test_only_what_is_new_is_computed(grown, tmp_path, forwards):
+    target = tmp_path / "s.h5"
+    old = extract(grown, output=target)
+    old_rows, old_paths = old.X[...], old.paths
+    picture(1).save(grown / "0" / "0new.png")  # in the middle of the order
+    (grown / "1" / "000.png").rename(grown / "1" / "renamed.png")
+    shutil.copy(grown / "2" / "000.png", grown / "2" / "copy.png")
+    (grown / "2" / "001.png").unlink()
+    picture(2).save(grown / "2" / "002.png")  # changed in place
+    store = extract(grown, output=target)
+    s = store.summary
+    assert (s.images, s.computed, s.reused, s.duplicates, s.failed, s.removed) == (61, 2, 58, 1, 0, 2)
+    assert sum(forwards) == 62
+    assert store.paths == sorted(store.paths)
+    rows = dict(zip(store.paths, store.X[...], strict=True))
+    for path, row in zip(old_paths, old_rows, strict=True):
+        if path not in {"1/000.png", "2/001.png", "2/002.png"}:
+            assert np.array_equal(rows[path], row)
+    assert np.array_equal(rows["1/renamed.png"], old_rows[old_paths.index("1/000.png")])
+    assert np.array_equal(rows["2/copy.png"], rows["2/000.png"])
+    ledger = {entry.path: entry for entry in store.ledger}
+    assert ledger["2/copy.png"].reason == "" or ledger["2/copy.png"].reason == "2/000.png"
+    assert [entry.path for entry in store.ledger if entry.status == "removed"] == ["1/000.png", "2/001.png"]
+    # What was removed stays in the ledger, and a run without changes still writes nothing.
+    assert extract(grown, output=target).summary.computed == 0
+    assert FeatureStore(target).ledger_counts["removed"] == 2
+
+
+def test_a_new_label_costs_nothing(grown, tmp_path, forwards):
+    target = tmp_path / "s.h5"
+    extract(grown, output=target)
+    (grown / "0").rename(grown / "zero")
+    store = extract(grown, output=target)
+    assert (store.summary.computed, sum(forwards)) == (0, 60)
+    assert store.class_counts == {"1": 20, "2": 20, "zero": 20}
+
+
+def test_a_file_changed_within_its_size_is_noticed(grown, tmp_path):
+    target = tmp_path / "s.h5"
+    first = extract(grown, output=target)
+    a, b = grown / "0" / "000.png", grown / "0" / "001.png"
+    data = b.read_bytes()
+    a.write_bytes(data)
+    second = extract(grown, output=target)
+    assert second.summary.duplicates == 1
+    assert np.array_equal(second.X[0], first.X[1])
+
+
+def test_another_place_does_not_silently_replace_the_rows(grown, digits_folder, tmp_path):
+    target = tmp_path / "s.h5"
+    extract(digits_folder / "0", output=target)
+    before = target.read_bytes()
+    with pytest.raises(StoreError, match=r"20 of its 20 rows .* would leave the store.*replace"):
+        extract(shutil.copytree(grown / "1", tmp_path / "else"), output=tmp_path / "s.h5")  # same names, so:
+        (tmp_path / "else" / "000.png").rename(tmp_path / "else" / "x.png")
+        for name in os.listdir(tmp_path / "else"):
+            (tmp_path / "else" / name).rename(tmp_path / "else" / f"new-{name}")
+        target.write_bytes(before)
+        extract(tmp_path / "else", output=target)
+    assert target.read_bytes() == before
+    assert len(extract(tmp_path / "else", output=target, replace=True)) == 20
+
+
+def test_a_moved_folder_is_recognised(digits_folder, tmp_path, forwards):
+    target = tmp_path / "s.h5"
+    moved = shutil.copytree(digits_folder, tmp_path / "a")
+    extract(moved, output=target)
+    moved = moved.rename(tmp_path / "b")
+    assert extract(moved, output=target).summary.computed == 0
+    assert FeatureStore(target).provenance["root"] == str(moved)
+    assert sum(forwards) == 60
+
+
+def test_another_feature_space_is_refused(digits_folder, tmp_path):
+    import torchvision
+
+    target = tmp_path / "s.h5"
+    extract(digits_folder, output=target)
+    before = target.read_bytes()
+    torch.manual_seed(0)
+    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "w.pth")
+    with pytest.raises(FeatureSpaceError) as caught:
+        extract(digits_folder, output=target, backbone="resnet18", weights=tmp_path / "w.pth")
+    message = str(caught.value)
+    assert "backbone: 'efficientnet_lite0', not 'resnet18'" in message
+    assert "dim: 1280, not 512" in message
+    assert target.read_bytes() == before
+    store = extract(digits_folder, output=tmp_path / "r.h5", backbone="resnet18", weights=tmp_path / "w.pth")
+    assert store.X.shape == (60, 512)
+
+
+@pytest.mark.parametrize("settings", [{"batch_size": 1}, {"batch_size": 7, "workers": 1}, {"workers": 5}])
+def test_content_does_not_depend_on_the_settings(digits_folder, _digits_store_path, tmp_path, settings):
+    extract(digits_folder, output=tmp_path / "s.h5", **settings)
+    assert_equal_stores(_digits_store_path, tmp_path / "s.h5")
+
+
+def test_broken_and_odd_files_among_good_ones(tmp_path):
+    """Every good image has its row under its own name, every bad one its reason."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    expected = write_bad(folder)
+    odd = write_odd(folder)
+    good = {f"good-{i:02d}.jpg": encoded(picture(100 + i), "JPEG") for i in range(30)}
+    for name, data in good.items():
+        (folder / name).write_bytes(data)
+    store = extract(folder, output=tmp_path / "s.h5")
+    assert len(expected) >= 20
+    assert store.paths == sorted([*good, *odd])
+    failed = {entry.path: entry.reason for entry in store.ledger if entry.status == "failed"}
+    assert failed.keys() == expected.keys()
+    for name, reason in expected.items():
+        assert reason in failed[name], (name, failed[name])
+    assert store.summary.failed == len(expected)
+    # Under its own name: each row equals that of the same picture extracted alone.
+    rows = dict(zip(store.paths, store.X[...], strict=True))
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for name in [*list(good)[::7], *odd]:
+        shutil.rmtree(alone)
+        alone.mkdir()
+        shutil.copy(folder / name, alone / name)
+        single = extract(alone, output=tmp_path / "alone.h5", replace=True)
+        assert np.array_equal(single.X[0], rows[name]), name
+
+
+def test_only_broken_files(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    write_bad(folder)
+    with pytest.raises(SourceError, match=r"none of the \d+ images could be read(.|\n)*bomb\.png: too large"):
+        extract(folder, output=tmp_path / "s.h5")
+    assert os.listdir(tmp_path) == ["photos"]
+
+
+def test_a_bad_file_that_is_mended_is_computed(grown, tmp_path):
+    (grown / "0" / "bad.png").write_bytes(b"")
+    assert extract(grown, output=tmp_path / "s.h5").summary.failed == 1
+    picture(3).save(grown / "0" / "bad.png")
+    summary = extract(grown, output=tmp_path / "s.h5").summary
+    assert (summary.failed, summary.computed) == (0, 1)
+
+
+def test_equal_broken_files_all_fail(tmp_path):
+    for i in range(8):
+        (tmp_path / f"{i}.jpg").write_bytes(b"nonsense" * 10)
+    picture(0).save(tmp_path / "good.jpg")
+    summary = extract(tmp_path, output=tmp_path / "s.h5").summary
+    assert (summary.failed, summary.computed, summary.duplicates) == (8, 1, 0)
+
+
+def test_manifests_bring_labels_and_groups(digits_folder, tmp_path):
+    frame = pandas.DataFrame(
+        {"path": ["0/001.png", "2/000.png", "0/001.png", "none.png"], "label": ["a", "b", "c", "d"], "group": list("ggxy")}
+    )
+    for name in ("m.csv", "m.parquet"):
+        getattr(frame, {"m.csv": "to_csv", "m.parquet": "to_parquet"}[name])(tmp_path / name, index=False)
+        store = extract(tmp_path / name, root=digits_folder, output=tmp_path / f"{name}.h5")
+        assert store.paths == ["0/001.png", "2/000.png", "0/001.png"]
+        assert store.y.tolist() == ["a", "b", "c"]
+        assert store.groups.tolist() == ["g", "g", "x"]
+        assert [entry.status for entry in store.ledger] == ["stored", "stored", "duplicate", "failed"]
+        assert np.array_equal(store.X[0], store.X[2])
+
+
+def test_arrays_and_pil_images(photos, tmp_path):
+    arrays = [np.asarray(photo) for photo in photos]
+    store = extract([*photos, arrays[0]], labels=list("aabbccdda"), output=tmp_path / "s.h5")
+    assert (store.summary.computed, store.summary.duplicates) == (8, 1)
+    assert store.paths[1] == "image-0000001"
+    assert store.y.tolist() == list("aabbccdda")
+
+
+def test_an_interrupted_run_goes_on_and_ends_the_same(grown, tmp_path, monkeypatch, forwards):
+    import featurekit.pipeline
+
+    monkeypatch.setattr(featurekit.pipeline, "_SAVE_ROWS", 8)
+    whole = extract(grown, output=tmp_path / "whole.h5")
+    done = sum(forwards)
+    original = featurekit.pipeline._Work.run
+
+    def stop_at_the_third(self):
+        if sum(forwards) > done + 16:
+            raise KeyboardInterrupt
+        original(self)
+
+    monkeypatch.setattr(featurekit.pipeline._Work, "run", stop_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        extract(grown, output=tmp_path / "s.h5", batch_size=8)
+    assert not (tmp_path / "s.h5").exists()
+    computed = sum(forwards) - done
+    assert 0 < computed < 60
+    monkeypatch.setattr(featurekit.pipeline._Work, "run", original)
+    resumed = extract(grown, output=tmp_path / "s.h5", batch_size=8)
+    assert (resumed.summary.computed, resumed.summary.reused) == (60 - computed, computed)
+    assert_equal_stores(whole.path, resumed.path)
+    assert not (tmp_path / "s.h5.parts").exists()
+
+
+KILLED = """
+import featurekit.pipeline
+featurekit.pipeline._SAVE_ROWS = 16
+from featurekit import extract
+extract({source!r}, output={target!r}, batch_size=8)
+"""
+
+
+def test_a_killed_run_goes_on_and_ends_the_same(grown, tmp_path):
+    """A real process, a real SIGKILL, once the first shard is on the disk."""
+    for i in range(300):
+        picture(i).save(grown / "0" / f"more-{i:03d}.png")
+    target = tmp_path / "s.h5"
+    process = subprocess.Popen([sys.executable, "-c", KILLED.format(source=str(grown), target=str(target))])
+    parts = Path(f"{target}.parts")
+    while process.poll() is None and len(list(parts.glob("rows-*.h5"))) < 2:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "it finished before it could be killed"
+    assert not target.exists()
+    resumed = extract(grown, output=target)
+    assert resumed.summary.reused >= 32
+    assert resumed.summary.computed + resumed.summary.reused == 360
+    extract(grown, output=tmp_path / "whole.h5")
+    assert_equal_stores(target, tmp_path / "whole.h5")
+    assert sorted(os.listdir(tmp_path)) == ["photos", "s.h5", "whole.h5"]
+
+
+def test_two_writers(digits_folder, tmp_path):
+    with WriteLock(tmp_path / "s.h5.lock"), pytest.raises(StoreLockedError, match=f"process {os.getpid()}"):
+        extract(digits_folder, output=tmp_path / "s.h5")
+
+
+def test_outputs_that_cannot_be(digits_folder, tmp_path):
+    with pytest.raises(StoreError, match=r"an \.h5 file"):
+        extract(digits_folder, output=tmp_path / "s.npz")
+    (tmp_path / "d.h5").mkdir()
+    with pytest.raises(StoreError, match="is a folder"):
+        extract(digits_folder, output=tmp_path / "d.h5")
+    (tmp_path / "l.h5").symlink_to(tmp_path / "elsewhere.h5")
+    with pytest.raises(StoreError, match="symbolic link"):
+        extract(digits_folder, output=tmp_path / "l.h5")
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot make the folder"):
+        extract(digits_folder, output=tmp_path / "file" / "s.h5")
+    for wrong in ({"batch_size": 0}, {"workers": -1}):
+        with pytest.raises(ValueError, match="whole number from 1"):
+            extract(digits_folder, output=tmp_path / "s.h5", **wrong)
+
+
+def test_provenance_says_how_it_was_made(digits_store, digits_folder):
+    p = digits_store.provenance
+    assert p["root"] == str(digits_folder)
+    assert p["runtime"].startswith("torch ")
+    assert p["version_torch"] == torch.__version__.split("+")[0] or p["version_torch"] == torch.__version__
+    assert {"created", "kind", "source", "version_featurekit", "version_timm", "version_h5py"} <= p.keys()
