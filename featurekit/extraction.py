@@ -138,6 +138,11 @@ def extract(
             raise _nothing_readable(ledger)
         ledger += [LedgerEntry(path, REMOVED, "no longer in the source", -1) for path in gone]
         contents = [bytes(content) for content in columns.sha256]
+        if base is not None and not replace:
+            # Another folder may well hold other images under the same names (train/001.jpg, test/001.jpg).
+            kept = set(contents)
+            rows = zip(base.columns.path, map(bytes, base.columns.sha256), strict=True)
+            _check_leaving(base, listing, [path for path, content in rows if content not in kept])
         if base is None or not _up_to_date(base, listing, columns, ledger):
             provenance = _provenance(source, listing, found, cache.runtimes)
             publish(target, found.space, provenance, columns, ledger, cache.blocks(contents))
@@ -182,15 +187,19 @@ def _removed(base: FeatureStore | None, listing: Source, replace: bool) -> list[
         return []
     here = {item.path for item in listing.items}
     leaving = [path for path in base.columns.path if path not in here]
+    _check_leaving(base, listing, leaving)
+    before = [entry.path for entry in base.ledger if entry.status == REMOVED and entry.path not in here]
+    return sorted({*leaving, *before})
+
+
+def _check_leaving(base: FeatureStore, listing: Source, leaving: Sequence[str]) -> None:
     root = base.provenance.get("root", "")
     if leaving and root != listing.root:
         raise StoreError(
-            f"{base.path} was written from {root or 'a list of images'}, and {len(leaving)} of its {len(base)} rows "
-            f"(such as {leaving[0]}) are not in {listing.root or 'this list of images'}: they would leave the store. "
-            "Nothing was changed. Choose another output, or say that they may go (replace=True, --replace)."
+            f"{base.path} was written from {root or 'a list of images'}, and the images of {len(leaving)} of its "
+            f"{len(base)} rows (such as {leaving[0]}) are not in {listing.root or 'this list of images'}: they would "
+            "leave the store. It is as it was. Choose another output, or say that they may go (replace=True, --replace)."
         )
-    before = [entry.path for entry in base.ledger if entry.status == REMOVED and entry.path not in here]
-    return sorted({*leaving, *before})
 
 
 def _up_to_date(base: FeatureStore, listing: Source, columns: Columns, ledger: list[LedgerEntry]) -> bool:

@@ -45,7 +45,9 @@ def contents(path):
     """Every dataset of a store, to be compared byte for byte."""
     found = {}
     with h5py.File(path) as file:
-        file.visititems(lambda name, thing: found.update({name: thing[...]}) if isinstance(thing, h5py.Dataset) else None)
+        file.visititems(
+            lambda name, thing: found.update({name: thing[...]}) if isinstance(thing, h5py.Dataset) else None
+        )
     return found
 
 
@@ -127,19 +129,23 @@ def test_a_file_changed_within_its_size_is_noticed(grown, tmp_path):
     assert np.array_equal(second.X[0], first.X[1])
 
 
-def test_another_place_does_not_silently_replace_the_rows(grown, digits_folder, tmp_path):
-    target = tmp_path / "s.h5"
+@pytest.mark.parametrize("same_names", [True, False])
+def test_another_place_does_not_silently_replace_the_rows(digits_folder, tmp_path, same_names):
+    """The folders 0 and 1 hold different images under the same names."""
+    target, other = tmp_path / "s.h5", digits_folder / "1"
     extract(digits_folder / "0", output=target)
     before = target.read_bytes()
-    with pytest.raises(StoreError, match=r"20 of its 20 rows .* would leave the store.*replace"):
-        extract(shutil.copytree(grown / "1", tmp_path / "else"), output=tmp_path / "s.h5")  # same names, so:
-        (tmp_path / "else" / "000.png").rename(tmp_path / "else" / "x.png")
-        for name in os.listdir(tmp_path / "else"):
-            (tmp_path / "else" / name).rename(tmp_path / "else" / f"new-{name}")
-        target.write_bytes(before)
-        extract(tmp_path / "else", output=target)
+    if not same_names:
+        other = tmp_path / "other"
+        other.mkdir()
+        for path in (digits_folder / "1").iterdir():
+            shutil.copy(path, other / f"new-{path.name}")
+    with pytest.raises(StoreError, match=r"images of 20 of its 20 rows .* would leave the store.*replace"):
+        extract(other, output=target)
     assert target.read_bytes() == before
-    assert len(extract(tmp_path / "else", output=target, replace=True)) == 20
+    store = extract(other, output=target, replace=True)
+    assert (len(store), store.summary.removed) == (20, 0)
+    assert os.listdir(tmp_path) == ["s.h5"] if same_names else True
 
 
 def test_a_moved_folder_is_recognised(digits_folder, tmp_path, forwards):
@@ -232,7 +238,11 @@ def test_equal_broken_files_all_fail(tmp_path):
 
 def test_manifests_bring_labels_and_groups(digits_folder, tmp_path):
     frame = pandas.DataFrame(
-        {"path": ["0/001.png", "2/000.png", "0/001.png", "none.png"], "label": ["a", "b", "c", "d"], "group": list("ggxy")}
+        {
+            "path": ["0/001.png", "2/000.png", "0/001.png", "none.png"],
+            "label": ["a", "b", "c", "d"],
+            "group": list("ggxy"),
+        }
     )
     for name in ("m.csv", "m.parquet"):
         getattr(frame, {"m.csv": "to_csv", "m.parquet": "to_parquet"}[name])(tmp_path / name, index=False)

@@ -68,7 +68,9 @@ def test_a_built_wheel_holds_everything_and_no_more(installed):
     assert {top for top in tops if not top.endswith(".dist-info")} == {"featurekit", "featurekit_cli"}
     for folder, package in (("featurekit", "featurekit"), ("cli", "featurekit_cli")):
         files = {str(path.relative_to(ROOT / folder)) for path in (ROOT / folder).rglob("*.py")}
-        assert {name.split("/", 1)[1] for name in names if name.startswith(f"{package}/") and name.endswith(".py")} == files
+        assert {
+            name.split("/", 1)[1] for name in names if name.startswith(f"{package}/") and name.endswith(".py")
+        } == files
         assert f"{package}/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
@@ -81,4 +83,6 @@ def test_a_built_wheel_runs(installed, tmp_path, digits_folder):
     assert "extract" in run([command, "--help"], cwd=tmp_path)
     out = run([command, "extract", digits_folder, "-o", "digits.h5", "-q"], cwd=tmp_path)
     assert "60 computed" in out
-    assert "3 classes" in run([python, "-m", "featurekit_cli", "fit", "digits.h5", "-o", "model", "--head", "lda"], cwd=tmp_path)
+    assert "3 classes" in run(
+        [python, "-m", "featurekit_cli", "fit", "digits.h5", "-o", "model", "--head", "lda"], cwd=tmp_path
+    )

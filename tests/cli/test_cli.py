@@ -1,0 +1,320 @@
+"""The command line, as its users meet it: real arguments, real exit codes, what is printed where."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from odd_files import encoded, picture, write_bad
+from PIL import Image
+
+from featurekit import FeatureStore, TransferClassifier, evaluate
+from featurekit_cli.main import main
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, tmp_path):
+    """Run the command in an empty folder; returns exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as stop:  # argparse
+            code = stop.code
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def store(_digits_store_path):
+    return str(_digits_store_path)
+
+
+@pytest.fixture
+def model(run, store):
+    assert run("fit", store, "-o", "model", "--cv", 0)[0] == 0
+    return "model"
+
+
+def test_help_and_version(run):
+    code, out, _ = run("--help")
+    assert code == 0
+    for verb in ("extract", "fit", "predict", "evaluate", "models", "store", "demo"):
+        assert f"\n    {verb} " in out
+        code, text, _ = run(verb, "--help")
+        assert code == 0
+        assert "usage: featurekit" in text
+    assert run("--version")[1].startswith("featurekit 0.")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [], ["nonsense"], ["extract"], ["fit", "s.h5"], ["fit", "s.h5", "-o", "m", "--head", "tree"],
+        ["extract", "x", "--batch-size", "0"], ["extract", "x", "--workers", "two"], ["extract", "x", "--max-failed", "-1"],
+        ["evaluate", "s.h5"], ["evaluate", "s.h5", "--model", "m", "--head", "svm"], ["evaluate", "s.h5", "--head", "svm", "--test-size", "1"],
+        ["store"], ["extract", "x", "--out", "y.h5"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_wrong_usage_is_2(run, arguments):
+    code, out, err = run(*arguments)
+    assert code == 2
+    assert "usage: featurekit" in err
+    assert not out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["extract", "none"], "no such source: none"),
+        (["extract", "."], "the folder is empty"),
+        (["store", "info", "none.h5"], "no such store: none.h5"),
+        (["fit", "none.h5", "-o", "m"], "no such store"),
+        (["predict", ".", "--model", "none"], "no saved model in none"),
+        (["extract", ".", "--backbone", "resnet5O"], "the folder is empty"),
+        (["demo", "--source", "none"], "no such source"),
+    ],
+)
+def test_a_users_mistake_is_1_and_one_message(run, arguments, message):
+    code, out, err = run(*arguments)
+    assert code == 1
+    assert err.startswith("featurekit: error: ")
+    assert message in err
+    assert "Traceback" not in err
+    assert not out
+
+
+def test_extract_and_json(run, digits_folder):
+    code, out, err = run("extract", digits_folder)
+    name = f"{digits_folder.name}.efficientnet_lite0.h5"
+    assert code == 0
+    assert f"{name}: 60 rows of efficientnet_lite0 (d = 1280), 3 classes" in out
+    assert "60 images: 60 computed, 0 reused, 0 duplicates, 0 failed" in out
+    assert not err
+    code, out, _ = run("extract", digits_folder, "--json")
+    data = json.loads(out)
+    assert (data["store"], data["images"], data["computed"], data["reused"]) == (name, 60, 0, 60)
+    assert {"fingerprint", "duplicates", "failed", "seconds", "images_per_second"} <= data.keys()
+    assert data["fingerprint"] == FeatureStore(name).fingerprint
+
+
+def test_bad_files_and_the_exit_code(run, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    bad = write_bad(folder)
+    (folder / "good.jpg").write_bytes(encoded(picture(0), "JPEG"))
+    for policy, expected in ((None, 0), (len(bad), 0), (len(bad) - 1, 3), (0, 3)):
+        options = [] if policy is None else ["--max-failed", policy]
+        code, out, err = run("extract", folder, "-o", "s.h5", *options)
+        assert code == expected
+        assert f"1 reused, 0 duplicates, {len(bad)} failed" in out or "1 computed" in out
+        assert "empty.jpg: empty file (0 bytes)" in err
+    assert FeatureStore("s.h5").paths == ["good.jpg"]
+    _, out, _ = run("store", "info", "s.h5")
+    assert all(f"  {name}: " in out for name in bad)
+    code, out, _ = run("extract", folder, "-o", "s.h5", "--json", "--max-failed", 0)
+    assert code == 3
+    assert len(json.loads(out)["failures"]) == len(bad)
+
+
+def test_store_info(run, store, digits_folder):
+    code, out, _ = run("store", "info", store)
+    assert code == 0
+    for text in ("60 x 1280 float32", "efficientnet_lite0, layer penultimate", "60 stored", str(digits_folder)):
+        assert text in out
+    data = json.loads(run("store", "info", store, "--json")[1])
+    assert data["classes"] == {"0": 20, "1": 20, "2": 20}
+    assert data["ledger"] == {"stored": 60}
+
+
+def test_fit(run, store):
+    code, out, err = run("fit", store, "--head", "svm", "-o", "m")
+    assert (code, err) == (0, "")
+    assert "m: svm on 60 images of 3 classes" in out
+    assert "cross-validated accuracy " in out
+    data = json.loads(run("fit", store, "--head", "svm", "-o", "m", "--json")[1])
+    assert (data["model"], data["head"], data["classes"], data["n"]) == ("m", "svm", ["0", "1", "2"], 60)
+    assert 0.8 < data["cv_score"] <= 1
+    assert "cross-validated accuracy" in open("m/README.md").read()
+
+
+def test_fit_extracts_and_keeps(run, digits_folder):
+    name = f"{digits_folder.name}.efficientnet_lite0.h5"
+    assert run("fit", digits_folder, "-o", "m", "--head", "lda", "--cv", 0)[0] == 0
+    assert len(FeatureStore(name)) == 60
+    assert run("fit", digits_folder, "-o", "m2", "--head", "knn", "--cv", 0, "--store", name)[0] == 0
+
+
+def test_evaluate_says_what_the_library_says(run, store, model):
+    data = json.loads(run("evaluate", store, "--model", model, "--json")[1])
+    opened = FeatureStore(store)
+    expected = evaluate(TransferClassifier().fit(opened), opened)
+    assert data == expected.to_dict()
+    assert {"n", "accuracy", "balanced_accuracy", "macro_f1", "per_class", "confusion_matrix"} <= data.keys()
+    code, out, _ = run("evaluate", store, "--head", "svm", "--png", "cm.png")
+    assert code == 0
+    for text in ("accuracy ", "balanced accuracy", "macro F1", "precision", "true \\ predicted"):
+        assert text in out
+    with Image.open("cm.png") as drawn:
+        assert drawn.width > 300
+    assert run("evaluate", store, "--head", "svm", "--png", "cm.nonsense")[0] == 1
+
+
+def test_predict_csv_and_json(run, store, model, digits_folder, tmp_path):
+    folder = tmp_path / "new"
+    shutil.copytree(digits_folder / "1", folder)
+    (folder / "broken.png").write_bytes(b"")
+    code, out, err = run("predict", folder, "--model", model)
+    assert code == 0
+    assert "broken.png: empty file" in err
+    lines = list(csv.DictReader(io.StringIO(out)))
+    assert [line["path"] for line in lines] == sorted(os.listdir(folder))
+    for line in lines:
+        if line["path"] == "broken.png":
+            assert (line["label"], line["error"]) == ("", "empty file (0 bytes)")
+        else:
+            probabilities = [float(line[f"p({name})"]) for name in "012"]
+            assert sum(probabilities) == pytest.approx(1, abs=1e-5)
+            assert float(line["probability"]) == max(probabilities) == float(line[f"p({line['label']})"])
+    assert [line["label"] for line in lines].count("1") >= 19
+    assert not [name for name in os.listdir() if name.endswith(".h5")]  # nothing kept unless asked
+    data = json.loads(run("predict", folder, "--model", model, "--json")[1])
+    assert len(data["predictions"]) == 21
+    for target in ("out.csv", "out.json"):
+        assert run("predict", folder, "--model", model, "-o", target, "--store", "new.h5")[0] == 0
+    assert open("out.csv").read() == out
+    assert json.load(open("out.json")) == data
+    assert len(FeatureStore("new.h5")) == 20
+    assert run("predict", "new.h5", "--model", model)[1] == out
+    assert run("predict", folder, "--model", model, "-o", "out.txt")[0] == 2
+    assert run("predict", folder, "--model", model, "-o", "none/out.csv")[0] == 1
+    assert run("predict", folder, "--model", model, "--max-failed", 0)[0] == 3
+
+
+def test_predict_one_image(run, model, digits_folder):
+    code, out, _ = run("predict", digits_folder / "2" / "003.png", "--model", model)
+    assert code == 0
+    assert out.splitlines()[1].startswith("003.png,2,")
+
+
+def test_models(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    code, out, _ = run("models")
+    assert code == 0
+    assert "efficientnet_lite0 (default)" in out
+    assert "yes (package)" in out
+    data = {entry["name"]: entry for entry in json.loads(run("models", "--json")[1])["models"]}
+    assert data["efficientnet_lite0"]["offline"]
+    assert not data["resnet50"]["offline"]
+
+
+def test_missing_weights_offline(run, digits_folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    code, _, err = run("extract", digits_folder, "--backbone", "resnet50", "--offline")
+    assert code == 1
+    assert "Copy resnet50-11ad3fa6.pth" in err
+
+
+def test_another_backbone_into_the_same_file(run, digits_folder, store, tmp_path):
+    import torch
+    import torchvision
+
+    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "w.pth")
+    shutil.copy(store, "s.h5")
+    code, _, err = run("extract", digits_folder, "-o", "s.h5", "--backbone", "resnet18", "--weights", "w.pth")
+    assert code == 1
+    assert "backbone: 'efficientnet_lite0', not 'resnet18'" in err
+
+
+def test_names_that_are_no_text_are_printed_somehow(tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    (folder / os.fsdecode(b"\xe9.jpg")).write_bytes(encoded(picture(0), "JPEG"))
+    (folder / os.fsdecode(b"bad\xe9.jpg")).write_bytes(b"")
+    command = [sys.executable, "-m", "featurekit_cli", "extract", str(folder), "-o", str(tmp_path / "s.h5")]
+    out = subprocess.run(command, capture_output=True, check=True, env=os.environ | {"PYTHONIOENCODING": "utf-8"})
+    assert b"1 computed" in out.stdout
+    assert b"empty file" in out.stderr
+
+
+def test_a_closed_pipe_is_no_traceback(store, tmp_path, model):
+    command = f"{sys.executable} -m featurekit_cli predict {store} --model {os.path.abspath(model)} | head -1"
+    out = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert out.stdout.startswith("path,label")
+    assert "Traceback" not in out.stderr
+    assert "BrokenPipe" not in out.stderr
+
+
+def test_ctrl_c_keeps_the_work(tmp_path):
+    """A person presses Ctrl-C in the middle of a run that watches a terminal."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(600):
+        picture(i).save(folder / f"{i:04d}.png")
+    terminal, end = pty.openpty()
+    command = [sys.executable, "-m", "featurekit_cli", "extract", str(folder), "-o", str(tmp_path / "s.h5")]
+    process = subprocess.Popen(command, stderr=end, stdout=subprocess.PIPE)
+    os.close(end)
+    seen = b""
+    deadline = time.monotonic() + 120
+    while b"96/600" not in seen and time.monotonic() < deadline:
+        seen += os.read(terminal, 1000)
+    assert b"images/s" in seen  # the progress bar has a rate
+    process.send_signal(signal.SIGINT)
+    try:
+        while chunk := os.read(terminal, 1000):
+            seen += chunk
+    except OSError:  # the terminal's other end is closed
+        pass
+    assert process.wait() == 130
+    process.stdout.close()
+    os.close(terminal)
+    assert b"interrupted. Finished work is kept" in seen
+    assert b"Traceback" not in seen
+    command += ["--json"]
+    data = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert data["reused"] >= 64
+    assert data["computed"] + data["reused"] == 600
+
+
+def test_help_needs_nothing_heavy():
+    code = (
+        "import sys\nfrom featurekit_cli.main import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "numpy", "sklearn", "h5py", "PIL", "matplotlib"} & set(out.stderr.split())
+
+
+@pytest.mark.parametrize("verb", ["fit", "evaluate", "store", "models"])
+def test_verbs_on_stored_rows_never_import_torch(verb, store, tmp_path):
+    arguments = {
+        "fit": ["fit", store, "-o", str(tmp_path / "m")],
+        "evaluate": ["evaluate", store, "--head", "svm"],
+        "store": ["store", "info", store],
+        "models": ["models"],
+    }[verb]
+    code = f"import sys\nfrom featurekit_cli.main import main\nassert main({arguments!r}) == 0\nassert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_probabilities_of_one_run_equal_the_librarys(run, store, model):
+    lines = list(csv.DictReader(io.StringIO(run("predict", store, "--model", model)[1])))
+    opened = FeatureStore(store)
+    expected = TransferClassifier().fit(opened).predict_proba(opened)
+    got = np.array([[float(line[f"p({name})"]) for name in "012"] for line in lines])
+    assert np.abs(got - expected).max() < 1e-6
