@@ -29,7 +29,8 @@ def digits_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def _digits_store_path(digits_folder, tmp_path_factory):
+def digits_store_path(digits_folder, tmp_path_factory):
+    """Where the store of `digits_folder` lies: written once, not to be changed."""
     from featurekit import extract
 
     path = tmp_path_factory.mktemp("store") / "digits.h5"
@@ -38,11 +39,11 @@ def _digits_store_path(digits_folder, tmp_path_factory):
 
 
 @pytest.fixture
-def digits_store(_digits_store_path):
+def digits_store(digits_store_path):
     """The store of `digits_folder`."""
     from featurekit import FeatureStore
 
-    with FeatureStore(_digits_store_path) as store:
+    with FeatureStore(digits_store_path) as store:
         yield store
 
 

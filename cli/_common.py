@@ -24,6 +24,13 @@ SOURCE_HELP = (
 )
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that takes options by their whole name only: an abbreviation would break when one is added."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)
+
+
 def positive(text: str) -> int:
     """An argument that is a whole number from 1."""
     value = int(text)

@@ -16,7 +16,7 @@ from typing import Any
 
 from featurekit import FeaturekitError, __version__
 
-from . import demo, evaluate, extract, fit, models, predict, store
+from . import _common, demo, evaluate, extract, fit, models, predict, store
 
 _VERBS = (extract, fit, predict, evaluate, models, store, demo)
 
@@ -34,16 +34,15 @@ exit codes: 0 done, 1 failed, 2 wrong usage, 3 more bad images than --max-failed
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command."""
-    parser = argparse.ArgumentParser(
+    parser = _common.Parser(
         prog="featurekit",
         description="Image classification by transfer learning: frozen CNN features, cached in HDF5, "
         "and scikit-learn heads.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"featurekit {__version__}")
-    verbs = parser.add_subparsers(metavar="VERB", required=True, title="verbs")
+    verbs = parser.add_subparsers(metavar="VERB", required=True, title="verbs", parser_class=_common.Parser)
     for verb in _VERBS:
         verb.add_parser(verbs)
     return parser

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,7 @@ def run_demo(
         images = _write_digits(home / "digits") if source is None else Path(source)
     except OSError as error:
         raise FeaturekitError(f"cannot write the demo to {home}: {error.strerror or error}") from error
+    origins = {item.path: item.origin for item in read_source(images).items}
     say(f"1. Images: {images}" + (" (scikit-learn's scanned digits, 8x8 pixels)" if source is None else ""))
     store = extract(images, output=home / "features.h5", replace=True, progress=progress)
     _tell_store(store, say)
@@ -121,7 +122,7 @@ def run_demo(
     if not len(chosen):
         raise HeadError(f"the images in {images} have no labels; the demo needs class folders or a labelled manifest")
     say(f"3. {_FOLDS}-fold cross-validation on {len(y)} images, with the same folds for every line below.")
-    raw, raw_name = _raw_pixels(store, images, chosen)
+    raw, raw_name = _raw_pixels([origins[store.columns.path[index]] for index in chosen])
     frozen = store.X[chosen]
     rows: list[DemoRow] = []
     predictions: list[NDArray[np.str_]] = []
@@ -182,20 +183,19 @@ def _tell_store(store: FeatureStore, say: Callable[[str], object]) -> None:
         say(failures_text([(entry.path, entry.reason) for entry in store.ledger if entry.status == FAILED], limit=5))
 
 
-def _raw_pixels(store: FeatureStore, images: Path, chosen: NDArray[np.intp]) -> tuple[NDArray[np.float32], str]:
+def _raw_pixels(origins: Sequence[object]) -> tuple[NDArray[np.float32], str]:
     """The pixels themselves as features: of small images all, of larger ones a thumbnail."""
-    origins = {item.path: item.origin for item in read_source(images).items}
     pictures = []
-    for index in chosen:
-        origin = origins[store.columns.path[index]]
+    for origin in origins:
         assert isinstance(origin, Path)
-        pictures.append(open_image(read_bytes(origin)[0]))
+        picture = open_image(read_bytes(origin)[0])
+        pictures.append(picture if max(picture.size) <= _RAW_SIDE else picture.resize((_RAW_SIDE, _RAW_SIDE)))
     sizes = {picture.size for picture in pictures}
     if len(sizes) == 1 and max(pictures[0].size) <= _RAW_SIDE:
         width, height = pictures[0].size
     else:
         width = height = _RAW_SIDE
-        pictures = [picture.resize((width, height), Image.Resampling.BICUBIC) for picture in pictures]
+        pictures = [picture.resize((width, height)) for picture in pictures]
     pixels = np.stack([np.asarray(picture, dtype=np.float32).ravel() for picture in pictures])
     return pixels, f"raw pixels {width}x{height}"
 

@@ -198,7 +198,7 @@ def _check_leaving(base: FeatureStore, listing: Source, leaving: Sequence[str]) 
         raise StoreError(
             f"{base.path} was written from {root or 'a list of images'}, and the images of {len(leaving)} of its "
             f"{len(base)} rows (such as {leaving[0]}) are not in {listing.root or 'this list of images'}: they would "
-            "leave the store. It is as it was. Choose another output, or say that they may go (replace=True, --replace)."
+            "leave the store. Nothing was changed. Choose another output, or let them go (replace=True, --replace)."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 import warnings
 from collections import deque
@@ -265,5 +266,7 @@ def columns_of(rows: Sequence[tuple[str, str, str, Outcome]]) -> Columns:
 @contextmanager
 def progress_bar(total: int, show: bool) -> Iterator[Callable[[], object]]:
     """A progress bar with images/s and time left on standard error; yields the function that advances it."""
-    with tqdm(total=total, unit=" images", disable=not show, dynamic_ncols=True, smoothing=0.1) as bar:
+    # The size is asked for here: tqdm shows nothing on a terminal that says it has 0 rows and columns.
+    columns, rows = shutil.get_terminal_size()
+    with tqdm(total=total, unit=" images", disable=not show, ncols=columns, nrows=rows, smoothing=0.1) as bar:
         yield bar.update

@@ -71,10 +71,10 @@ def test_a_second_run_computes_and_writes_nothing(digits_folder, tmp_path, forwa
     assert os.listdir(tmp_path) == ["s.h5"]
 
 
-def test_a_second_run_does_not_even_import_torch(digits_folder, _digits_store_path):
+def test_a_second_run_does_not_even_import_torch(digits_folder, digits_store_path):
     code = (
         "import sys; from featurekit import extract\n"
-        f"s = extract({str(digits_folder)!r}, output={str(_digits_store_path)!r})\n"
+        f"s = extract({str(digits_folder)!r}, output={str(digits_store_path)!r})\n"
         "print(s.summary.reused, 'torch' in sys.modules)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -177,9 +177,9 @@ def test_another_feature_space_is_refused(digits_folder, tmp_path):
 
 
 @pytest.mark.parametrize("settings", [{"batch_size": 1}, {"batch_size": 7, "workers": 1}, {"workers": 5}])
-def test_content_does_not_depend_on_the_settings(digits_folder, _digits_store_path, tmp_path, settings):
+def test_content_does_not_depend_on_the_settings(digits_folder, digits_store_path, tmp_path, settings):
     extract(digits_folder, output=tmp_path / "s.h5", **settings)
-    assert_equal_stores(_digits_store_path, tmp_path / "s.h5")
+    assert_equal_stores(digits_store_path, tmp_path / "s.h5")
 
 
 def test_broken_and_odd_files_among_good_ones(tmp_path):

@@ -84,9 +84,9 @@ def test_feature_spaces_share_a_cache_folder(paths, tmp_path, forwards):
     assert (lite.shape, resnet.shape, sum(forwards)) == ((4, 1280), (4, 512), 8)
 
 
-def test_a_store_is_a_cache_that_is_never_changed(paths, _digits_store_path, digits_folder, tmp_path, photos, forwards):
+def test_a_store_is_a_cache_that_is_never_changed(paths, digits_store_path, digits_folder, tmp_path, photos, forwards):
     store = tmp_path / "s.h5"
-    shutil.copy(_digits_store_path, store)
+    shutil.copy(digits_store_path, store)
     before = store.read_bytes()
     extractor = FeatureExtractor(cache=store).fit(paths)
     extractor.transform(paths)
@@ -107,9 +107,9 @@ def test_a_cache_file_need_not_be_there_yet(paths, tmp_path, digits_folder, forw
     assert sum(forwards) == 60
 
 
-def test_a_cache_without_write_permission_still_gives_what_it_has(paths, _digits_store_path, tmp_path):
+def test_a_cache_without_write_permission_still_gives_what_it_has(paths, digits_store_path, tmp_path):
     store = tmp_path / "s.h5"
-    shutil.copy(_digits_store_path, store)
+    shutil.copy(digits_store_path, store)
     tmp_path.chmod(0o500)
     try:
         assert FeatureExtractor(cache=store).fit_transform(paths).shape == (60, 1280)

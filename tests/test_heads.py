@@ -61,8 +61,9 @@ def test_too_few_classes():
 
 
 def test_the_command_line_offers_the_same_heads_and_default():
-    from featurekit.backbones import DEFAULT_BACKBONE
     from featurekit_cli import _common
+
+    from featurekit.backbones import DEFAULT_BACKBONE
 
     assert tuple(HEADS) == _common.HEADS
     assert _common.DEFAULT_BACKBONE == DEFAULT_BACKBONE

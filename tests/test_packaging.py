@@ -28,7 +28,7 @@ def test_every_import_is_a_declared_dependency():
     imported = set()
     for path in [*(ROOT / "featurekit").rglob("*.py"), *(ROOT / "cli").glob("*.py")]:
         for line in path.read_text(encoding="utf-8").splitlines():
-            if match := re.match(r"\s*(?:from|import) ([a-zA-Z_]\w*)", line):
+            if match := re.match(r"\s*(?:from|import) ([a-zA-Z_]\w*)(?:\.\w+)*(?: import .*| as .*)?$", line):
                 imported.add(match[1])
     third_party = {name for name in imported if name not in sys.stdlib_module_names} - {"featurekit"}
     distribution = {"PIL": "pillow", "sklearn": "scikit-learn"}

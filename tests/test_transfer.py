@@ -31,12 +31,12 @@ def labels(paths):
 
 
 @pytest.fixture(scope="module")
-def fitted(_digits_store_path):
-    return TransferClassifier(cache=_digits_store_path).fit(FeatureStore(_digits_store_path))
+def fitted(digits_store_path):
+    return TransferClassifier(cache=digits_store_path).fit(FeatureStore(digits_store_path))
 
 
-def test_images_and_store_give_the_same(paths, labels, _digits_store_path, fitted, digits_store):
-    by_paths = TransferClassifier(cache=_digits_store_path).fit(paths, labels)
+def test_images_and_store_give_the_same(paths, labels, digits_store_path, fitted, digits_store):
+    by_paths = TransferClassifier(cache=digits_store_path).fit(paths, labels)
     assert by_paths.classes_.tolist() == ["0", "1", "2"]
     assert (by_paths.predict(paths) == fitted.predict(digits_store)).all()
     assert np.array_equal(by_paths.predict_proba(paths), fitted.predict_proba(digits_store))
@@ -44,19 +44,19 @@ def test_images_and_store_give_the_same(paths, labels, _digits_store_path, fitte
 
 
 @pytest.mark.parametrize("make", [list, np.array, pandas.Series, lambda y: np.array(y, dtype=object)])
-def test_labels_in_every_container(paths, labels, _digits_store_path, make):
-    clf = TransferClassifier(cache=_digits_store_path, head="lda").fit(paths, make(labels))
+def test_labels_in_every_container(paths, labels, digits_store_path, make):
+    clf = TransferClassifier(cache=digits_store_path, head="lda").fit(paths, make(labels))
     assert clf.classes_.tolist() == ["0", "1", "2"]
     assert clf.predict(paths[:1]).tolist() == ["0"]
 
 
-def test_numbers_as_labels_stay_numbers(paths, labels, _digits_store_path):
-    clf = TransferClassifier(cache=_digits_store_path, head="lda").fit(paths, [int(y) for y in labels])
+def test_numbers_as_labels_stay_numbers(paths, labels, digits_store_path):
+    clf = TransferClassifier(cache=digits_store_path, head="lda").fit(paths, [int(y) for y in labels])
     assert clf.predict(paths[-1:]).tolist() == [2]
 
 
-def test_searches_and_clones(paths, labels, _digits_store_path):
-    clf = TransferClassifier(cache=_digits_store_path)
+def test_searches_and_clones(paths, labels, digits_store_path):
+    clf = TransferClassifier(cache=digits_store_path)
     search = GridSearchCV(clf, {"head": ["lda", "knn", SGDClassifier()]}, cv=3).fit(paths, labels)
     assert search.best_score_ > 0.9
     assert cross_val_score(clone(clf), paths, labels, cv=3).mean() > 0.9
@@ -77,8 +77,8 @@ def test_methods_are_there_only_where_the_head_has_them(digits_store):
     assert not hasattr(TransferClassifier(head="knn").fit(digits_store), "decision_function")
 
 
-def test_wrong_labels(paths, _digits_store_path, fitted):
-    clf = TransferClassifier(cache=_digits_store_path)
+def test_wrong_labels(paths, digits_store_path, fitted):
+    clf = TransferClassifier(cache=digits_store_path)
     with pytest.raises(ValueError, match="y is missing"):
         clf.fit(paths)
     with pytest.raises(ValueError, match="60 images but 2 labels"):
@@ -128,10 +128,10 @@ def test_a_model_predicts_in_another_process(fitted, paths, tmp_path, digits_sto
     assert out.stdout.split() == ["0", "1", "2"]
 
 
-def test_fitting_and_loading_need_no_torch(_digits_store_path, tmp_path):
+def test_fitting_and_loading_need_no_torch(digits_store_path, tmp_path):
     code = (
         "import sys; from featurekit import FeatureStore, TransferClassifier, load_model\n"
-        f"store = FeatureStore({str(_digits_store_path)!r})\n"
+        f"store = FeatureStore({str(digits_store_path)!r})\n"
         f"TransferClassifier(head='svm').fit(store).save({str(tmp_path / 'm')!r})\n"
         f"load_model({str(tmp_path / 'm')!r}).predict_proba(store)\n"
         "assert not {'torch', 'torchvision', 'timm'} & set(sys.modules)\n"

@@ -12,14 +12,15 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+from featurekit_cli.main import main
 from odd_files import encoded, picture, write_bad
 from PIL import Image
 
 from featurekit import FeatureStore, TransferClassifier, evaluate
-from featurekit_cli.main import main
 
 
 @pytest.fixture
@@ -38,8 +39,8 @@ def run(capsys, monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def store(_digits_store_path):
-    return str(_digits_store_path)
+def store(digits_store_path):
+    return str(digits_store_path)
 
 
 @pytest.fixture
@@ -63,9 +64,10 @@ def test_help_and_version(run):
     "arguments",
     [
         [], ["nonsense"], ["extract"], ["fit", "s.h5"], ["fit", "s.h5", "-o", "m", "--head", "tree"],
-        ["extract", "x", "--batch-size", "0"], ["extract", "x", "--workers", "two"], ["extract", "x", "--max-failed", "-1"],
-        ["evaluate", "s.h5"], ["evaluate", "s.h5", "--model", "m", "--head", "svm"], ["evaluate", "s.h5", "--head", "svm", "--test-size", "1"],
-        ["store"], ["extract", "x", "--out", "y.h5"],
+        ["extract", "x", "--batch-size", "0"], ["extract", "x", "--workers", "two"],
+        ["extract", "x", "--max-failed", "-1"], ["store"], ["extract", "x", "--out", "y.h5"],
+        ["evaluate", "s.h5"], ["evaluate", "s.h5", "--model", "m", "--head", "svm"],
+        ["evaluate", "s.h5", "--head", "svm", "--test-size", "1"],
     ],
     ids=" ".join,
 )  # fmt: skip
@@ -148,7 +150,7 @@ def test_fit(run, store):
     data = json.loads(run("fit", store, "--head", "svm", "-o", "m", "--json")[1])
     assert (data["model"], data["head"], data["classes"], data["n"]) == ("m", "svm", ["0", "1", "2"], 60)
     assert 0.8 < data["cv_score"] <= 1
-    assert "cross-validated accuracy" in open("m/README.md").read()
+    assert "cross-validated accuracy" in Path("m/README.md").read_text()
 
 
 def test_fit_extracts_and_keeps(run, digits_folder):
@@ -195,8 +197,8 @@ def test_predict_csv_and_json(run, store, model, digits_folder, tmp_path):
     assert len(data["predictions"]) == 21
     for target in ("out.csv", "out.json"):
         assert run("predict", folder, "--model", model, "-o", target, "--store", "new.h5")[0] == 0
-    assert open("out.csv").read() == out
-    assert json.load(open("out.json")) == data
+    assert Path("out.csv").read_text() == out
+    assert json.loads(Path("out.json").read_text()) == data
     assert len(FeatureStore("new.h5")) == 20
     assert run("predict", "new.h5", "--model", model)[1] == out
     assert run("predict", folder, "--model", model, "-o", "out.txt")[0] == 2
@@ -308,7 +310,10 @@ def test_verbs_on_stored_rows_never_import_torch(verb, store, tmp_path):
         "store": ["store", "info", store],
         "models": ["models"],
     }[verb]
-    code = f"import sys\nfrom featurekit_cli.main import main\nassert main({arguments!r}) == 0\nassert 'torch' not in sys.modules"
+    code = (
+        f"import sys\nfrom featurekit_cli.main import main\nassert main({arguments!r}) == 0\n"
+        "assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 

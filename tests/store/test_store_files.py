@@ -23,7 +23,6 @@ from featurekit.store import (
     MemoryCache,
     ShardCache,
     WriteLock,
-    parts_folder,
     publish,
 )
 
