@@ -1,0 +1,55 @@
+"""Every example runs, and says what it promises."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXPECTED = {
+    "01_fit_and_predict.py": r"accuracy on the other half: (0\.9\d*|1\.0)\n(flower|palace)-\d\d\.jpg \{'flower': ",
+    "02_grid_search.py": r"4 candidates x 3 folds: best C = \d+, accuracy 0\.\d+\n",
+    "03_compare_heads.py": r"200 rows of efficientnet_lite0(.|\n)*logreg +accuracy 0\.(.|\n)*knn +accuracy",
+}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
+def test_example(path, tmp_path):
+    out = subprocess.run(
+        [sys.executable, "-W", "error::FutureWarning", path], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert out.returncode == 0, out.stderr
+    assert re.search(EXPECTED[path.name], out.stdout), out.stdout
+
+
+def test_the_commands_of_the_readme_are_those_of_ci():
+    """CI runs exactly the test command that the README promises."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    command = re.search(r"^(python3 -m venv \.venv-test .*pytest.*)$", readme, re.MULTILINE)[1]
+    assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+
+
+def test_every_command_in_the_readme_parses():
+    import shlex
+
+    from featurekit_cli.main import build_parser
+
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^\$ featurekit (.*)$", readme, re.MULTILINE)
+    assert len(commands) >= 6
+    for command in commands:
+        build_parser().parse_args(shlex.split(command.split(" > ")[0]))
+
+
+def test_the_python_of_the_readme_compiles_and_imports_what_there_is():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert len(blocks) >= 3
+    for block in blocks:
+        compile(block, "README.md", "exec")
+        for line in re.findall(r"^from featurekit.* import .*$", block, re.MULTILINE):
+            exec(line, {})
