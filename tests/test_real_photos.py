@@ -1,0 +1,61 @@
+"""Real photos end to end: the promised accuracy, the same by Python and by command, and an independent reference.
+
+Skipped where `../shared/data` is absent.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from featurekit import FeatureExtractor, TransferClassifier, evaluate, extract
+
+
+@pytest.fixture(scope="module")
+def stores(shared_data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clothing")
+    return {
+        part: extract(shared_data / "clothing" / part, output=folder / f"{part}.h5")
+        for part in ("train", "validation", "test")
+    }
+
+
+def test_clothing_by_python_and_by_command(stores, tmp_path):
+    classifier = TransferClassifier(head="logreg").fit(stores["train"])
+    result = evaluate(classifier, stores["test"])
+    assert (len(stores["train"]), len(stores["validation"]), result.n) == (3068, 341, 372)
+    assert result.accuracy >= 0.88
+    assert evaluate(classifier, stores["validation"]).accuracy >= 0.83
+    command = [sys.executable, "-m", "featurekit_cli"]
+    paths = {part: str(store.path) for part, store in stores.items()}
+    subprocess.run([*command, "fit", paths["train"], "-o", tmp_path / "model", "--cv", "0", "-q"], check=True)
+    evaluated = [*command, "evaluate", paths["test"], "--model", tmp_path / "model", "--json"]
+    printed = json.loads(subprocess.run(evaluated, capture_output=True, check=True).stdout)
+    assert printed == result.to_dict()
+
+
+def test_32_photos_equal_timms_own_transform_and_network(shared_data):
+    import timm
+    import torch
+    from PIL import Image
+
+    from featurekit.backbones import find
+
+    paths = sorted((shared_data / "clothing" / "test").glob("*/*.jpg"))[::11][:32]
+    network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    state = torch.load(find("efficientnet_lite0").weights_path, weights_only=True)
+    network.load_state_dict(dict(zip(network.state_dict(), state.values(), strict=True)))
+    network.reset_classifier(0)
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network), is_training=False)
+    with torch.no_grad():
+        batch = torch.stack([transform(Image.open(path).convert("RGB")) for path in paths])
+        expected = network.eval()(batch).numpy()
+    got = FeatureExtractor().fit_transform(paths)
+    largest = np.abs(got - expected).max()
+    print(f"32 photos: largest difference {largest:.2e}, largest value {np.abs(expected).max():.2f}")
+    assert got.shape == expected.shape == (32, 1280)
+    assert largest < 2e-5 * np.abs(expected).max()
