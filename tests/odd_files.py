@@ -71,7 +71,7 @@ def write_bad(folder: Path) -> dict[str, str]:
     (folder / "loop.jpg").symlink_to("loop.jpg")
     expected["loop.jpg"] = "symbolic link"
     os.mkfifo(folder / "pipe.jpg")
-    expected["pipe.jpg"] = "pipe"
+    expected["pipe.jpg"] = "a device, pipe or socket, not"
     if os.geteuid() != 0:  # root may read everything
         (folder / "secret.jpg").write_bytes(jpeg)
         (folder / "secret.jpg").chmod(0)

@@ -198,6 +198,7 @@ def test_broken_and_odd_files_among_good_ones(tmp_path):
     assert failed.keys() == expected.keys()
     for name, reason in expected.items():
         assert reason in failed[name], (name, failed[name])
+        assert "not a usable path" not in failed[name], name
     assert store.summary.failed == len(expected)
     # Under its own name: each row equals that of the same picture extracted alone.
     rows = dict(zip(store.paths, store.X[...], strict=True))

@@ -177,6 +177,8 @@ def read_bytes(path: str | os.PathLike[str]) -> tuple[bytes, os.stat_result]:
     except FileNotFoundError:
         broken = os.path.islink(path)
         raise ImageError("a symbolic link to a missing file" if broken else "no such file") from None
+    except ImageError:  # a ValueError, too
+        raise
     except OSError as error:
         raise ImageError(f"unreadable: {error.strerror or error}") from None
     except ValueError as error:  # A null character in a path from a manifest.
