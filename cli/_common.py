@@ -139,7 +139,7 @@ def default_store(source: str, backbone: str) -> Path:
 
 def is_store(source: str) -> bool:
     """Whether SOURCE names a store."""
-    return Path(source).suffix.lower() in {".h5", ".hdf5"}
+    return Path(source).suffix.lower() in {".h5", ".hdf5"} and not Path(source).is_dir()
 
 
 def show_progress(arguments: argparse.Namespace) -> bool:
@@ -163,7 +163,8 @@ def tell_failed(arguments: argparse.Namespace, store: FeatureStore) -> int:
 
     failed = failed_images(store)
     if failed and not arguments.quiet:
-        print(f"{len(failed)} images could not be read:\n{failures_text(failed)}", file=sys.stderr)
+        images = "1 image" if len(failed) == 1 else f"{len(failed)} images"
+        print(f"{images} could not be read:\n{failures_text(failed)}", file=sys.stderr)
     if arguments.max_failed is not None and len(failed) > arguments.max_failed:
         print(
             f"featurekit: error: {len(failed)} images failed, more than --max-failed {arguments.max_failed} allows. "

@@ -13,7 +13,7 @@ def add_parser(verbs: Any) -> None:
     parser = verbs.add_parser(
         "demo",
         help="the whole tour on images that come with scikit-learn, or on your own",
-        description="Extract features, fit two heads, compare them with the raw pixels on the same split, and leave "
+        description="Extract features, fit two heads, compare them with the raw pixels on the same folds, and leave "
         "the store, the model and a picture in a folder. Needs no download and no files; with --source, the same "
         "on your own class folders.",
     )

@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
             if score is not None:
                 print(f"cross-validated accuracy {_score_text(score)}")
             elif arguments.cv > 1:
-                print("no cross-validated score: a class has a single image")
+                print("no cross-validated score: a class has a single image, or a single group")
         return _common.tell_failed(arguments, store)
 
 

@@ -76,13 +76,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (FeaturekitError, FileNotFoundError) as error:
         print(f"featurekit: error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("featurekit: interrupted. Finished work is kept: run the same command again to go on.", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         # The reader of our output has gone (such as `head`): nothing more to say, not even at shutdown.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:  # such as a name that is too long, or a folder that may not be entered
+        where = f": {error.filename}" if error.filename else ""
+        print(f"featurekit: error: {error.strerror or error}{where}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("featurekit: interrupted. Finished work is kept: run the same command again to go on.", file=sys.stderr)
+        return 130
     return code
 
 

@@ -33,11 +33,18 @@ def add_parser(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Predict and write the table."""
-    from featurekit import FeaturekitError, load_model
-
     if arguments.output and Path(arguments.output).suffix.lower() not in {".csv", ".json"}:
         print("featurekit: error: --output must end in .csv or .json", file=sys.stderr)
         return 2
+    if arguments.output and Path(arguments.output).exists() and Path(arguments.source).exists():
+        same = Path(arguments.output).samefile(arguments.source)
+    else:
+        same = False
+    if same:
+        print("featurekit: error: --output is the SOURCE itself; it would be overwritten", file=sys.stderr)
+        return 2
+    from featurekit import FeaturekitError, load_model
+
     classifier = load_model(arguments.model, weights=arguments.weights)
     arguments.weights = classifier.weights
     with _common.rows_of(arguments, backbone=classifier.backbone, keep=False) as store:

@@ -35,6 +35,6 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtraError(
-            f"{purpose} needs the package '{module}', which is not installed. "
+            f"{purpose} needs the package '{module.partition('.')[0]}', which is not installed. "
             f"Install it with: pip install 'featurekit[{extra}]'"
         ) from error

@@ -23,6 +23,7 @@ from typing import Any
 
 from .errors import BundleError
 
+_FILES = frozenset({"model.json", "head.skops", "README.md"})
 FORMAT = "featurekit-model"
 VERSION = 1
 
@@ -71,6 +72,11 @@ def write_bundle(path: str | os.PathLike[str], manifest: dict[str, Any], head: A
     target = Path(path)
     if target.is_symlink() or (target.exists() and not is_bundle(target) and not _is_empty_folder(target)):
         raise BundleError(f"{target} exists and is not a saved model. Nothing was changed; choose another name.")
+    if target.is_dir() and (others := sorted(entry.name for entry in target.iterdir() if entry.name not in _FILES)):
+        raise BundleError(
+            f"the model in {target} would be replaced, and beside it there are other files: {', '.join(others[:5])}. "
+            "Nothing was changed; move them away or choose another name."
+        )
     temporary = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from ._version import __version__
 from .backbones import DEFAULT_BACKBONE, Backbone, find
 from .errors import SourceError, StoreError
 from .images import Item, Source, read_source
-from .pipeline import Outcome, columns_of, fill, progress_bar
+from .pipeline import Outcome, check_counts, columns_of, fill, progress_bar
 from .store import (
     DUPLICATE,
     FAILED,
@@ -114,7 +114,7 @@ def extract(
     0
     """
     started = time.perf_counter()
-    _check_counts(batch_size, workers)
+    check_counts(batch_size, workers)
     listing = read_source(source, labels=labels, groups=groups, root=root)
     target = _check_target(Path(output))
     found = find(backbone, weights, offline=offline)
@@ -225,12 +225,6 @@ def _provenance(source: Any, listing: Source, backbone: Backbone, runtime: str) 
         "version_python": platform.python_version(),
         **versions,
     }
-
-
-def _check_counts(batch_size: int, workers: int | None) -> None:
-    for name, value in (("batch_size", batch_size), ("workers", workers)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be a whole number from 1, got {value!r}")
 
 
 def _check_target(target: Path) -> Path:

@@ -85,6 +85,7 @@ def fill(
     -------
     Filled
     """
+    check_counts(batch_size, workers)
     filled = Filled([])
     work = _Work(backbone, cache, device)
     known = signatures or {}
@@ -248,6 +249,13 @@ def _from_memory(image: Image.Image | NDArray[np.uint8]) -> Image.Image:
 def _pixels(outcome: Outcome) -> NDArray[np.uint8]:
     assert outcome.pixels is not None
     return outcome.pixels
+
+
+def check_counts(batch_size: int, workers: int | None) -> None:
+    """Raise ValueError unless both are whole numbers from 1 (or `workers` None)."""
+    for name, value in (("batch_size", batch_size), ("workers", workers)):
+        if value is not None and (not hasattr(value, "__index__") or value < 1):
+            raise ValueError(f"{name} must be a whole number from 1, got {value!r}")
 
 
 def columns_of(rows: Sequence[tuple[str, str, str, Outcome]]) -> Columns:

@@ -318,17 +318,27 @@ def evaluate(classifier: Any, X: Any, y: ArrayLike | None = None) -> Evaluation:
         raise ValueError("y is missing: scoring needs the true label of each image (only a store brings its own)")
     labelled = X.y != ""
     if not labelled.any():
-        raise HeadError(f"{X.path} has no labels to score against")
+        raise HeadError(
+            "none of these images has a label to score against; labels come from class folders or a manifest"
+        )
     return evaluate_predictions(X.y[labelled], np.asarray(predicted)[labelled])
 
 
 def _as_labels(y: ArrayLike) -> NDArray[Any]:
     labels = column_or_1d(y, warn=True)
+    if labels.dtype.kind in "OfUT" and (missing := [i for i, label in enumerate(labels) if _is_missing(label)]):
+        raise HeadError(
+            f"{len(missing)} of {len(labels)} labels are missing or empty, the first at position {missing[0]}"
+        )
     if labels.dtype == object and all(isinstance(label, str) for label in labels):
         labels = labels.astype(np.str_)  # pandas' text columns: one kind of classes_ whatever they came in
     check_classification_targets(labels)
     result: NDArray[Any] = labels
     return result
+
+
+def _is_missing(label: Any) -> bool:
+    return label is None or type(label).__name__ == "NAType" or label == "" or label != label
 
 
 def _fit_head(head: Any, rows: NDArray[np.float32], labels: NDArray[Any]) -> Any:

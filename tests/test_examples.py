@@ -42,7 +42,7 @@ def test_every_command_in_the_readme_parses():
     commands = re.findall(r"^\$ featurekit (.*)$", readme, re.MULTILINE)
     assert len(commands) >= 6
     for command in commands:
-        build_parser().parse_args(shlex.split(command.split(" > ")[0]))
+        build_parser().parse_args(shlex.split(command.split(" > ")[0], comments=True))
 
 
 def test_the_python_of_the_readme_compiles_and_imports_what_there_is():

@@ -103,6 +103,8 @@ def read_source(
         return Source(items_from(source, labels=labels, groups=groups), kind="images")
     if labels is not None or groups is not None:
         raise SourceError("labels and groups go with a sequence of images; a folder or manifest brings its own")
+    if not os.fspath(source):
+        raise SourceError("the name of the source is empty; for the current folder write '.'")
     path = Path(source)
     if path.is_dir():
         if root is not None:
@@ -161,6 +163,7 @@ def items_from(
     for name, values in (("label", labels), ("group", groups)):
         if values is None:
             continue
+        values = list(values)
         if len(values) != len(items):
             raise SourceError(f"{len(items)} images but {len(values)} {name}s")
         for index, value in enumerate(values):
@@ -212,8 +215,15 @@ def _item(index: int, image: Any) -> Item:
 
 
 def _text(value: object) -> str:
-    # pandas and Parquet spell "no value" as None or NaN.
-    return "" if value is None or value != value else str(value)
+    """A label, group or path as text; "no value" (None, NaN, pandas.NA) is empty."""
+    if value is None or (isinstance(value, float) and value != value) or type(value).__name__ in {"NAType", "NaTType"}:
+        return ""
+    if isinstance(value, bytes | list | tuple | dict | set | np.ndarray):
+        raise SourceError(f"expected one label or group for each image, got a {type(value).__name__}: {value!r:.80}")
+    text = str(value)
+    if "\0" in text:
+        raise SourceError(f"a path, label or group holds a null character: {text!r:.80}")
+    return text
 
 
 def _read_folder(folder: Path) -> Source:
@@ -286,8 +296,11 @@ _Column = Sequence[object]
 
 def _read_csv(path: Path, delimiter: str) -> dict[str, _Column]:
     try:
+        with path.open("rb") as start:
+            if start.read(2) in {b"\xff\xfe", b"\xfe\xff"}:
+                raise SourceError(f"the manifest {path} is UTF-16; save it as UTF-8")
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            reader = csv.reader(file, delimiter=delimiter, strict=True, skipinitialspace=True)
             header = [name.strip() for name in next(reader, [])]
             columns: dict[str, list[object]] = {name: [] for name in header}
             if len(columns) != len(header):

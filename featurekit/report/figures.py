@@ -40,15 +40,17 @@ def draw_confusion_matrix(evaluation: Evaluation, path: str | os.PathLike[str], 
     from matplotlib.figure import Figure
 
     counts = np.array(evaluation.confusion_matrix)
-    k = len(evaluation.classes)
+    # Labels from files that are not UTF-8 hold what no font can draw.
+    names = [name.encode("utf-8", "backslashreplace").decode() for name in evaluation.classes]
+    k = len(names)
     fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(24.0, 2.8 + 0.5 * k)
     figure = Figure(figsize=(side + 1, side), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     image = axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(k), evaluation.classes, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
-    axes.set_yticks(range(k), evaluation.classes, parse_math=False)
+    axes.set_xticks(range(k), names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
+    axes.set_yticks(range(k), names, parse_math=False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     score = f"accuracy {evaluation.accuracy:.3f} ({evaluation.low:.3f} to {evaluation.high:.3f}), n = {evaluation.n}"

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..errors import StoreError
-from .schema import Columns, LedgerEntry, open_checked, read_columns, read_ledger
+from .schema import Columns, LedgerEntry, open_checked, read_columns, read_dataset, read_ledger
 
 _SLAB_ROWS = 2048
 
@@ -94,8 +94,7 @@ class RowView:
             return picked
         dataset = self._store._file()["X"]
         if key is Ellipsis or (isinstance(key, slice) and (key.step is None or key.step > 0)):
-            result: NDArray[np.float32] = dataset[key]
-            return result
+            return read_dataset(dataset, key)
         if isinstance(key, slice):
             return self[np.arange(len(self))[key]]
         index = np.asarray(key)
@@ -130,7 +129,7 @@ class RowView:
         for part in np.split(order, np.flatnonzero(np.diff(slabs)) + 1) if len(order) else []:
             wanted = index[part]
             low, high = int(wanted[0]), int(wanted[-1]) + 1
-            out[part] = dataset[low:high][wanted - low]
+            out[part] = read_dataset(dataset, slice(low, high))[wanted - low]
         return out
 
 

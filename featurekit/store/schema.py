@@ -143,21 +143,40 @@ def _write_text(file: h5py.File, name: str, values: Sequence[str]) -> None:
     dataset[...] = np.array(encoded, dtype=f"S{width}").astype(dtype)
 
 
+def read_dataset(dataset: h5py.Dataset, key: Any = ...) -> NDArray[Any]:
+    """Values of a dataset.
+
+    Raises
+    ------
+    StoreFormatError
+        If a checksum does not match: the file was damaged after it was written.
+    """
+    try:
+        values: NDArray[Any] = dataset[key]
+    except OSError as error:
+        raise StoreFormatError(
+            f"{dataset.file.filename} is damaged: values of '{dataset.name.strip('/')}' cannot be read ({error}). "
+            "Restore it from a copy, or delete it and extract again."
+        ) from error
+    return values
+
+
 def read_text(dataset: h5py.Dataset) -> list[str]:
     """The values of a text column."""
-    return [value.decode("utf-8", "surrogateescape") for value in dataset[...].tolist()]
+    return [value.decode("utf-8", "surrogateescape") for value in read_dataset(dataset).tolist()]
 
 
 def read_columns(file: h5py.File) -> Columns:
     """Everything but ``X`` and the ledger."""
-    text = [read_text(file[name]) for name in _TEXT_COLUMNS]
-    return Columns(text[0], text[1], text[2], file["sha256"][...], file["size"][...], file["mtime_ns"][...])
+    path, label, group = (read_text(file[name]) for name in _TEXT_COLUMNS)
+    numbers = [read_dataset(file[name]) for name in ("sha256", *_NUMBER_COLUMNS)]
+    return Columns(path, label, group, *numbers)
 
 
 def read_ledger(file: h5py.File) -> list[LedgerEntry]:
     """The ledger."""
     text = [read_text(file[f"ledger/{name}"]) for name in _LEDGER_TEXT]
-    return [LedgerEntry(*entry) for entry in zip(*text, file["ledger/row"][...].tolist(), strict=True)]
+    return [LedgerEntry(*entry) for entry in zip(*text, read_dataset(file["ledger/row"]).tolist(), strict=True)]
 
 
 def open_checked(path: Path) -> tuple[h5py.File, FeatureSpace, dict[str, Any]]:

@@ -11,6 +11,7 @@ import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -83,7 +84,7 @@ def publish(
     merged = folder / _MERGED
     try:
         make_folder(folder)
-        with merged.open("w+b") as out:
+        with merged.open("w+b", buffering=0) as out:
             sink = _Sink(out)
             with h5py.File(sink, "w", libver=_LIBVER) as file:
                 write_store(file, space, provenance, columns, ledger, _checked(blocks, sink))
@@ -106,40 +107,41 @@ def make_folder(folder: Path) -> None:
 class _Sink:
     """A file for h5py that hides a full disk from it.
 
-    HDF5 does not survive a failing write: it raises, and then crashes when it closes the file. So the
-    first error is kept, later writes are dropped, and :meth:`check` raises it where that is safe. The
-    file is abandoned then.
+    HDF5 does not survive a failing call: it raises, and then crashes the process when it closes the file.
+    So the first error is kept, later writes are dropped, and :meth:`check` raises it where that is safe.
+    The file is abandoned then. It must be unbuffered: a buffer would fail late, in any other call.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: FileIO) -> None:
         self._file = file
         self._error: OSError | None = None
 
     def write(self, data: bytes) -> int:
-        if self._error is None:
+        rest = memoryview(data)
+        while self._error is None and len(rest):
             try:
-                self._file.write(data)
+                rest = rest[self._file.write(rest) or 0 :]
             except OSError as error:
                 self._error = error
         return len(data)
 
     def flush(self) -> None:
-        if self._error is None:
-            try:
-                self._file.flush()
-            except OSError as error:
-                self._error = error
+        """Nothing is buffered."""
 
     def check(self) -> None:
-        self.flush()
         if self._error is not None:
             raise self._error
 
     def read(self, size: int = -1) -> bytes:
-        return self._file.read(size)
+        return self._file.read(size) or b""
 
     def readinto(self, buffer: bytearray) -> int:
-        return self._file.readinto(buffer) or 0  # type: ignore[attr-defined]
+        # What a dropped write should have left there reads as zeros.
+        count = self._file.readinto(buffer) or 0
+        if self._error is not None:
+            buffer[count:] = bytes(len(buffer) - count)
+            return len(buffer)
+        return count
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         return self._file.seek(offset, whence)
@@ -161,7 +163,7 @@ def _checked(blocks: Iterable[NDArray[np.float32]], sink: _Sink) -> Iterable[NDA
         sink.check()
 
 
-def _sync(file: BinaryIO) -> None:
+def _sync(file: BinaryIO | FileIO) -> None:
     file.flush()
     os.fsync(file.fileno())
 
