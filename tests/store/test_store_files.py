@@ -155,7 +155,7 @@ def test_a_damaged_row_is_an_error_and_not_a_number(tmp_path):
     data = bytearray(path.read_bytes())
     data[data.index(rows[250].tobytes()) + 3] ^= 1
     path.write_bytes(data)
-    with pytest.raises(OSError, match="fletcher32|filter"):
+    with pytest.raises(StoreFormatError, match="values of 'X' cannot be read"):
         FeatureStore(path).X[...]
 
 
@@ -244,6 +244,7 @@ import resource, signal, sys
 import numpy as np
 sys.path.insert(0, {tests!r})
 from test_store_files import *
+from featurekit.store import parts_folder
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
 from pathlib import Path
