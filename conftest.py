@@ -47,6 +47,22 @@ def digits_store(digits_store_path):
         yield store
 
 
+@pytest.fixture
+def forwards(monkeypatch):
+    """Counts the images that the network runs over, in this process."""
+    from featurekit.runtime.torch_runtime import TorchRuntime
+
+    counted = []
+    original = TorchRuntime.__call__
+
+    def count(self, batch):
+        counted.append(len(batch))
+        return original(self, batch)
+
+    monkeypatch.setattr(TorchRuntime, "__call__", count)
+    return counted
+
+
 @pytest.fixture(scope="session")
 def photos():
     """Eight different crops of the two photographs that scikit-learn ships, as PIL images."""

@@ -17,22 +17,7 @@ from odd_files import encoded, picture, write_bad, write_odd
 
 from featurekit import FeatureStore, extract
 from featurekit.errors import FeatureSpaceError, SourceError, StoreError, StoreLockedError
-from featurekit.runtime.torch_runtime import TorchRuntime
 from featurekit.store import WriteLock
-
-
-@pytest.fixture
-def forwards(monkeypatch):
-    """Counts the images that the network runs over."""
-    counted = []
-    original = TorchRuntime.__call__
-
-    def count(self, batch):
-        counted.append(len(batch))
-        return original(self, batch)
-
-    monkeypatch.setattr(TorchRuntime, "__call__", count)
-    return counted
 
 
 @pytest.fixture

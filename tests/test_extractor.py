@@ -19,21 +19,6 @@ from sklearn.svm import SVC
 
 from featurekit import FeatureExtractor
 from featurekit.errors import FeatureSpaceError, ImageError, SourceError
-from featurekit.runtime.torch_runtime import TorchRuntime
-
-
-@pytest.fixture
-def forwards(monkeypatch):
-    """Counts the images that the network runs over, in this process."""
-    counted = []
-    original = TorchRuntime.__call__
-
-    def count(self, batch):
-        counted.append(len(batch))
-        return original(self, batch)
-
-    monkeypatch.setattr(TorchRuntime, "__call__", count)
-    return counted
 
 
 @pytest.fixture
