@@ -36,11 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output and Path(arguments.output).suffix.lower() not in {".csv", ".json"}:
         print("featurekit: error: --output must end in .csv or .json", file=sys.stderr)
         return 2
-    if arguments.output and Path(arguments.output).exists() and Path(arguments.source).exists():
-        same = Path(arguments.output).samefile(arguments.source)
-    else:
-        same = False
-    if same:
+    output, source = Path(arguments.output or ""), Path(arguments.source)
+    if arguments.output and output.exists() and source.exists() and output.samefile(source):
         print("featurekit: error: --output is the SOURCE itself; it would be overwritten", file=sys.stderr)
         return 2
     from featurekit import FeaturekitError, load_model

@@ -22,6 +22,7 @@ from .errors import BundleError, HeadError
 from .extractor import FeatureExtractor
 from .fingerprint import FeatureSpace
 from .heads import head_name, make_head
+from .images import is_missing
 from .metrics import Evaluation, evaluate_predictions
 from .store import FeatureStore
 
@@ -326,7 +327,9 @@ def evaluate(classifier: Any, X: Any, y: ArrayLike | None = None) -> Evaluation:
 
 def _as_labels(y: ArrayLike) -> NDArray[Any]:
     labels = column_or_1d(y, warn=True)
-    if labels.dtype.kind in "OfUT" and (missing := [i for i, label in enumerate(labels) if _is_missing(label)]):
+    if labels.dtype.kind in "OfUT" and (
+        missing := [i for i, label in enumerate(labels) if is_missing(label) or label == ""]
+    ):
         raise HeadError(
             f"{len(missing)} of {len(labels)} labels are missing or empty, the first at position {missing[0]}"
         )
@@ -335,10 +338,6 @@ def _as_labels(y: ArrayLike) -> NDArray[Any]:
     check_classification_targets(labels)
     result: NDArray[Any] = labels
     return result
-
-
-def _is_missing(label: Any) -> bool:
-    return label is None or type(label).__name__ == "NAType" or label == "" or label != label
 
 
 def _fit_head(head: Any, rows: NDArray[np.float32], labels: NDArray[Any]) -> Any:

@@ -214,13 +214,16 @@ def _item(index: int, image: Any) -> Item:
     )
 
 
+def is_missing(value: object) -> bool:
+    """Whether a value stands for "no value": None, NaN, or pandas' NA and NaT."""
+    return value is None or type(value).__name__ in {"NAType", "NaTType"} or value != value
+
+
 def _text(value: object) -> str:
-    """A label, group or path as text; "no value" (None, NaN, pandas.NA) is empty."""
-    if value is None or (isinstance(value, float) and value != value) or type(value).__name__ in {"NAType", "NaTType"}:
-        return ""
+    """A label, group or path as text; "no value" is empty."""
     if isinstance(value, bytes | list | tuple | dict | set | np.ndarray):
         raise SourceError(f"expected one label or group for each image, got a {type(value).__name__}: {value!r:.80}")
-    text = str(value)
+    text = "" if is_missing(value) else str(value)
     if "\0" in text:
         raise SourceError(f"a path, label or group holds a null character: {text!r:.80}")
     return text
