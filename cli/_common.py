@@ -154,7 +154,7 @@ def print_json(data: dict[str, Any]) -> None:
 
 def failed_images(store: FeatureStore) -> list[tuple[str, str]]:
     """Path and reason of every image of the store's source that could not be read."""
-    return [(entry.path, entry.reason) for entry in store.ledger if entry.status == "failed"]
+    return [(entry.path, entry.reason) for entry in store.ledger.where("failed")]
 
 
 def tell_failed(arguments: argparse.Namespace, store: FeatureStore) -> int:

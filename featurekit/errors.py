@@ -11,6 +11,7 @@ was expected against what was found, and what to do about it::
     ├── HeadError (ValueError)          no such head, or the labels do not allow fitting it
     ├── StoreError                      a store cannot be read or written
     │   ├── StoreFormatError            not a featurekit store, damaged, or unsafe to open
+    │   │   └── DamagedRowsError        rows do not match their checksums; they can be computed again
     │   ├── FeatureSpaceError           rows of two feature spaces would be mixed
     │   └── StoreLockedError            another process is writing to it
     ├── BundleError                     a saved model cannot be read or written
@@ -26,6 +27,7 @@ from collections.abc import Sequence
 __all__ = [
     "BackboneError",
     "BundleError",
+    "DamagedRowsError",
     "FeatureSpaceError",
     "FeaturekitError",
     "HeadError",
@@ -90,6 +92,10 @@ class StoreError(FeaturekitError):
 
 class StoreFormatError(StoreError):
     """The file is not a featurekit store, is damaged, or is not safe to open."""
+
+
+class DamagedRowsError(StoreFormatError):
+    """Rows of a store do not match their checksums: they were damaged after they were written."""
 
 
 class FeatureSpaceError(StoreError):

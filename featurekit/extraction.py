@@ -2,34 +2,50 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 import os
 import platform
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ._version import __version__
 from .backbones import DEFAULT_BACKBONE, Backbone, find
-from .errors import SourceError, StoreError
+from .errors import DamagedRowsError, SourceError, StoreError, StoreFormatError
 from .images import Item, Source, read_source
 from .pipeline import Outcome, check_counts, columns_of, fill, progress_bar
 from .store import (
+    DTYPES,
     DUPLICATE,
     FAILED,
+    INDEX,
     REMOVED,
     STORED,
     Columns,
     FeatureStore,
+    Ledger,
     LedgerEntry,
     ShardCache,
     Summary,
     WriteLock,
+    decode,
+    is_our_folder,
+    is_store_file,
+    lock_file,
     parts_folder,
     publish,
+    publish_index,
+    salvage_columns,
 )
+
+logger = logging.getLogger(__name__)
 
 
 def extract(
@@ -42,6 +58,9 @@ def extract(
     groups: Sequence[object] | None = None,
     root: str | os.PathLike[str] | None = None,
     replace: bool = False,
+    refresh: bool = False,
+    verify: bool = True,
+    dtype: str | None = None,
     batch_size: int = 32,
     workers: int | None = None,
     device: str = "auto",
@@ -51,8 +70,8 @@ def extract(
     """Run a frozen backbone over the images of a source and keep the rows in an HDF5 store.
 
     Rows that the store has already are not computed again, whatever the file is called now; an
-    interrupted run goes on where it stopped. An image that cannot be read never stops the run: the ledger
-    names it and the reason.
+    interrupted run goes on where it stopped; rows that were damaged on the disk are computed again. An
+    image that cannot be read never stops the run: the ledger names it and the reason.
 
     Parameters
     ----------
@@ -60,8 +79,9 @@ def extract(
         A folder of class folders, a flat folder, a CSV or Parquet manifest (``path,label[,group]``), or a
         sequence of paths, PIL images and uint8 arrays.
     output : path
-        The ``.h5`` file to write. It always holds the last complete state; work in progress lives beside
-        it, in ``<output>.parts``.
+        The ``.h5`` file to write; work in progress lives beside it, in ``<output>.parts``. Or a folder (a
+        name without ending), which keeps immutable shards and an index of them: for data so large that
+        writing one file anew for every change takes too long. Both always hold the last complete state.
     backbone : str
         Its name; ``featurekit models`` lists them.
     weights : path, optional
@@ -73,6 +93,15 @@ def extract(
     replace : bool
         Allow rows of images that are not in this source to leave the store, when it was written from
         another place.
+    refresh : bool
+        Believe nothing that was noted before: read and hash every image again, also those whose size and
+        modification time are unchanged; and set aside an output that is too damaged to be opened (it gets
+        the ending ``.damaged``). Rows are computed only of images whose content is new.
+    verify : bool
+        Compare every row that the output holds already with its checksum.
+    dtype : {"float32", "float16"}, optional
+        Of the rows on the disk; float16 takes half the room and keeps three decimal digits. Default: that
+        of the output, float32 for a new one.
     batch_size : int
         Images in one call of the network. The rows do not depend on it.
     workers : int, optional
@@ -118,45 +147,56 @@ def extract(
     listing = read_source(source, labels=labels, groups=groups, root=root)
     target = _check_target(Path(output))
     found = find(backbone, weights, offline=offline)
-    with WriteLock(target.with_name(target.name + ".lock")):
-        base = FeatureStore(target) if target.exists() else None
-        cache = ShardCache(parts_folder(target), found.space, base, root=listing.root)
-        gone = _removed(base, listing, replace)
-        with progress_bar(len(listing.items), progress) as advance:
-            filled = fill(
-                listing.items,
-                found,
-                cache,
-                batch_size=batch_size,
-                workers=workers,
-                device=device,
-                signatures=cache.signatures(),
-                advance=advance,
-            )
-        columns, ledger = _rows_and_ledger(listing.items, filled.outcomes)
-        if not columns.path:
-            raise _nothing_readable(ledger)
-        ledger += [LedgerEntry(path, REMOVED, "no longer in the source", -1) for path in gone]
-        contents = [bytes(content) for content in columns.sha256]
-        if base is not None and not replace:
-            # Another folder may well hold other images under the same names (train/001.jpg, test/001.jpg).
-            kept = set(contents)
-            rows = zip(base.columns.path, map(bytes, base.columns.sha256), strict=True)
-            _check_leaving(base, listing, [path for path, content in rows if content not in kept])
-        if base is None or not _up_to_date(base, listing, columns, ledger):
-            provenance = _provenance(source, listing, found, cache.runtimes)
-            publish(target, found.space, provenance, columns, ledger, cache.blocks(contents))
-        if base is not None:
-            base.close()
-        cache.discard_published(set(contents))
+    with WriteLock(lock_file(target)):
+        old = _read_old(target, refresh)
+        cache = ShardCache(
+            parts_folder(target), found.space, old.store, root=listing.root, dtype=_dtype(old.store, dtype)
+        )
+        gone = _removed(old, listing, replace)
+        signatures = None if refresh else cache.signatures()
+        computed, damaged = 0, old.damaged
+        while True:
+            with progress_bar(len(listing.items), progress) as advance:
+                filled = fill(
+                    listing.items,
+                    found,
+                    cache,
+                    batch_size=batch_size,
+                    workers=workers,
+                    device=device,
+                    signatures=signatures,
+                    advance=advance,
+                )
+            computed += filled.computed
+            columns, ledger = _rows_and_ledger(listing.items, filled.outcomes, gone)
+            if not len(columns):
+                raise _nothing_readable(ledger)
+            _check_contents_leaving(old, listing, columns, replace)
+            changed = damaged or not _up_to_date(old, listing, columns, ledger)
+            try:
+                if verify and (not changed or not is_store_file(target)):
+                    cache.check()
+                if changed:
+                    _publish(target, found, cache, _provenance(source, listing, found, cache.runtimes), columns, ledger)
+                break
+            except DamagedRowsError as error:
+                dropped = cache.drop_damaged()
+                if not dropped:
+                    raise
+                logger.warning("%d rows were damaged on the disk and are computed again: %s", dropped, error)
+                damaged = True
+        if old.store is not None:
+            old.store.close()
         store = FeatureStore(target)
-    statuses = [entry.status for entry in ledger]
-    duplicates, failed = statuses.count(DUPLICATE), statuses.count(FAILED)
+        if changed or parts_folder(target).exists():
+            cache.discard_published(store)
+    counts = ledger.counts()
+    duplicates, failed = counts.get(DUPLICATE, 0), counts.get(FAILED, 0)
     images = len(listing.items)
     store.summary = Summary(
         images=images,
-        computed=filled.computed,
-        reused=images - filled.computed - duplicates - failed,
+        computed=computed,
+        reused=images - computed - duplicates - failed,
         duplicates=duplicates,
         failed=failed,
         removed=len(gone),
@@ -166,7 +206,71 @@ def extract(
     return store
 
 
-def _rows_and_ledger(items: Sequence[Item], outcomes: Sequence[Outcome]) -> tuple[Columns, list[LedgerEntry]]:
+@dataclass(slots=True)
+class _Old:
+    """What the output held before this run, as far as it can be read."""
+
+    store: FeatureStore | None
+    columns: Columns | None = None
+    ledger: Ledger | None = None
+    damaged: bool = False
+
+
+def _read_old(target: Path, refresh: bool) -> _Old:
+    published = target if is_store_file(target) else target / INDEX
+    if not published.exists():
+        return _Old(None)
+    try:
+        store = FeatureStore(target)
+        if store.is_folder:
+            _ = store.places
+    except StoreFormatError as error:
+        if not refresh:
+            raise StoreFormatError(
+                f"{error}\nNothing was changed. Choose another output; or set this file aside and compute what is "
+                "missing (refresh=True, --refresh)."
+            ) from error
+        aside = _free_name(published.with_name(published.name + ".damaged"))
+        os.replace(published, aside)
+        logger.warning("Set aside what cannot be read: %s (%s)", aside, error)
+        return _Old(None)
+    columns, bad = salvage_columns(store)
+    try:
+        ledger = store.ledger
+    except StoreFormatError:
+        return _Old(store, columns, None, True)
+    return _Old(store, columns, ledger, bool(bad.any()))
+
+
+def _free_name(path: Path) -> Path:
+    names = (path if not i else path.with_name(f"{path.name}.{i}") for i in itertools.count())
+    return next(name for name in names if not name.exists())
+
+
+def _dtype(base: FeatureStore | None, asked: str | None) -> np.dtype[Any]:
+    if asked is not None and asked not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {asked!r}")
+    if base is None:
+        return DTYPES[asked or "float32"]
+    if asked is not None and DTYPES[asked] != base.dtype:
+        raise StoreError(
+            f"{base.path} holds rows of {base.dtype}, not {asked}. Nothing was changed. Choose another output, or "
+            f"convert it: featurekit store merge {base.path} -o OTHER.h5 --dtype {asked}"
+        )
+    return base.dtype
+
+
+def _publish(
+    target: Path, backbone: Backbone, cache: ShardCache, provenance: dict[str, str], columns: Columns, ledger: Ledger
+) -> None:
+    if is_store_file(target):
+        blocks = cache.blocks(columns.sha256)
+        publish(target, backbone.space, provenance, columns, ledger, blocks, cache.dtype)
+    else:
+        publish_index(target, backbone.space, provenance, columns, ledger, cache.places(columns.sha256))
+
+
+def _rows_and_ledger(items: Sequence[Item], outcomes: Sequence[Outcome], gone: Sequence[str]) -> tuple[Columns, Ledger]:
     first: dict[bytes, str] = {}
     rows: list[tuple[str, str, str, Outcome]] = []
     ledger: list[LedgerEntry] = []
@@ -178,35 +282,53 @@ def _rows_and_ledger(items: Sequence[Item], outcomes: Sequence[Outcome]) -> tupl
         ledger.append(LedgerEntry(item.path, status, first.get(outcome.content, ""), len(rows)))
         first.setdefault(outcome.content, item.path)
         rows.append((item.path, item.label, item.group, outcome))
-    return columns_of(rows), ledger
+    ledger += [LedgerEntry(path, REMOVED, "no longer in the source", -1) for path in gone]
+    return columns_of(rows), Ledger.of(ledger)
 
 
-def _removed(base: FeatureStore | None, listing: Source, replace: bool) -> list[str]:
+def _removed(old: _Old, listing: Source, replace: bool) -> list[str]:
     """Paths that had a row, now or before, and are not in the source; raise if that looks like a mistake."""
-    if base is None or replace:
+    if old.columns is None or replace:
         return []
     here = {item.path for item in listing.items}
-    leaving = [path for path in base.columns.path if path not in here]
-    _check_leaving(base, listing, leaving)
-    before = [entry.path for entry in base.ledger if entry.status == REMOVED and entry.path not in here]
-    return sorted({*leaving, *before})
+    leaving = [path for path in decode(old.columns.path) if path and path not in here]
+    _check_leaving(old, listing, leaving)
+    before = [entry.path for entry in old.ledger.where(REMOVED)] if old.ledger is not None else []
+    return sorted({*leaving, *(path for path in before if path not in here)})
 
 
-def _check_leaving(base: FeatureStore, listing: Source, leaving: Sequence[str]) -> None:
-    root = base.provenance.get("root", "")
+def _check_contents_leaving(old: _Old, listing: Source, columns: Columns, replace: bool) -> None:
+    # Another folder may well hold other images under the same names (train/001.jpg, test/001.jpg).
+    if old.columns is None or old.store is None or replace or old.store.provenance.get("root", "") == listing.root:
+        return
+    kept = set(map(bytes, columns.sha256))
+    rows = zip(decode(old.columns.path), map(bytes, old.columns.sha256), strict=True)
+    _check_leaving(old, listing, [path for path, content in rows if content not in kept])
+
+
+def _check_leaving(old: _Old, listing: Source, leaving: Sequence[str]) -> None:
+    assert old.store is not None
+    root = old.store.provenance.get("root", "")
     if leaving and root != listing.root:
         raise StoreError(
-            f"{base.path} was written from {root or 'a list of images'}, and the images of {len(leaving)} of its "
-            f"{len(base)} rows (such as {leaving[0]}) are not in {listing.root or 'this list of images'}: they would "
-            "leave the store. Nothing was changed. Choose another output, or let them go (replace=True, --replace)."
+            f"{old.store.path} was written from {root or 'a list of images'}, and the images of {len(leaving)} of its "
+            f"{len(old.store)} rows (such as {leaving[0]}) are not in {listing.root or 'this list of images'}: they "
+            "would leave the store. Nothing was changed. Choose another output, or let them go (replace=True, "
+            "--replace)."
         )
 
 
-def _up_to_date(base: FeatureStore, listing: Source, columns: Columns, ledger: list[LedgerEntry]) -> bool:
-    return base.provenance.get("root", "") == listing.root and base.columns.same_as(columns) and base.ledger == ledger
+def _up_to_date(old: _Old, listing: Source, columns: Columns, ledger: Ledger) -> bool:
+    return (
+        old.store is not None
+        and old.columns is not None
+        and old.store.provenance.get("root", "") == listing.root
+        and old.columns.same_as(columns)
+        and old.ledger == ledger
+    )
 
 
-def _nothing_readable(ledger: Sequence[LedgerEntry]) -> SourceError:
+def _nothing_readable(ledger: Ledger) -> SourceError:
     shown = "\n".join(f"  {entry.path}: {entry.reason}" for entry in ledger[:10])
     more = f"\n  ... and {len(ledger) - 10} more" if len(ledger) > 10 else ""
     return SourceError(f"none of the {len(ledger)} images could be read, so no store was written:\n{shown}{more}")
@@ -228,14 +350,22 @@ def _provenance(source: Any, listing: Source, backbone: Backbone, runtime: str) 
 
 
 def _check_target(target: Path) -> Path:
-    if target.suffix.lower() not in {".h5", ".hdf5"}:
-        raise StoreError(f"the output must be the name of an .h5 file, got {target}")
     if target.is_symlink():
-        raise StoreError(f"{target} is a symbolic link; name the file that it leads to ({target.resolve()})")
-    if target.is_dir():
-        raise StoreError(f"{target} is a folder; expected the name of an .h5 file")
+        raise StoreError(f"{target} is a symbolic link; name what it leads to ({target.resolve()})")
+    if target.suffix.lower() in {".h5", ".hdf5"}:
+        if target.is_dir():
+            raise StoreError(f"{target} is a folder; expected the name of an .h5 file")
+        folder = target.parent
+    else:
+        if target.suffix and not (target / INDEX).exists():
+            raise StoreError(
+                f"the output must be the name of an .h5 file, or a name without ending for a folder store; got {target}"
+            )
+        folder = target
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"cannot make the folder {target.parent}: {error.strerror}") from error
+        raise StoreError(f"cannot make the folder {folder}: {error.strerror}") from error
+    if folder == target and not is_our_folder(folder):
+        raise StoreError(f"{folder} holds other files than those of a store; choose a new or an empty folder")
     return target

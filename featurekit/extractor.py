@@ -18,7 +18,18 @@ from .errors import FeatureSpaceError, ImageError, SourceError
 from .fingerprint import FeatureSpace
 from .images import items_from
 from .pipeline import fill, progress_bar
-from .store import FeatureStore, MemoryCache, RowCache, ShardCache, WriteLock, check_space, parts_folder
+from .store import (
+    DTYPES,
+    INDEX,
+    FeatureStore,
+    MemoryCache,
+    RowCache,
+    ShardCache,
+    WriteLock,
+    check_space,
+    lock_file,
+    parts_folder,
+)
 
 _SHOWN_FAILURES = 5
 
@@ -38,8 +49,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         A local weight file instead of the default weights.
     cache : path, optional
         Where rows are kept, by content of the image. A folder (each feature space gets its own folder in
-        it; several processes may share it), or the ``.h5`` file of a store, whose rows are used and which
-        is never changed (new rows go to ``<cache>.parts`` beside it). None computes every time.
+        it; several processes may share it), or a store, whose rows are used and whose published state is
+        never changed (new rows go to ``<cache>.parts`` beside a file, or become shards of a folder store
+        that its index does not name). None computes every time.
     batch_size : int, default=32
         Images in one call of the network. The rows do not depend on it.
     workers : int, optional
@@ -138,7 +150,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         check_is_fitted(self, "space_")
         if isinstance(X, FeatureStore):
             check_space(X, self.space_)
-            return X.X[...]
+            return X.X[...].astype(np.float32, copy=False)
         items = items_from(X)
         if not items:
             raise SourceError("expected at least one image, got none")
@@ -163,7 +175,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             ]
             if failures:
                 raise _unreadable(failures, len(items))
-            return cache.gather([outcome.content for outcome in filled.outcomes])
+            rows = cache.gather([outcome.content for outcome in filled.outcomes])
+            return rows.astype(np.float32, copy=False)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Names of the columns: backbone, layer and number.
@@ -198,15 +211,16 @@ def _open_cache(cache: str | os.PathLike[str] | None, space: FeatureSpace) -> It
         yield MemoryCache(space.dim)
         return
     path = Path(cache)
-    if path.suffix.lower() in {".h5", ".hdf5"}:
+    if path.suffix.lower() in {".h5", ".hdf5"} or (path / INDEX).exists():
         base = FeatureStore(path) if path.exists() else None
-        folder, lock = parts_folder(path), path.with_name(path.name + ".lock")
+        folder, lock = parts_folder(path), lock_file(path)
     elif path.is_file():
-        raise SourceError(f"the cache must be a folder or the .h5 file of a store, and {path} is a file")
+        raise SourceError(f"the cache must be a folder, or a store, and {path} is another file")
     else:
         base, folder = None, path / space.fingerprint[:16]
         lock = folder / "lock"
-    shards = ShardCache(folder, space, base, lock=WriteLock(lock, wait=True))
+    dtype = base.dtype if base is not None else DTYPES["float32"]
+    shards = ShardCache(folder, space, base, dtype=dtype, lock=WriteLock(lock, wait=True))
     try:
         yield shards
     finally:

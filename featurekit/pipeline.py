@@ -7,7 +7,7 @@ import shutil
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -23,13 +23,11 @@ from .errors import FeaturekitError, ImageError
 from .fingerprint import HASH_BYTES, Preprocessing, content_hash, pixel_hash
 from .images import Item, open_image, prepare, read_bytes, to_rgb
 from .runtime import Runtime, load_runtime
-from .store import Columns, RowCache
+from .store import Columns, RowCache, Signatures, encode
 
 # Rows are given to the cache when there are this many, or when this many seconds of work would be lost.
-_SAVE_ROWS = 1024
+_SAVE_ROWS = 4096
 _SAVE_SECONDS = 15.0
-
-Signatures = Mapping[str, tuple[int, int, bytes]]
 
 
 @dataclass(slots=True)
@@ -75,9 +73,8 @@ def fill(
     cache : RowCache
     batch_size, workers, device
         As in :func:`extract`.
-    signatures : mapping, optional
-        Size, modification time and content hash of files that were seen before, by item path: what spares
-        reading an unchanged file.
+    signatures : Signatures, optional
+        Of files that were seen before, by item path: what spares reading an unchanged file.
     advance : callable
         Called once for each item that is done.
 
@@ -88,10 +85,9 @@ def fill(
     check_counts(batch_size, workers)
     filled = Filled([])
     work = _Work(backbone, cache, device)
-    known = signatures or {}
     failures: dict[bytes, str] = {}
     try:
-        for outcome, item in _looked_at(items, cache, backbone.spec.preprocessing, known, workers, 2 * batch_size):
+        for outcome, item in _looked_at(items, cache, backbone.spec.preprocessing, signatures, workers, 2 * batch_size):
             if outcome.pixels is not None:
                 work.add(item, outcome)
                 if work.waiting >= batch_size:
@@ -166,7 +162,7 @@ def _looked_at(
     items: Sequence[Item],
     cache: RowCache,
     preprocessing: Preprocessing,
-    signatures: Signatures,
+    signatures: Signatures | None,
     workers: int | None,
     ahead: int,
 ) -> Iterator[tuple[Outcome, Item]]:
@@ -197,8 +193,8 @@ def _finished(window: deque[tuple[Future[Outcome] | Outcome, Item]]) -> tuple[Ou
     return (task.result() if isinstance(task, Future) else task), item
 
 
-def _unchanged(item: Item, cache: RowCache, signatures: Signatures) -> Outcome | None:
-    known = signatures.get(item.path)
+def _unchanged(item: Item, cache: RowCache, signatures: Signatures | None) -> Outcome | None:
+    known = signatures.get(item.path) if signatures is not None else None
     if known is None or not isinstance(item.origin, Path) or item.problem:
         return None
     try:
@@ -262,9 +258,9 @@ def columns_of(rows: Sequence[tuple[str, str, str, Outcome]]) -> Columns:
     """Columns of a store from path, label, group and outcome of each row."""
     hashes = b"".join(outcome.content for *_, outcome in rows)
     return Columns(
-        path=[path for path, *_ in rows],
-        label=[label for _, label, *_ in rows],
-        group=[group for _, _, group, _ in rows],
+        path=encode(path for path, *_ in rows),
+        label=encode(label for _, label, *_ in rows),
+        group=encode(group for _, _, group, _ in rows),
         sha256=np.frombuffer(hashes, dtype=np.uint8).reshape(-1, HASH_BYTES),
         size=np.array([outcome.size for *_, outcome in rows], dtype=np.int64),
         mtime_ns=np.array([outcome.mtime_ns for *_, outcome in rows], dtype=np.int64),

@@ -104,7 +104,7 @@ def test_a_cache_without_write_permission_still_gives_what_it_has(paths, digits_
 
 def test_a_file_is_no_cache(paths, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(SourceError, match="cache must be a folder or the .h5 file"):
+    with pytest.raises(SourceError, match="cache must be a folder, or a store"):
         FeatureExtractor(cache=tmp_path / "file").fit_transform(paths[:1])
 
 

@@ -5,24 +5,53 @@ from __future__ import annotations
 from .cache import MemoryCache, RowCache, ShardCache, check_space
 from .lock import WriteLock
 from .reader import FeatureStore, RowView, Summary
-from .schema import DUPLICATE, FAILED, REMOVED, STORED, Columns, LedgerEntry
-from .writer import parts_folder, publish
+from .schema import (
+    DTYPES,
+    DUPLICATE,
+    FAILED,
+    INDEX,
+    REMOVED,
+    STORED,
+    Columns,
+    Ledger,
+    LedgerEntry,
+    Places,
+    decode,
+    encode,
+)
+from .signatures import Signatures
+from .verification import Verification, salvage_columns, verify
+from .writer import is_our_folder, is_store_file, lock_file, parts_folder, publish, publish_index
 
 __all__ = [
+    "DTYPES",
     "DUPLICATE",
     "FAILED",
+    "INDEX",
     "REMOVED",
     "STORED",
     "Columns",
     "FeatureStore",
+    "Ledger",
     "LedgerEntry",
     "MemoryCache",
+    "Places",
     "RowCache",
     "RowView",
     "ShardCache",
+    "Signatures",
     "Summary",
+    "Verification",
     "WriteLock",
     "check_space",
+    "decode",
+    "encode",
+    "is_our_folder",
+    "is_store_file",
+    "lock_file",
     "parts_folder",
     "publish",
+    "publish_index",
+    "salvage_columns",
+    "verify",
 ]

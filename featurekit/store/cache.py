@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Container, Iterator, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FeatureSpaceError, StoreFormatError
+from ..errors import DamagedRowsError, FeatureSpaceError, StoreFormatError
 from ..fingerprint import FeatureSpace
+from .guards import SHARD_NAME
+from .index import HashIndex
 from .lock import WriteLock
 from .reader import FeatureStore
-from .schema import Columns
+from .schema import DTYPES, Columns, Places, Rows
+from .signatures import Signatures
+from .verification import damaged_rows, salvage_columns
 from .writer import make_folder, write_shard
 
 logger = logging.getLogger(__name__)
 
-_BLOCK_ROWS = 1024
+_BLOCK_ROWS = 4096
 
 
 class RowCache(Protocol):
@@ -32,11 +37,11 @@ class RowCache(Protocol):
         """Called before the first row is computed: wait for the right to write, look again what is there."""
         ...
 
-    def add(self, columns: Columns, rows: NDArray[np.float32], runtime: str) -> None:
+    def add(self, columns: Columns, rows: Rows, runtime: str) -> None:
         """Keep rows, of which ``columns.sha256`` holds the content hashes and `runtime` says what computed them."""
         ...
 
-    def gather(self, contents: Sequence[bytes]) -> NDArray[np.float32]:
+    def gather(self, contents: Sequence[bytes]) -> Rows:
         """The rows of these hashes, in this order; each must be in the cache."""
         ...
 
@@ -52,7 +57,7 @@ class MemoryCache:
 
     def __init__(self, dim: int) -> None:
         self._dim = dim
-        self._rows: dict[bytes, NDArray[np.float32]] = {}
+        self._rows: dict[bytes, NDArray[Any]] = {}
 
     def __contains__(self, content: bytes) -> bool:
         return content in self._rows
@@ -60,11 +65,11 @@ class MemoryCache:
     def begin(self) -> None:
         """Nothing to wait for."""
 
-    def add(self, columns: Columns, rows: NDArray[np.float32], runtime: str) -> None:
+    def add(self, columns: Columns, rows: Rows, runtime: str) -> None:
         """Keep rows."""
         self._rows.update(zip(map(bytes, columns.sha256), rows, strict=True))
 
-    def gather(self, contents: Sequence[bytes]) -> NDArray[np.float32]:
+    def gather(self, contents: Sequence[bytes]) -> Rows:
         """The rows of these hashes, in this order."""
         out = np.empty((len(contents), self._dim), dtype=np.float32)
         for i, content in enumerate(contents):
@@ -73,7 +78,7 @@ class MemoryCache:
 
 
 class ShardCache:
-    """Keeps rows on the disk: a published store, if there is one, and immutable shards beside it.
+    """Keeps rows on the disk: a published store, if there is one, and immutable shards.
 
     Parameters
     ----------
@@ -85,6 +90,8 @@ class ShardCache:
         A published store to look in as well.
     root : str
         Where the paths of the rows to be added start; their signatures are believed below it only.
+    dtype : dtype
+        Of the rows on the disk. What `gather` returns has it too.
     lock : WriteLock, optional
         Taken by :meth:`begin` and given back by :meth:`close`. None if the caller holds it.
 
@@ -101,19 +108,28 @@ class ShardCache:
         base: FeatureStore | None = None,
         *,
         root: str = "",
+        dtype: np.dtype[Any] = DTYPES["float32"],
         lock: WriteLock | None = None,
     ) -> None:
         self.folder = folder
         self.space = space
+        self.dtype = dtype
+        self._base = base
         self._root = root
         self._lock = lock
         self._locked = False
+        self._start()
+
+    def _start(self) -> None:
         self._files: list[FeatureStore] = []
         self._seen: set[str] = set()
-        self._where: dict[bytes, tuple[int, int]] = {}
-        if base is not None:
-            check_space(base, space)
-            self._include(base)
+        self._index = HashIndex()
+        self._known: list[Columns] = []
+        if self._base is not None:
+            check_space(self._base, self.space)
+            if self._base.is_folder:
+                self._seen.update(self._base.places.shards)
+            self._include(self._base)
         self.refresh()
 
     def refresh(self) -> None:
@@ -124,12 +140,13 @@ class ShardCache:
             self._seen.add(path.name)
             try:
                 shard = FeatureStore(path)
-            except (StoreFormatError, FileNotFoundError) as error:
-                # Work in progress can always be done again; say so and go on.
-                logger.warning("Left out a damaged shard, its rows are computed again: %s", error)
-                continue
-            check_space(shard, self.space)
-            self._include(shard)
+                check_space(shard, self.space)
+                if shard.dtype == self.dtype:  # others can always be computed again
+                    self._include(shard)
+            except FileNotFoundError:
+                continue  # deleted meanwhile
+            except StoreFormatError as error:
+                self._quarantine(path, str(error))
 
     @property
     def runtimes(self) -> str:
@@ -138,10 +155,13 @@ class ShardCache:
 
     def shards(self) -> list[Path]:
         """The shards on the disk, sorted by name."""
-        return sorted(self.folder.glob("rows-*.h5"))
+        return sorted(path for path in self.folder.glob("rows-*.h5") if SHARD_NAME.fullmatch(path.name))
+
+    def __len__(self) -> int:
+        return len(self._index)
 
     def __contains__(self, content: bytes) -> bool:
-        return content in self._where
+        return content in self._index
 
     def begin(self) -> None:
         """Take the lock, if there is one, and take in what others wrote while it was awaited."""
@@ -157,56 +177,128 @@ class ShardCache:
             self._lock.__exit__(None, None, None)
             self._locked = False
 
-    def add(self, columns: Columns, rows: NDArray[np.float32], runtime: str) -> None:
+    def add(self, columns: Columns, rows: Rows, runtime: str) -> None:
         """Write rows as a new shard; they are safe on the disk when this returns."""
-        path = write_shard(self.folder, self.space, {"root": self._root, "runtime": runtime}, columns, rows)
+        path = write_shard(self.folder, self.space, {"root": self._root, "runtime": runtime}, columns, rows, self.dtype)
         self._seen.add(path.name)
         self._include(FeatureStore(path))
 
-    def gather(self, contents: Sequence[bytes]) -> NDArray[np.float32]:
+    def gather(self, contents: Sequence[bytes]) -> Rows:
         """The rows of these hashes, in this order."""
-        out = np.empty((len(contents), self.space.dim), dtype=np.float32)
-        places = np.array([self._where[content] for content in contents], dtype=np.intp).reshape(-1, 2)
-        for number in np.unique(places[:, 0]):
+        out = np.empty((len(contents), self.space.dim), dtype=self.dtype)
+        places = self._index.find(contents)
+        if (places[:, 0] < 0).any():
+            raise KeyError("a content hash that is not in the cache")
+        for number in np.unique(places[:, 0]).tolist():
             chosen = np.flatnonzero(places[:, 0] == number)
             file = self._files[number]
-            out[chosen] = file.X[places[chosen, 1]]
-            file.close()  # there may be more shards than a process may open files
+            try:
+                out[chosen] = file.X[places[chosen, 1]]
+            except StoreFormatError as error:
+                raise DamagedRowsError(str(error)) from error
+            if file is not self._base:
+                file.close()  # there may be more shards than a process may open files
         return out
 
-    def blocks(self, contents: Sequence[bytes]) -> Iterator[NDArray[np.float32]]:
-        """The rows of these hashes, in this order, a bounded number at a time."""
+    def blocks(self, contents: NDArray[np.uint8]) -> Iterator[Rows]:
+        """The rows of these hashes, shape (n, 32), in this order, a bounded number at a time."""
         for start in range(0, len(contents), _BLOCK_ROWS):
-            yield self.gather(contents[start : start + _BLOCK_ROWS])
+            yield self.gather([bytes(content) for content in contents[start : start + _BLOCK_ROWS]])
 
-    def signatures(self) -> dict[str, tuple[int, int, bytes]]:
-        """Size, modification time and content hash of the files below the root that are known, by path."""
-        known: dict[str, tuple[int, int, bytes]] = {}
-        for file in self._files:
-            if self._root and file.provenance.get("root") == self._root:
-                c = file.columns
-                values = zip(c.path, c.size.tolist(), c.mtime_ns.tolist(), map(bytes, c.sha256), strict=True)
-                known.update((path, (size, mtime, content)) for path, size, mtime, content in values)
-                file.close()
-        return known
+    def places(self, contents: NDArray[np.uint8]) -> Places:
+        """Where the rows of these hashes lie: for the index of a folder store."""
+        found = self._index.find(map(bytes, contents))
+        names: dict[str, int] = {}
+        shard, row = np.empty(len(found), np.int32), np.empty(len(found), np.int32)
+        for number in np.unique(found[:, 0]).tolist():
+            chosen = np.flatnonzero(found[:, 0] == number)
+            file, rows = self._files[number], found[chosen, 1]
+            if file.is_folder:
+                used, inverse = np.unique(file.places.shard[rows], return_inverse=True)
+                here = [names.setdefault(file.places.shards[i], len(names)) for i in used.tolist()]
+                shard[chosen], row[chosen] = np.array(here, np.int32)[inverse], file.places.row[rows]
+            else:
+                shard[chosen], row[chosen] = names.setdefault(file.path.name, len(names)), rows
+        return Places(list(names), shard, row)
 
-    def discard_published(self, contents: Container[bytes]) -> None:
-        """Delete the shards of which every row is in `contents`, and the folder if it is empty then."""
+    def check(self) -> None:
+        """Read the checksum of every row.
+
+        Raises
+        ------
+        DamagedRowsError
+            If one is wrong; see :meth:`drop_damaged`.
+        """
         for file in self._files:
-            if file.path.parent == self.folder and all(bytes(content) in contents for content in file.columns.sha256):
-                file.close()
-                file.path.unlink(missing_ok=True)
+            if damaged_rows(file).any():
+                raise DamagedRowsError(f"{file.path} is damaged")
+
+    def drop_damaged(self) -> int:
+        """Forget the rows that are damaged, so that they are computed again, and quarantine their shards.
+
+        Returns
+        -------
+        int
+            How many.
+        """
+        before = len(self)
+        for file in self._files:
+            bad = damaged_rows(file)
+            if not bad.any():
+                continue
+            file.close()
+            if not file.is_folder and file is not self._base:
+                self._quarantine(file.path, f"{bad.sum()} of its rows do not match their checksums")
+            elif file.is_folder:
+                for name in {file.places.shards[i] for i in np.unique(file.places.shard[bad]).tolist()}:
+                    self._quarantine(file.path / name, "rows do not match their checksums")
+        self._start()
+        return before - len(self)
+
+    def _quarantine(self, path: Path, reason: str) -> None:
+        """Set a damaged shard aside. Its rows are work that can be done again, so nothing stops."""
+        aside = path.with_name(path.name + ".damaged")
+        with suppress(OSError):
+            os.replace(path, aside)
+        logger.warning("Set a damaged shard aside, its rows are computed again: %s (%s)", aside, reason)
+
+    def signatures(self) -> Signatures:
+        """Size, modification time and content hash of the files below the root that are known."""
+        return Signatures(self._known)
+
+    def discard_published(self, published: FeatureStore) -> None:
+        """Delete the shards that `published` makes superfluous, and the folder if it is empty then."""
+        index = HashIndex()
+        index.add(published.columns.sha256, 0, np.arange(len(published)))
+        used = set(published.places.shards) if published.is_folder else set()
+        for path in self.shards():
+            if path.name in used:
+                continue
+            try:
+                with FeatureStore(path) as shard:
+                    if (index.find(map(bytes, shard.columns.sha256))[:, 0] < 0).any():
+                        continue
+            except (StoreFormatError, FileNotFoundError):
+                continue
+            path.unlink(missing_ok=True)
         for leftover in self.folder.glob("*.tmp"):
             leftover.unlink(missing_ok=True)
         with suppress(OSError):
             self.folder.rmdir()
 
     def _include(self, file: FeatureStore) -> None:
-        number = len(self._files)
+        columns, damaged = salvage_columns(file)
+        if damaged.any() and file is not self._base:
+            file.close()
+            self._quarantine(file.path, f"{damaged.sum()} of its rows have values that do not match their checksums")
+            return
+        good = np.flatnonzero(~damaged)
+        self._index.add(columns.sha256[good], len(self._files), good)
         self._files.append(file)
-        for row, content in enumerate(map(bytes, file.columns.sha256)):
-            self._where.setdefault(content, (number, row))
-        file.close()
+        if self._root and file.provenance.get("root") == self._root:
+            self._known.append(columns if len(good) == len(columns) else columns.take(good))
+        if file is not self._base:
+            file.close()
 
 
 def check_space(store: FeatureStore, space: FeatureSpace) -> None:

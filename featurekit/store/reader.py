@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,10 +15,24 @@ import h5py
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..errors import StoreError
-from .schema import Columns, LedgerEntry, open_checked, read_columns, read_dataset, read_ledger
+from ..errors import StoreError, StoreFormatError
+from .guards import SHARD_NAME, open_checked
+from .schema import (
+    INDEX,
+    Columns,
+    Ledger,
+    Places,
+    Rows,
+    Text,
+    decode,
+    read_columns,
+    read_dataset,
+    read_ledger,
+    read_places,
+)
 
-_SLAB_ROWS = 2048
+_SLAB_ROWS = 4096  # read at once, at most
+_OPEN_SHARDS = 64  # a process may have about a thousand files open
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +52,7 @@ class Summary:
     failed : int
         Images that could not be read.
     removed : int
-        Rows of an earlier run that left the store, because their image left the source.
+        Images that had a row, now or before, and are not in the source any more.
     seconds : float
         Duration of the run.
     notes : tuple of str
@@ -75,10 +89,10 @@ class RowView:
     ((3, 1280), (3, 1280))
     """
 
-    def __init__(self, store: FeatureStore, shape: tuple[int, int]) -> None:
+    def __init__(self, store: FeatureStore) -> None:
         self._store = store
-        self.shape = shape
-        self.dtype = np.dtype(np.float32)
+        self.shape = (len(store), store.space.dim)
+        self.dtype = store.dtype
         self.ndim = 2
 
     def __len__(self) -> int:
@@ -87,16 +101,15 @@ class RowView:
     def __repr__(self) -> str:
         return f"<rows {self.shape[0]} x {self.shape[1]} {self.dtype} of {self._store.path}>"
 
-    def __getitem__(self, key: Any) -> NDArray[np.float32]:
+    def __getitem__(self, key: Any) -> Rows:
         if isinstance(key, tuple):
             rows, *rest = key
-            picked: NDArray[np.float32] = self[rows][(slice(None), *rest)]
+            picked: Rows = self[rows][(slice(None), *rest)]
             return picked
-        dataset = self._store._file()["X"]
-        if key is Ellipsis or (isinstance(key, slice) and (key.step is None or key.step > 0)):
-            return read_dataset(dataset, key)
+        if key is Ellipsis:
+            key = slice(None)
         if isinstance(key, slice):
-            return self[np.arange(len(self))[key]]
+            return self._store._gather(np.arange(*key.indices(len(self))))
         index = np.asarray(key)
         if index.dtype == np.bool_:
             if index.shape != (len(self),):
@@ -109,9 +122,9 @@ class RowView:
         index = np.where(index < 0, index + len(self), index)
         if index.size and (index.min() < 0 or index.max() >= len(self)):
             raise IndexError(f"row {key!r:.80} is out of range: there are {len(self)}")
-        return self._gather(index) if index.ndim else self._gather(index[np.newaxis])[0]
+        return self._store._gather(index) if index.ndim else self._store._gather(index[np.newaxis])[0]
 
-    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+    def __iter__(self) -> Iterator[Rows]:
         for start in range(0, len(self), _SLAB_ROWS):
             yield from self[start : start + _SLAB_ROWS]
 
@@ -120,41 +133,31 @@ class RowView:
             raise ValueError("the rows lie on the disk: they cannot be had without a copy")
         return self[...] if dtype is None else self[...].astype(dtype, copy=False)
 
-    def _gather(self, index: NDArray[np.intp]) -> NDArray[np.float32]:
-        """Rows by number, in the order asked: each slab of the file is read at most once."""
-        dataset = self._store._file()["X"]
-        out = np.empty((len(index), self.shape[1]), dtype=np.float32)
-        order = np.argsort(index, kind="stable")
-        slabs = index[order] // _SLAB_ROWS
-        for part in np.split(order, np.flatnonzero(np.diff(slabs)) + 1) if len(order) else []:
-            wanted = index[part]
-            low, high = int(wanted[0]), int(wanted[-1]) + 1
-            out[part] = read_dataset(dataset, slice(low, high))[wanted - low]
-        return out
-
 
 class FeatureStore:
-    """A store, opened for reading.
+    """A store, opened for reading: a file, or a folder of shards. Both are used in the same way.
 
-    The HDF5 file is opened once in each process (safe to use after a fork, to pickle, and to pass to
-    joblib) and rows are read only where they are asked for. A reader goes on seeing the state that it
-    opened, even while a new one is published.
+    Files are opened once in each process (safe to use after a fork, to pickle, and to pass to joblib or to
+    the workers of a torch ``DataLoader``) and rows are read only where they are asked for. A reader of a
+    file goes on seeing the state that it opened, even while a new one is published.
 
     Parameters
     ----------
     path : path-like
-        The ``.h5`` file that :func:`featurekit.extract` wrote.
+        The ``.h5`` file, or the folder, that :func:`featurekit.extract` wrote.
 
     Attributes
     ----------
     path : Path
-        Of the file.
+        As given.
     space : FeatureSpace
         What the rows mean.
     fingerprint : str
         Hash of `space`.
+    dtype : dtype
+        Of the rows: float32, or float16.
     provenance : dict
-        Source, date, runtime and versions of the run that wrote the file.
+        Source, date, runtime and versions of the run that wrote it.
     summary : Summary or None
         What the run that returned this object did; None for a store opened from a file.
 
@@ -176,13 +179,17 @@ class FeatureStore:
         self.path = Path(path)
         file, self.space, self.provenance = open_checked(self.path)
         self._handle: h5py.File | None = file
+        self._shards: OrderedDict[int, h5py.File] = OrderedDict()
         self._pid = os.getpid()
         self._identity = _identity(self.path)
-        self._shape: tuple[int, int] = file["X"].shape
+        self._length: int = file["sha256"].shape[0]
+        self.is_folder = "X" not in file
+        if self.is_folder and not self.path.is_dir():
+            raise StoreFormatError(f"{self.path} is the index of a folder store; open the folder {self.path.parent}")
         self.summary: Summary | None = None
 
     def __len__(self) -> int:
-        return self._shape[0]
+        return self._length
 
     def __repr__(self) -> str:
         return f"<FeatureStore {self.path}: {len(self)} rows of {self.space.backbone}, d={self.space.dim}>"
@@ -192,25 +199,37 @@ class FeatureStore:
         """Hash of the feature space."""
         return self.space.fingerprint
 
+    @cached_property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the rows: float32, or float16."""
+        if not self.is_folder:
+            dtype: np.dtype[Any] = self._file()["X"].dtype
+            return dtype
+        for number, name in enumerate(self.places.shards):
+            if (self.path / name).exists():
+                of_shard: np.dtype[Any] = self._shard(number).dtype
+                return of_shard
+        return np.dtype(np.float32)
+
     @property
     def X(self) -> RowView:
-        """The rows, shape (n, d), float32, in source order; read where indexed."""
-        return RowView(self, self._shape)
+        """The rows, shape (n, d), in source order; read where indexed."""
+        return RowView(self)
 
     @property
     def y(self) -> NDArray[np.str_]:
         """The labels, shape (n,); empty text where there is none."""
-        return np.array(self.columns.label, dtype=np.str_)
+        return _as_strings(self.columns.label)
 
     @property
     def paths(self) -> list[str]:
         """The path of each row's image, as the source names it."""
-        return list(self.columns.path)
+        return decode(self.columns.path)
 
     @property
     def groups(self) -> NDArray[np.str_]:
         """The groups, shape (n,); empty text where there is none."""
-        return np.array(self.columns.group, dtype=np.str_)
+        return _as_strings(self.columns.group)
 
     @cached_property
     def columns(self) -> Columns:
@@ -218,25 +237,78 @@ class FeatureStore:
         return read_columns(self._file())
 
     @cached_property
-    def ledger(self) -> list[LedgerEntry]:
+    def ledger(self) -> Ledger:
         """What became of every image, in source order."""
         return read_ledger(self._file())
+
+    @cached_property
+    def places(self) -> Places:
+        """Where the rows of a folder store lie."""
+        places = read_places(self._file())
+        bad = [name for name in places.shards if not SHARD_NAME.fullmatch(name) or (self.path / name).is_symlink()]
+        rows = (places.shard.min(initial=0), places.row.min(initial=0))
+        if bad or min(rows) < 0 or places.shard.max(initial=-1) >= len(places.shards):
+            what = f"names the shard {bad[0]!r:.100}" if bad else "has rows that lie in no shard"
+            raise StoreFormatError(f"{self.path / INDEX} {what}, which no store does (refused, not opened)")
+        return places
 
     @property
     def class_counts(self) -> dict[str, int]:
         """Rows of each label, sorted by label; unlabelled rows are left out."""
-        return dict(sorted(Counter(label for label in self.columns.label if label).items()))
+        labels, counts = np.unique(self.columns.label, return_counts=True)
+        return dict(sorted((decode(label), int(n)) for label, n in zip(labels, counts, strict=True) if label))
 
     @property
     def ledger_counts(self) -> dict[str, int]:
         """Images of each status."""
-        return dict(sorted(Counter(entry.status for entry in self.ledger).items()))
+        return self.ledger.counts()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the disk, shards included."""
+        files = (
+            [self.path / INDEX, *(self.path / name for name in self.places.shards)] if self.is_folder else [self.path]
+        )
+        return sum(file.stat().st_size for file in files if file.exists())
+
+    def iter_batches(self, batch_size: int = 1024) -> Iterator[tuple[Rows, NDArray[np.str_]]]:
+        """All rows and their labels in order, a bounded number at a time.
+
+        Parameters
+        ----------
+        batch_size : int
+            Rows in a batch; the last may have fewer.
+
+        Yields
+        ------
+        X : ndarray, shape (b, d)
+        y : ndarray of str, shape (b,)
+
+        Raises
+        ------
+        ValueError
+            If `batch_size` is not positive.
+
+        Examples
+        --------
+        >>> from sklearn.linear_model import SGDClassifier
+        >>> store, head = getfixture("digits_store"), SGDClassifier(random_state=0)
+        >>> for X, y in store.iter_batches(32):
+        ...     head = head.partial_fit(X, y, classes=["0", "1", "2"])
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be a whole number from 1, got {batch_size!r}")
+        for start in range(0, len(self), batch_size):
+            rows = slice(start, start + batch_size)
+            yield self.X[rows], _as_strings(self.columns.label[rows])
 
     def close(self) -> None:
-        """Close the file. Reading rows opens it again."""
-        if self._handle is not None and self._pid == os.getpid():
-            self._handle.close()
-        self._handle = None
+        """Close the files. Reading rows opens them again."""
+        if self._pid == os.getpid():
+            for file in (self._handle, *self._shards.values()):
+                if file is not None:
+                    file.close()
+        self._handle, self._shards = None, OrderedDict()
 
     def __enter__(self) -> Self:
         return self
@@ -247,7 +319,7 @@ class FeatureStore:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_handle": None}
+        return self.__dict__ | {"_handle": None, "_shards": OrderedDict()}
 
     def _file(self) -> h5py.File:
         # HDF5 handles must not be shared with the parent of a fork: each process opens its own.
@@ -255,10 +327,66 @@ class FeatureStore:
             if _identity(self.path) != self._identity:
                 raise StoreError(f"{self.path} was written anew since it was opened here; open it again")
             self._handle, _, _ = open_checked(self.path)
+            self._shards = OrderedDict()
             self._pid = os.getpid()
         return self._handle
 
+    def _shard(self, number: int) -> h5py.Dataset:
+        """The rows of a shard of a folder store."""
+        self._file()  # after a fork, nothing that the parent opened is used
+        if number not in self._shards:
+            path = self.path / self.places.shards[number]
+            try:
+                file, space, _ = open_checked(path)
+            except FileNotFoundError as error:
+                raise StoreFormatError(
+                    f"{path} is missing: the store was written anew since it was opened here (open it again), "
+                    "or the shard was quarantined or deleted (extract again)"
+                ) from error
+            self._shards[number] = file
+            if space != self.space or "X" not in file:
+                raise StoreFormatError(f"{path} holds rows of another feature space than the index beside it")
+            if len(self._shards) > _OPEN_SHARDS:
+                self._shards.popitem(last=False)[1].close()
+        self._shards.move_to_end(number)
+        return self._shards[number]["X"]
+
+    def _gather(self, index: NDArray[np.integer[Any]]) -> Rows:
+        """Rows by number, in the order asked."""
+        out = np.empty((len(index), self.space.dim), dtype=self.dtype)
+        if not self.is_folder:
+            _read_into(out, np.arange(len(index)), self._file()["X"], index)
+            return out
+        shard, row = self.places.shard[index], self.places.row[index]
+        order = np.argsort(shard, kind="stable")
+        for wanted in np.split(order, np.flatnonzero(np.diff(shard[order])) + 1) if len(order) else []:
+            _read_into(out, wanted, self._shard(int(shard[wanted[0]])), row[wanted])
+        return out
+
+
+def _read_into(out: Rows, at: NDArray[np.intp], dataset: h5py.Dataset, rows: NDArray[np.integer[Any]]) -> None:
+    """``out[at] = dataset[rows]``, reading each chunk at most once and none that is not needed."""
+    if len(rows) and int(rows.max()) >= len(dataset):
+        raise StoreFormatError(f"{dataset.file.filename} has {len(dataset)} rows; row {rows.max()} was expected")
+    order = np.argsort(rows, kind="stable")
+    at, rows = at[order], rows[order]
+    chunk = rows // dataset.chunks[0]
+    start = 0
+    # One read for each run of neighbouring chunks; long runs in slabs.
+    for stop in [*(np.flatnonzero(np.diff(chunk) > 1) + 1).tolist(), len(rows)]:
+        while start < stop:
+            low = int(rows[start])
+            end = start + int(np.searchsorted(rows[start:stop], low + _SLAB_ROWS))
+            block = read_dataset(dataset, slice(low, int(rows[end - 1]) + 1))
+            out[at[start:end]] = block[rows[start:end] - low]
+            start = end
+
+
+def _as_strings(text: Text) -> NDArray[np.str_]:
+    names, inverse = np.unique(text, return_inverse=True)
+    return np.array(decode(names), dtype=np.str_)[inverse]
+
 
 def _identity(path: Path) -> tuple[int, int, int]:
-    stat = path.stat()
+    stat = (path / INDEX if path.is_dir() else path).stat()
     return stat.st_ino, stat.st_size, stat.st_mtime_ns

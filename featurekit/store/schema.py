@@ -1,9 +1,10 @@
-"""The layout of a store file, and the checks that a file must pass before any of it is used.
+"""The layout of a store, and how its values are written and read.
 
-One layout serves the published store and the shards of work in progress::
+A store is one HDF5 file, or a folder of immutable HDF5 shards with an index. The file, a shard and the
+index share one layout::
 
     attributes  format, version, fingerprint, space (JSON), provenance (JSON)
-    X           (n, d)   float32   one row for each good image, in source order
+    X           (n, d)   float32   one row for each good image, in source order (or float16, if asked for)
     path        (n,)     UTF-8     as the source names it
     label       (n,)     UTF-8     empty where there is none
     group       (n,)     UTF-8     empty where there is none
@@ -12,41 +13,52 @@ One layout serves the published store and the shards of work in progress::
     mtime_ns    (n,)     int64     its modification time; 0 if it was no file
     ledger/path, ledger/status, ledger/reason (m,) UTF-8, ledger/row (m,) int64 (-1: none)
 
+but the index, ``index.h5``, has three datasets in place of ``X``, which say where each row lies::
+
+    shards      (k,)     UTF-8     names of the shards, ``rows-<sha256 of the file>.h5``
+    shard       (n,)     int32     number of the shard in that list
+    row         (n,)     int32     row in that shard's ``X``
+
 Text has a fixed width: HDF5 keeps variable-width text in a heap that no checksum covers. Every dataset
 carries Fletcher-32 checksums.
+
+Version 1, of featurekit before folders and float16, is read as it is; what is written anew has version 2.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, overload
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import StoreFormatError
-from ..fingerprint import HASH_BYTES, FeatureSpace
+from ..errors import StoreError, StoreFormatError
+from ..fingerprint import FeatureSpace
 
 FORMAT = b"featurekit-store"
-VERSION = 1
+VERSION = 2
+READABLE_VERSIONS = (1, 2)
+INDEX = "index.h5"
+"""Name of the index in a folder store."""
 
 STORED, DUPLICATE, FAILED, REMOVED = "stored", "duplicate", "failed", "removed"
 """What the ledger says of an image: it has a row; it has a row, shared with an equal file before it; it
 could not be read; it had a row, and has gone from the source."""
 
-_TEXT_COLUMNS = ("path", "label", "group")
-_NUMBER_COLUMNS = ("size", "mtime_ns")
-_LEDGER_TEXT = ("path", "status", "reason")
-_ATTRIBUTES = ("format", "version", "fingerprint", "space", "provenance")
-_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
-_MAX_ATTRIBUTE = 64 * 1024  # HDF5's own limit for an attribute inside the object header
-_DEFLATE_LIMIT = 1100  # deflate cannot shrink further than 1032 to 1
-_CHUNK_BYTES = 256 * 1024
+TEXT_COLUMNS = ("path", "label", "group")
+NUMBER_COLUMNS = ("size", "mtime_ns")
+LEDGER_TEXT = ("path", "status", "reason")
+ATTRIBUTES = ("format", "version", "fingerprint", "space", "provenance")
+CHUNK_BYTES = 64 * 1024  # large enough to stream at the speed of the disk, small enough for single rows
+_SLAB_CHUNKS = 64
+DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
+
+Rows = NDArray[np.floating[Any]]
+Text = NDArray[np.bytes_]
 
 
 class LedgerEntry(NamedTuple):
@@ -61,69 +73,194 @@ class LedgerEntry(NamedTuple):
     row: int
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
+class Ledger(Sequence[LedgerEntry]):
+    """What became of every image: a sequence of :class:`LedgerEntry`, kept in arrays.
+
+    Attributes
+    ----------
+    path, status : ndarray of bytes, shape (m,)
+        UTF-8.
+    reason : dict of int to str
+        By position; those that have none are left out.
+    row : ndarray of int64, shape (m,)
+    """
+
+    path: Text
+    status: Text
+    reason: dict[int, str]
+    row: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, entries: Iterable[LedgerEntry]) -> Ledger:
+        """A ledger of entries."""
+        paths, statuses, reasons, rows = zip(*entries, strict=True) if (entries := list(entries)) else ((), (), (), ())
+        given = {i: reason for i, reason in enumerate(reasons) if reason}
+        return cls(encode(paths), encode(statuses), given, np.array(rows, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @overload
+    def __getitem__(self, key: int) -> LedgerEntry: ...
+    @overload
+    def __getitem__(self, key: slice) -> list[LedgerEntry]: ...
+    def __getitem__(self, key: int | slice) -> LedgerEntry | list[LedgerEntry]:
+        if isinstance(key, slice):
+            return [self._entry(i) for i in range(*key.indices(len(self)))]
+        return self._entry(range(len(self))[key])
+
+    def __iter__(self) -> Iterator[LedgerEntry]:
+        return map(self._entry, range(len(self)))
+
+    def _entry(self, i: int) -> LedgerEntry:
+        return LedgerEntry(decode(self.path[i]), decode(self.status[i]), self.reason.get(i, ""), int(self.row[i]))
+
+    def where(self, status: str) -> list[LedgerEntry]:
+        """The entries of one status."""
+        return [self._entry(int(i)) for i in np.flatnonzero(self.status == status.encode())]
+
+    def counts(self) -> dict[str, int]:
+        """Images of each status."""
+        names, counts = np.unique(self.status, return_counts=True)
+        return {decode(name): int(count) for name, count in zip(names, counts, strict=True)}
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Ledger) and self.reason == other.reason and _equal(self, other, "path", "status", "row")
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # as of any changeable sequence
+
+
+@dataclass(slots=True, eq=False)
 class Columns:
     """Everything about n rows but the rows themselves.
 
     Attributes
     ----------
-    path, label, group : list of str, length n
+    path, label, group : ndarray of bytes, shape (n,)
+        UTF-8.
     sha256 : ndarray of uint8, shape (n, 32)
     size, mtime_ns : ndarray of int64, shape (n,)
     """
 
-    path: list[str]
-    label: list[str]
-    group: list[str]
+    path: Text
+    label: Text
+    group: Text
     sha256: NDArray[np.uint8]
     size: NDArray[np.int64]
     mtime_ns: NDArray[np.int64]
 
+    def __len__(self) -> int:
+        return len(self.size)
+
     def same_as(self, other: Columns) -> bool:
         """Whether all values are equal."""
-        return (
-            (self.path, self.label, self.group) == (other.path, other.label, other.group)
-            and np.array_equal(self.sha256, other.sha256)
-            and np.array_equal(self.size, other.size)
-            and np.array_equal(self.mtime_ns, other.mtime_ns)
-        )
+        return _equal(self, other, *(field.name for field in fields(Columns)))
+
+    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_] | slice) -> Columns:
+        """Some of the rows, by number or mask."""
+        return Columns(*(getattr(self, field.name)[rows] for field in fields(Columns)))
+
+    @staticmethod
+    def concatenate(parts: Sequence[Columns]) -> Columns:
+        """All rows of some columns, one after another."""
+        return Columns(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Columns)))
 
 
-def write_store(
-    file: h5py.File,
-    space: FeatureSpace,
-    provenance: Mapping[str, Any],
-    columns: Columns,
-    ledger: Sequence[LedgerEntry],
-    blocks: Iterable[NDArray[np.float32]],
-) -> None:
-    """Write a whole store into an empty HDF5 file; `blocks` hold the rows of ``X`` in order."""
+def _equal(one: object, other: object, *names: str) -> bool:
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in names)
+
+
+class Places(NamedTuple):
+    """Where the rows of a folder store lie: names of shards, and for each row its shard's number and its row."""
+
+    shards: list[str]
+    shard: NDArray[np.int32]
+    row: NDArray[np.int32]
+
+
+def encode(values: Iterable[str]) -> Text:
+    """Text as a fixed-width array of UTF-8."""
+    # surrogateescape: file names that are not UTF-8 come back as they were.
+    data = [value.encode("utf-8", "surrogateescape") for value in values]
+    return np.array(data, dtype=f"S{max(map(len, data), default=1) or 1}")
+
+
+@overload
+def decode(value: bytes) -> str: ...
+@overload
+def decode(value: Text) -> list[str]: ...
+def decode(value: bytes | Text) -> str | list[str]:
+    """What :func:`encode` encoded: of one value, or of all of an array."""
+    if isinstance(value, np.ndarray):
+        return [one.decode("utf-8", "surrogateescape") for one in value.tolist()]
+    return value.decode("utf-8", "surrogateescape")
+
+
+# --- writing -----------------------------------------------------------------------------------------
+
+
+def write_header(file: h5py.File, space: FeatureSpace, provenance: Mapping[str, Any]) -> None:
+    """Write the attributes."""
     file.attrs["format"] = np.bytes_(FORMAT)
     file.attrs["version"] = VERSION
     file.attrs["fingerprint"] = np.bytes_(space.fingerprint.encode())
     file.attrs["space"] = np.bytes_(space.to_json().encode())
     file.attrs["provenance"] = np.bytes_(json.dumps(provenance, sort_keys=True).encode())
-    for name in _TEXT_COLUMNS:
+
+
+def write_columns(file: h5py.File, columns: Columns, ledger: Ledger) -> None:
+    """Write everything but the rows."""
+    for name in TEXT_COLUMNS:
         _write_text(file, name, getattr(columns, name))
-    _write_array(file, "sha256", columns.sha256)
-    for name in _NUMBER_COLUMNS:
+    for name in ("sha256", *NUMBER_COLUMNS):
         _write_array(file, name, getattr(columns, name))
-    for name in _LEDGER_TEXT:
-        _write_text(file, f"ledger/{name}", [getattr(entry, name) for entry in ledger])
-    _write_array(file, "ledger/row", np.array([entry.row for entry in ledger], dtype=np.int64))
-    n = len(columns.path)
-    x = _create(file, "X", (n, space.dim), np.dtype(np.float32))
+    for name in ("path", "status"):
+        _write_text(file, f"ledger/{name}", getattr(ledger, name))
+    _write_sparse_text(file, "ledger/reason", ledger.reason, len(ledger))
+    _write_array(file, "ledger/row", ledger.row)
+
+
+def write_rows(file: h5py.File, dim: int, n: int, dtype: np.dtype[Any], blocks: Iterable[Rows]) -> None:
+    """Write ``X``; `blocks` hold its n rows in order."""
+    x = _create(file, "X", (n, dim), dtype)
     start = 0
     for block in blocks:
-        x[start : start + len(block)] = block
+        x[start : start + len(block)] = as_stored(block, dtype)
         start += len(block)
     if start != n:
         raise ValueError(f"{n} rows announced, {start} written")
 
 
+def write_places(file: h5py.File, places: Places) -> None:
+    """Write where the rows lie, in place of ``X``."""
+    _write_text(file, "shards", encode(places.shards))
+    _write_array(file, "shard", places.shard)
+    _write_array(file, "row", places.row)
+
+
+def as_stored(rows: Rows, dtype: np.dtype[Any]) -> Rows:
+    """Rows as a store of that type keeps them.
+
+    Raises
+    ------
+    StoreError
+        If a value is too large for float16.
+    """
+    if rows.dtype == dtype:
+        return rows
+    with np.errstate(over="ignore"):
+        narrow: Rows = rows.astype(dtype)
+    if np.isinf(narrow).any() and not np.isinf(rows).any():
+        raise StoreError(f"features of up to {np.abs(rows).max():g} do not fit into {dtype}; store them as float32")
+    return narrow
+
+
 def _create(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], **filters: Any) -> h5py.Dataset:
     row_bytes = max(1, dtype.itemsize * int(np.prod(shape[1:])))
-    rows = min(max(1, shape[0]), max(1, _CHUNK_BYTES // row_bytes))
+    rows = min(max(1, shape[0]), max(1, CHUNK_BYTES // row_bytes))
     return file.create_dataset(
         name, shape, dtype, chunks=(rows, *shape[1:]), maxshape=(None, *shape[1:]), fletcher32=True, **filters
     )
@@ -133,14 +270,30 @@ def _write_array(file: h5py.File, name: str, values: NDArray[Any]) -> None:
     _create(file, name, values.shape, values.dtype)[...] = values
 
 
-def _write_text(file: h5py.File, name: str, values: Sequence[str]) -> None:
-    # surrogateescape: file names that are not UTF-8 come back as they were.
-    encoded = [value.encode("utf-8", "surrogateescape") for value in values]
-    width = max(map(len, encoded), default=1) or 1
-    dtype = h5py.string_dtype("utf-8", width)
+def _create_text(file: h5py.File, name: str, n: int, width: int) -> h5py.Dataset:
     # Padded to one width, text shrinks to what it holds; level 1 is nearly as small as 9 and far faster.
-    dataset = _create(file, name, (len(values),), dtype, compression="gzip", compression_opts=1)
-    dataset[...] = np.array(encoded, dtype=f"S{width}").astype(dtype)
+    return _create(file, name, (n,), h5py.string_dtype("utf-8", width), compression="gzip", compression_opts=1)
+
+
+def _write_text(file: h5py.File, name: str, values: Text) -> None:
+    dataset = _create_text(file, name, len(values), values.dtype.itemsize or 1)
+    dataset[...] = values.astype(dataset.dtype)
+
+
+def _write_sparse_text(file: h5py.File, name: str, values: Mapping[int, str], n: int) -> None:
+    """Write n texts of which most are empty, without ever having them all at one width in memory."""
+    positions = np.fromiter(sorted(values), dtype=np.intp, count=len(values))
+    texts = encode(values[i] for i in positions.tolist())
+    dataset = _create_text(file, name, n, texts.dtype.itemsize)
+    step = dataset.chunks[0] * _SLAB_CHUNKS
+    for start in range(0, n, step):
+        block = np.zeros(min(step, n - start), dtype=texts.dtype)
+        low, high = np.searchsorted(positions, (start, start + len(block)))
+        block[positions[low:high] - start] = texts[low:high]
+        dataset[start : start + len(block)] = block.astype(dataset.dtype)
+
+
+# --- reading -----------------------------------------------------------------------------------------
 
 
 def read_dataset(dataset: h5py.Dataset, key: Any = ...) -> NDArray[Any]:
@@ -153,160 +306,74 @@ def read_dataset(dataset: h5py.Dataset, key: Any = ...) -> NDArray[Any]:
     """
     try:
         values: NDArray[Any] = dataset[key]
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         raise StoreFormatError(
             f"{dataset.file.filename} is damaged: values of '{dataset.name.strip('/')}' cannot be read ({error}). "
-            "Restore it from a copy, or delete it and extract again."
+            "'featurekit store verify' names the damaged rows; extracting again computes them anew."
         ) from error
     return values
 
 
-def read_text(dataset: h5py.Dataset) -> list[str]:
-    """The values of a text column."""
-    return [value.decode("utf-8", "surrogateescape") for value in read_dataset(dataset).tolist()]
-
-
 def read_columns(file: h5py.File) -> Columns:
     """Everything but ``X`` and the ledger."""
-    path, label, group = (read_text(file[name]) for name in _TEXT_COLUMNS)
-    numbers = [read_dataset(file[name]) for name in ("sha256", *_NUMBER_COLUMNS)]
-    return Columns(path, label, group, *numbers)
+    text = [read_dataset(file[name]).astype("S") for name in TEXT_COLUMNS]
+    return Columns(*text, *(read_dataset(file[name]) for name in ("sha256", *NUMBER_COLUMNS)))
 
 
-def read_ledger(file: h5py.File) -> list[LedgerEntry]:
+def read_ledger(file: h5py.File) -> Ledger:
     """The ledger."""
-    text = [read_text(file[f"ledger/{name}"]) for name in _LEDGER_TEXT]
-    return [LedgerEntry(*entry) for entry in zip(*text, read_dataset(file["ledger/row"]).tolist(), strict=True)]
+    path, status = (read_dataset(file[f"ledger/{name}"]).astype("S") for name in ("path", "status"))
+    return Ledger(path, status, dict(_read_sparse_text(file["ledger/reason"])), read_dataset(file["ledger/row"]))
 
 
-def open_checked(path: Path) -> tuple[h5py.File, FeatureSpace, dict[str, Any]]:
-    """Open a store file for reading, after checking that it is one and is safe to read.
+def read_places(file: h5py.File) -> Places:
+    """Where the rows of a folder store lie."""
+    names = decode(read_dataset(file["shards"]).astype("S"))
+    return Places(names, read_dataset(file["shard"]), read_dataset(file["row"]))
 
-    A store from elsewhere is untrusted input: HDF5 files can point at other files of the machine and
-    declare petabytes in a few bytes. Nothing of the data is read before the layout has been checked.
+
+def _read_sparse_text(dataset: h5py.Dataset) -> Iterator[tuple[int, str]]:
+    for start, stop in slabs(dataset):
+        values = read_dataset(dataset, slice(start, stop))
+        for i in np.flatnonzero(values != b"").tolist():
+            yield start + i, decode(bytes(values[i]))
+
+
+def slabs(dataset: h5py.Dataset, chunks: int = _SLAB_CHUNKS) -> Iterator[tuple[int, int]]:
+    """Start and stop of pieces of some whole chunks each, that together are the dataset."""
+    step = dataset.chunks[0] * chunks
+    for start in range(0, len(dataset), step):
+        yield start, min(start + step, len(dataset))
+
+
+def salvage(dataset: h5py.Dataset, *, keep: bool = True) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Every value whose checksum is right, and which rows are damaged (their values are zero, or empty).
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset
+    keep : bool
+        Otherwise the checksums are read and the values are thrown away, in bounded memory.
 
     Returns
     -------
-    file : h5py.File
-        Open for reading.
-    space : FeatureSpace
-    provenance : dict
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    StoreFormatError
-        If it is not a store of this version, or is damaged, or does what no store does.
+    values : ndarray, shape of the dataset, or with no rows if not `keep`
+    damaged : ndarray of bool, shape (n,)
     """
-    if not path.exists():
-        raise FileNotFoundError(f"no such store: {path}")
-    if not path.is_file():
-        raise StoreFormatError(f"{path} is not a file; expected the HDF5 file of a store")
-    try:
-        file = _open(path)
-    except OSError as error:
-        raise StoreFormatError(
-            f"{path} is not an HDF5 file, or its start is damaged ({os.path.getsize(path)} bytes; {error})"
-        ) from error
-    try:
-        attributes = {name: _attribute(file, name) for name in _ATTRIBUTES}
-        _check_version(attributes)
-        space = FeatureSpace.from_json(attributes["space"].decode())
-        if space.fingerprint.encode() != attributes["fingerprint"]:
-            raise ValueError("the fingerprint is not that of the feature space")
-        provenance = json.loads(attributes["provenance"])
-        if not isinstance(provenance, dict):
-            raise ValueError("the provenance is not a JSON object")
-        _check_layout(file, space.dim)
-    except (KeyError, ValueError, OSError, RuntimeError, TypeError, UnicodeDecodeError) as error:
-        file.close()
-        reason = error.args[0] if error.args else repr(error)
-        raise StoreFormatError(f"{path} is not a featurekit store that can be read: {reason}") from error
-    return file, space, provenance
-
-
-def _open(path: Path) -> h5py.File:
-    try:
-        # HDF5 lets one process open a file twice only with equal settings, so these are h5py's defaults: a
-        # user may have the same store open with plain h5py.
-        return h5py.File(path, "r")
-    except OSError as error:
-        if "lock" not in str(error):
-            raise
-        # Some network file systems know no locks. None is needed: a published store is never written to.
-        return h5py.File(path, "r", locking=False)
-
-
-def _attribute(file: h5py.File, name: str) -> Any:
-    if name not in file.attrs:
-        raise ValueError(f"it has no attribute '{name}'")
-    identifier = file.attrs.get_id(name)
-    if identifier.shape != () or identifier.dtype.kind not in "Si" or identifier.dtype.itemsize > _MAX_ATTRIBUTE:
-        raise ValueError(f"the attribute '{name}' is of the kind {identifier.dtype} {identifier.shape}")
-    value = file.attrs[name]
-    return int(value) if identifier.dtype.kind == "i" else bytes(value)
-
-
-def _check_version(attributes: Mapping[str, Any]) -> None:
-    if attributes["format"] != FORMAT:
-        raise ValueError(f"its format is {attributes['format']!r}")
-    version = attributes["version"]
-    if version != VERSION:
-        newer = isinstance(version, int) and version > VERSION
-        raise ValueError(
-            f"its layout has version {version!r}, and this featurekit reads version {VERSION}"
-            + ("; update featurekit with: pip install --upgrade featurekit" if newer else "")
-        )
-
-
-def _check_layout(file: h5py.File, dim: int) -> None:
-    _check_names(file, {"X", "sha256", "ledger", *_TEXT_COLUMNS, *_NUMBER_COLUMNS})
-    ledger = file["ledger"]
-    if not isinstance(ledger, h5py.Group):
-        raise ValueError("'ledger' is not a group")
-    _check_names(ledger, {"row", *_LEDGER_TEXT})
-    n = _check_dataset(file, "X", "<f4", (dim,))
-    m = _check_dataset(file, "ledger/row", "<i8", ())
-    lengths = {"sha256": _check_dataset(file, "sha256", "|u1", (HASH_BYTES,))}
-    lengths |= {name: _check_dataset(file, name, "<i8", ()) for name in _NUMBER_COLUMNS}
-    lengths |= {name: _check_dataset(file, name, "text", ()) for name in _TEXT_COLUMNS}
-    for name, length in lengths.items():
-        if length != n:
-            raise ValueError(f"'{name}' has {length} rows and 'X' has {n}")
-    for name in _LEDGER_TEXT:
-        if _check_dataset(file, f"ledger/{name}", "text", ()) != m:
-            raise ValueError(f"'ledger/{name}' and 'ledger/row' differ in length")
-
-
-def _check_names(group: h5py.Group, expected: set[str]) -> None:
-    # Links are inspected without following them: one may lead to another file.
-    for name in group:
-        link = group.get(name, getlink=True)
-        if not isinstance(link, h5py.HardLink):
-            raise ValueError(f"'{name}' is a {type(link).__name__}, which no store holds (refused, not followed)")
-    if set(group) != expected:
-        missing, more = sorted(expected - set(group)), sorted(set(group) - expected)
-        raise ValueError(f"of the datasets, missing: {missing or 'none'}; unexpected: {more or 'none'}")
-
-
-def _check_dataset(file: h5py.File, name: str, dtype: str, row_shape: tuple[int, ...]) -> int:
-    dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset):
-        raise ValueError(f"'{name}' is not a dataset")
-    creation = dataset.id.get_create_plist()
-    if creation.get_layout() != h5py.h5d.CHUNKED or creation.get_external_count():
-        raise ValueError(f"'{name}' is stored outside the file, virtually, or not in chunks (refused, not read)")
-    filters = {creation.get_filter(i)[0] for i in range(creation.get_nfilters())}
-    if not filters <= _FILTERS or h5py.h5z.FILTER_FLETCHER32 not in filters:
-        raise ValueError(f"'{name}' uses other filters than a store does: {sorted(filters)}")
-    is_text = dataset.dtype.kind == "S" and h5py.check_string_dtype(dataset.dtype) is not None
-    if (dtype == "text" and not is_text) or (dtype != "text" and dataset.dtype.str != dtype):
-        raise ValueError(f"'{name}' has the type {dataset.dtype}; expected {dtype}")
-    if dataset.ndim != 1 + len(row_shape) or dataset.shape[1:] != row_shape:
-        raise ValueError(f"'{name}' has the shape {dataset.shape}; expected (n, {', '.join(map(str, row_shape))})")
-    stored, declared = dataset.id.get_storage_size(), dataset.nbytes
-    limit = stored * _DEFLATE_LIMIT if h5py.h5z.FILTER_DEFLATE in filters else stored
-    if declared > limit:
-        raise ValueError(f"'{name}' declares {declared} bytes and stores only {stored}")
-    return int(dataset.shape[0])
+    values = np.zeros((len(dataset) if keep else 0, *dataset.shape[1:]), dtype=dataset.dtype)
+    damaged = np.zeros(len(dataset), dtype=np.bool_)
+    for start, stop in slabs(dataset):
+        try:
+            block = dataset[start:stop]
+        except (OSError, RuntimeError):
+            block = np.zeros((stop - start, *dataset.shape[1:]), dtype=dataset.dtype)
+            step = dataset.chunks[0]
+            for low in range(start, stop, step):
+                high = min(low + step, stop)
+                try:
+                    block[low - start : high - start] = dataset[low:high]
+                except (OSError, RuntimeError):
+                    damaged[low:high] = True
+        if keep:
+            values[start:stop] = block
+    return values, damaged

@@ -9,32 +9,63 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import StoreError
 from ..fingerprint import FeatureSpace
-from .schema import Columns, LedgerEntry, write_store
+from .schema import (
+    DTYPES,
+    INDEX,
+    Columns,
+    Ledger,
+    Places,
+    Rows,
+    write_columns,
+    write_header,
+    write_places,
+    write_rows,
+)
 
 # Version 1.10's format is the first that checksums HDF5's own structures.
 _LIBVER = ("v110", "v110")
-_MERGED = "merged.tmp"
+MERGED = "merged.tmp"
+
+
+def is_store_file(path: Path) -> bool:
+    """Whether a name is that of a store file; any other is that of a folder store."""
+    return path.suffix.lower() in {".h5", ".hdf5"} and not path.is_dir()
 
 
 def parts_folder(target: Path) -> Path:
-    """The folder beside `target` where its work in progress lives."""
-    return target.with_name(target.name + ".parts")
+    """Where the shards of `target` are written: beside a file, in a folder store itself."""
+    return target.with_name(target.name + ".parts") if is_store_file(target) else target
+
+
+def lock_file(target: Path) -> Path:
+    """The file that is locked while `target` is written: beside a file, in a folder store itself."""
+    return target.with_name(target.name + ".lock") if is_store_file(target) else target / "lock"
+
+
+def is_our_folder(folder: Path) -> bool:
+    """Whether a folder may become, or is, a folder store: it is empty, or holds what such folders hold."""
+    ours = (INDEX, "lock", MERGED)
+    return all(p.name in ours or p.name.startswith(("rows-", ".rows-", INDEX)) for p in folder.iterdir())
 
 
 def write_shard(
-    folder: Path, space: FeatureSpace, provenance: Mapping[str, Any], columns: Columns, rows: NDArray[np.float32]
+    folder: Path,
+    space: FeatureSpace,
+    provenance: Mapping[str, Any],
+    columns: Columns,
+    rows: Rows,
+    dtype: np.dtype[Any] = DTYPES["float32"],
 ) -> Path:
     """Write rows as one immutable shard whose name carries the SHA-256 of its bytes.
 
@@ -48,20 +79,13 @@ def write_shard(
     """
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", libver=_LIBVER) as file:
-        write_store(file, space, provenance, columns, [], [rows])
+        write_header(file, space, provenance)
+        write_columns(file, columns, Ledger.of(()))
+        write_rows(file, space.dim, len(columns), dtype, [rows])
     data = buffer.getbuffer()
     path = folder / f"rows-{hashlib.sha256(data).hexdigest()}.h5"
-    temporary = folder / f".{path.name[:24]}.{os.getpid()}.tmp"
-    try:
-        make_folder(folder)
-        with temporary.open("wb") as out:
-            out.write(data)
-            _sync(out)
-        _rename(temporary, path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise _cannot_write(path, error) from error
+    with _replacing(path, folder / f".{path.name[:24]}.{os.getpid()}.tmp") as out:
+        _write_all(out, data)
     return path
 
 
@@ -70,31 +94,42 @@ def publish(
     space: FeatureSpace,
     provenance: Mapping[str, Any],
     columns: Columns,
-    ledger: Sequence[LedgerEntry],
-    blocks: Iterable[NDArray[np.float32]],
+    ledger: Ledger,
+    blocks: Iterable[Rows],
+    dtype: np.dtype[Any] = DTYPES["float32"],
 ) -> None:
-    """Write the whole store beside `target` and move it into place; until then the old one stays.
+    """Write a whole store file beside `target` and move it into place; until then the old one stays.
 
     Raises
     ------
     StoreError
         If it cannot be written; the old store and the shards are as they were.
     """
-    folder = parts_folder(target)
-    merged = folder / _MERGED
-    try:
-        make_folder(folder)
-        with merged.open("w+b", buffering=0) as out:
-            sink = _Sink(out)
-            with h5py.File(sink, "w", libver=_LIBVER) as file:
-                write_store(file, space, provenance, columns, ledger, _checked(blocks, sink))
-            sink.check()
-            _sync(out)
-        _rename(merged, target)
-    except OSError as error:
-        with suppress(OSError):
-            merged.unlink()
-        raise _cannot_write(target, error) from error
+    with replacing_hdf5(target, parts_folder(target) / MERGED) as (file, check):
+        write_header(file, space, provenance)
+        write_columns(file, columns, ledger)
+        write_rows(file, space.dim, len(columns), dtype, _checked(blocks, check))
+
+
+def publish_index(
+    folder: Path,
+    space: FeatureSpace,
+    provenance: Mapping[str, Any],
+    columns: Columns,
+    ledger: Ledger,
+    places: Places,
+) -> None:
+    """Make shards of a folder its published state, by writing its index anew; until then the old one stays.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written; the old index and the shards are as they were.
+    """
+    with replacing_hdf5(folder / INDEX, folder / MERGED) as (file, _):
+        write_header(file, space, provenance)
+        write_columns(file, columns, ledger)
+        write_places(file, places)
 
 
 def make_folder(folder: Path) -> None:
@@ -102,6 +137,43 @@ def make_folder(folder: Path) -> None:
     if folder.is_symlink():
         raise StoreError(f"{folder} is a symbolic link; refused to write through it. Remove it first.")
     folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def replacing_hdf5(target: Path, temporary: Path) -> Iterator[tuple[h5py.File, Callable[[], None]]]:
+    """An empty HDF5 file that takes the place of `target` when all went well, and a check for a full disk.
+
+    Long writers call the check now and then, to stop at the first write that failed.
+    """
+    with _replacing(target, temporary) as out:
+        sink = _Sink(out)
+        with h5py.File(sink, "w", libver=_LIBVER) as file:
+            yield file, sink.check
+        sink.check()
+
+
+@contextmanager
+def _replacing(target: Path, temporary: Path) -> Iterator[FileIO]:
+    """A new file that takes the place of `target`, whole and on the disk, when all went well."""
+    try:
+        make_folder(temporary.parent)
+        with suppress(FileNotFoundError):
+            temporary.unlink()  # of a run that was killed, or a link that somebody planted
+        with temporary.open("x+b", buffering=0) as out:
+            yield out
+            os.fsync(out.fileno())
+        _rename(temporary, target)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise _cannot_write(target, error) from error
+        raise
+
+
+def _write_all(file: FileIO, data: memoryview) -> None:
+    while len(data):
+        data = data[file.write(data) or 0 :]
 
 
 class _Sink:
@@ -157,15 +229,10 @@ class _Sink:
             return size or 0
 
 
-def _checked(blocks: Iterable[NDArray[np.float32]], sink: _Sink) -> Iterable[NDArray[np.float32]]:
+def _checked(blocks: Iterable[Rows], check: Callable[[], None]) -> Iterator[Rows]:
     for block in blocks:
         yield block
-        sink.check()
-
-
-def _sync(file: BinaryIO | FileIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+        check()
 
 
 def _rename(temporary: Path, path: Path) -> None:

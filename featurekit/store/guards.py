@@ -1,0 +1,195 @@
+"""Opening a file that somebody else may have made: the checks it must pass before any of it is used.
+
+A store from elsewhere is untrusted input: HDF5 files can point at other files of the machine and declare
+petabytes in a few bytes. Nothing of the data is read before the whole layout has been checked.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from ..errors import StoreFormatError
+from ..fingerprint import HASH_BYTES, FeatureSpace
+from .schema import (
+    ATTRIBUTES,
+    DTYPES,
+    FORMAT,
+    INDEX,
+    LEDGER_TEXT,
+    NUMBER_COLUMNS,
+    READABLE_VERSIONS,
+    TEXT_COLUMNS,
+)
+
+SHARD_NAME = re.compile(r"rows-[0-9a-f]{64}\.h5")
+_FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
+_MAX_ATTRIBUTE = 64 * 1024  # HDF5's own limit for an attribute inside the object header
+_MAX_TEXT = 64 * 1024  # bytes of one path, label, group or reason
+_MAX_CHUNK = 256 * 1024  # bytes; a chunk of one row may be larger. HDF5 allocates a whole chunk to read any of it.
+_DEFLATE_LIMIT = 1100  # deflate cannot shrink further than 1032 to 1
+_PLACES = {"shards": "text", "shard": "<i4", "row": "<i4"}
+
+
+def open_checked(path: Path) -> tuple[h5py.File, FeatureSpace, dict[str, Any]]:
+    """Open a store file, a shard, or the index of a folder store, after checking that it is safe to read.
+
+    Parameters
+    ----------
+    path : Path
+        A file, or the folder of a folder store.
+
+    Returns
+    -------
+    file : h5py.File
+        Open for reading.
+    space : FeatureSpace
+    provenance : dict
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    StoreFormatError
+        If it is not a store of a version that can be read, or is damaged, or does what no store does.
+    """
+    if path.is_dir():
+        if not (path / INDEX).exists():
+            raise StoreFormatError(f"{path} is a folder without {INDEX}: not a store, or none was completed in it")
+        path = path / INDEX
+    if not path.exists():
+        raise FileNotFoundError(f"no such store: {path}")
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise StoreFormatError(f"{path} is not a file; expected the HDF5 file of a store")
+    try:
+        file = _open(path)
+    except (OSError, RuntimeError) as error:
+        raise StoreFormatError(
+            f"{path} is not an HDF5 file, or its start is damaged ({os.path.getsize(path)} bytes; {error})"
+        ) from error
+    try:
+        attributes = {name: _attribute(file, name) for name in ATTRIBUTES}
+        _check_version(attributes)
+        space = FeatureSpace.from_json(attributes["space"].decode())
+        if space.fingerprint.encode() != attributes["fingerprint"]:
+            raise ValueError("the fingerprint is not that of the feature space")
+        provenance = json.loads(attributes["provenance"])
+        if not isinstance(provenance, dict):
+            raise ValueError("the provenance is not a JSON object")
+        _check_layout(file, space.dim)
+    except (KeyError, ValueError, OSError, RuntimeError, TypeError, UnicodeDecodeError, RecursionError) as error:
+        file.close()
+        reason = error.args[0] if error.args else repr(error)
+        raise StoreFormatError(f"{path} is not a featurekit store that can be read: {reason}") from error
+    return file, space, provenance
+
+
+def _open(path: Path) -> h5py.File:
+    try:
+        # HDF5 lets one process open a file twice only with equal settings, so these are h5py's defaults: a
+        # user may have the same store open with plain h5py.
+        return h5py.File(path, "r")
+    except OSError as error:
+        if "lock" not in str(error):
+            raise
+        # Some network file systems know no locks. None is needed: a published store is never written to.
+        return h5py.File(path, "r", locking=False)
+
+
+def _attribute(file: h5py.File, name: str) -> Any:
+    if name not in file.attrs:
+        raise ValueError(f"it has no attribute '{name}'")
+    identifier = file.attrs.get_id(name)
+    if identifier.shape != () or identifier.dtype.kind not in "Si" or identifier.dtype.itemsize > _MAX_ATTRIBUTE:
+        raise ValueError(f"the attribute '{name}' is of the kind {identifier.dtype} {identifier.shape}")
+    value = file.attrs[name]
+    return int(value) if identifier.dtype.kind == "i" else bytes(value)
+
+
+def _check_version(attributes: Mapping[str, Any]) -> None:
+    if attributes["format"] != FORMAT:
+        raise ValueError(f"its format is {attributes['format']!r}")
+    version = attributes["version"]
+    if version not in READABLE_VERSIONS:
+        newer = isinstance(version, int) and version > max(READABLE_VERSIONS)
+        raise ValueError(
+            f"its layout has version {version!r}, and this featurekit reads the versions "
+            f"{' and '.join(map(str, READABLE_VERSIONS))}"
+            + ("; update featurekit with: pip install --upgrade featurekit" if newer else "")
+        )
+
+
+def _check_layout(file: h5py.File, dim: int) -> None:
+    _check_hard_links(file)
+    rows = set(_PLACES) if set(_PLACES) & set(file) else {"X"}
+    _check_names(file, {"sha256", "ledger", *TEXT_COLUMNS, *NUMBER_COLUMNS, *rows})
+    ledger = file["ledger"]
+    if not isinstance(ledger, h5py.Group):
+        raise ValueError("'ledger' is not a group")
+    _check_hard_links(ledger)
+    _check_names(ledger, {"row", *LEDGER_TEXT})
+    lengths = {"sha256": _check_dataset(file, "sha256", ("|u1",), (HASH_BYTES,))}
+    lengths |= {name: _check_dataset(file, name, ("<i8",)) for name in NUMBER_COLUMNS}
+    lengths |= {name: _check_dataset(file, name, ("text",)) for name in TEXT_COLUMNS}
+    if rows == {"X"}:
+        lengths["X"] = _check_dataset(file, "X", tuple(dtype.str for dtype in DTYPES.values()), (dim,))
+    else:
+        lengths |= {name: _check_dataset(file, name, (kind,)) for name, kind in _PLACES.items() if name != "shards"}
+        _check_dataset(file, "shards", ("text",))
+    n = lengths["sha256"]
+    for name, length in lengths.items():
+        if length != n:
+            raise ValueError(f"'{name}' has {length} rows and 'sha256' has {n}")
+    m = _check_dataset(file, "ledger/row", ("<i8",))
+    for name in LEDGER_TEXT:
+        if _check_dataset(file, f"ledger/{name}", ("text",)) != m:
+            raise ValueError(f"'ledger/{name}' and 'ledger/row' differ in length")
+
+
+def _check_hard_links(group: h5py.Group) -> None:
+    # Links are inspected without following them: one may lead to another file.
+    for name in group:
+        link = group.get(name, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            raise ValueError(f"'{name}' is a {type(link).__name__}, which no store holds (refused, not followed)")
+
+
+def _check_names(group: h5py.Group, expected: set[str]) -> None:
+    if set(group) != expected:
+        missing, more = sorted(expected - set(group)), sorted(set(group) - expected)
+        raise ValueError(f"of the datasets, missing: {missing or 'none'}; unexpected: {more or 'none'}")
+
+
+def _check_dataset(file: h5py.File, name: str, kinds: tuple[str, ...], row_shape: tuple[int, ...] = ()) -> int:
+    """Check one dataset, and return how many rows it has. `kinds`: the dtypes it may have, or ``text``."""
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset):
+        raise ValueError(f"'{name}' is not a dataset")
+    creation = dataset.id.get_create_plist()
+    if creation.get_layout() != h5py.h5d.CHUNKED or creation.get_external_count():
+        raise ValueError(f"'{name}' is stored outside the file, virtually, or not in chunks (refused, not read)")
+    filters = {creation.get_filter(i)[0] for i in range(creation.get_nfilters())}
+    if not filters <= _FILTERS or h5py.h5z.FILTER_FLETCHER32 not in filters:
+        raise ValueError(f"'{name}' uses other filters than a store does: {sorted(filters)}")
+    is_text = dataset.dtype.kind == "S" and h5py.check_string_dtype(dataset.dtype) is not None
+    if (not is_text) if "text" in kinds else dataset.dtype.str not in kinds:
+        raise ValueError(f"'{name}' has the type {dataset.dtype}; expected {' or '.join(kinds)}")
+    if is_text and dataset.dtype.itemsize > _MAX_TEXT:
+        raise ValueError(f"'{name}' has texts of {dataset.dtype.itemsize} bytes; at most {_MAX_TEXT} are read")
+    if dataset.ndim != 1 + len(row_shape) or dataset.shape[1:] != row_shape:
+        raise ValueError(f"'{name}' has the shape {dataset.shape}; expected (n, {', '.join(map(str, row_shape))})")
+    row_bytes = dataset.dtype.itemsize * (row_shape[0] if row_shape else 1)
+    if dataset.chunks[1:] != row_shape or (dataset.chunks[0] > 1 and dataset.chunks[0] * row_bytes > _MAX_CHUNK):
+        raise ValueError(f"'{name}' has chunks of {dataset.chunks}, which no store has")
+    stored, declared = dataset.id.get_storage_size(), dataset.nbytes
+    limit = stored * _DEFLATE_LIMIT if h5py.h5z.FILTER_DEFLATE in filters else stored
+    if declared > limit:
+        raise ValueError(f"'{name}' declares {declared} bytes and stores only {stored}")
+    return int(dataset.shape[0])

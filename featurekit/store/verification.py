@@ -1,0 +1,160 @@
+"""Reading every checksum of a store again: which rows are damaged, and what else is."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import StoreFormatError
+from ..fingerprint import file_sha256
+from .reader import FeatureStore
+from .schema import LEDGER_TEXT, NUMBER_COLUMNS, TEXT_COLUMNS, Columns, decode, salvage
+from .writer import parts_folder
+
+_NOT_WHOLE = "its bytes are not those that its name promises"
+
+
+@dataclass(slots=True)
+class Verification:
+    """What :func:`verify` found.
+
+    Attributes
+    ----------
+    rows : int
+        Rows of the store.
+    damaged : list of int
+        The rows of which a value does not match its checksum, or whose shard is missing.
+    paths : list of str
+        The paths of those rows, as far as they can be read.
+    problems : list of str
+        Sentences: which parts of which files are damaged.
+    """
+
+    rows: int
+    damaged: list[int]
+    paths: list[str]
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing at all is damaged."""
+        return not self.problems
+
+
+def verify(path: str | os.PathLike[str]) -> Verification:
+    """Read everything of a store and compare it with its checksums. Nothing is changed.
+
+    Shards of work in progress are checked as well; they have no rows of the store yet, but are named among
+    the problems. :func:`featurekit.extract` computes damaged rows again.
+
+    Parameters
+    ----------
+    path : path
+        Of the store, a file or a folder.
+
+    Returns
+    -------
+    Verification
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such store.
+    StoreFormatError
+        If it cannot be opened at all: it is not a store, or the part that says where everything lies is
+        damaged.
+
+    Examples
+    --------
+    >>> from featurekit.store import verify
+    >>> found = verify(getfixture("digits_store_path"))
+    >>> found.rows, found.damaged, found.ok
+    (60, [], True)
+    """
+    with FeatureStore(path) as store:
+        columns, bad = salvage_columns(store)
+        problems = [f"{store.path}: {name}" for name in _damaged_parts(store)]
+        in_rows = damaged_rows(store, problems)
+        bad |= in_rows
+        damaged = np.flatnonzero(bad)
+        published = set(store.places.shards) if store.is_folder and "places" in store.__dict__ else set()
+        waiting = (path for path in sorted(parts_folder(store.path).glob("rows-*.h5")) if path.name not in published)
+        problems += [f"{path}: work in progress; {_NOT_WHOLE}" for path in waiting if not is_whole(path)]
+        return Verification(len(store), damaged.tolist(), decode(columns.path[damaged]), problems)
+
+
+def salvage_columns(store: FeatureStore) -> tuple[Columns, NDArray[np.bool_]]:
+    """The columns as far as they can be read, and which rows have a damaged value in them.
+
+    The rows themselves are not looked at.
+    """
+    try:
+        return store.columns, np.zeros(len(store), dtype=np.bool_)
+    except StoreFormatError:
+        values, damaged = [], np.zeros(len(store), dtype=np.bool_)
+        for name in (*TEXT_COLUMNS, "sha256", *NUMBER_COLUMNS):
+            column, bad = salvage(store._file()[name])
+            values.append(column.astype("S") if name in TEXT_COLUMNS else column)
+            damaged |= bad
+        return Columns(*values), damaged
+
+
+def damaged_rows(store: FeatureStore, problems: list[str] | None = None) -> NDArray[np.bool_]:
+    """Which rows of ``X`` do not match their checksums, shape (n,). Shards that are missing count as damaged.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    problems : list of str, optional
+        Sentences are appended to it.
+    """
+    problems = [] if problems is None else problems
+    if not store.is_folder:
+        return _damaged(store._file()["X"], store.path, problems)
+    try:
+        places = store.places
+    except StoreFormatError as error:
+        problems.append(str(error))
+        return np.ones(len(store), dtype=np.bool_)
+    damaged = np.zeros(len(store), dtype=np.bool_)
+    for number in np.unique(places.shard).tolist():
+        mine = np.flatnonzero(places.shard == number)
+        path = store.path / places.shards[number]
+        try:
+            # A shard's name is the hash of all its bytes: nothing in it has to be looked at one by one.
+            good = is_whole(path) and len(store._shard(number)) > places.row[mine].max()
+            reason = f"{path}: {_NOT_WHOLE}"
+        except (OSError, StoreFormatError) as error:
+            good, reason = False, str(error)
+        if not good:
+            problems.append(reason)
+            damaged[mine] = True
+    return damaged
+
+
+def is_whole(shard: Path) -> bool:
+    """Whether the bytes of a shard are those that its name promises."""
+    return f"rows-{file_sha256(shard)}.h5" == shard.name
+
+
+def _damaged_parts(store: FeatureStore) -> list[str]:
+    """Datasets other than ``X`` with a wrong checksum: ``label: 12 values are damaged``."""
+    names = [*TEXT_COLUMNS, "sha256", *NUMBER_COLUMNS, *(f"ledger/{name}" for name in (*LEDGER_TEXT, "row"))]
+    names += ["shards", "shard", "row"] if store.is_folder else []
+    found: list[str] = []
+    for name in names:
+        _damaged(store._file()[name], None, found)
+    return found
+
+
+def _damaged(dataset: h5py.Dataset, path: Path | None, problems: list[str]) -> NDArray[np.bool_]:
+    _, damaged = salvage(dataset, keep=False)
+    if damaged.any():
+        where = f"{path}: " if path else ""
+        problems.append(f"{where}{dataset.name.strip('/')}: {damaged.sum()} of {len(damaged)} values are damaged")
+    return damaged
