@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
 HEADS = ("logreg", "svm", "linear-svm", "ridge", "lda", "knn")
+DTYPES = ("float32", "float16")
 TOO_MANY_FAILED = 3
 
 SOURCE_HELP = (
@@ -85,8 +86,8 @@ def add_extraction_options(parser: argparse.ArgumentParser, *, backbone: bool = 
     )
 
 
-def extract_from(arguments: argparse.Namespace, output: Path, *, backbone: str, replace: bool = False) -> FeatureStore:
-    """Call the library's `extract` with the options of :func:`add_extraction_options`."""
+def extract_from(arguments: argparse.Namespace, output: Path, *, backbone: str, **more: Any) -> FeatureStore:
+    """Call the library's `extract` with the options of :func:`add_extraction_options`, and `more`."""
     from featurekit import extract
 
     store = extract(
@@ -95,12 +96,12 @@ def extract_from(arguments: argparse.Namespace, output: Path, *, backbone: str, 
         backbone=backbone,
         weights=arguments.weights,
         root=arguments.root,
-        replace=replace,
         batch_size=arguments.batch_size,
         workers=arguments.workers,
         device=arguments.device,
         offline=arguments.offline,
         progress=show_progress(arguments),
+        **more,
     )
     if store.summary is not None and not arguments.quiet:
         for note in store.summary.notes:
@@ -138,8 +139,9 @@ def default_store(source: str, backbone: str) -> Path:
 
 
 def is_store(source: str) -> bool:
-    """Whether SOURCE names a store."""
-    return Path(source).suffix.lower() in {".h5", ".hdf5"} and not Path(source).is_dir()
+    """Whether SOURCE names a store: an .h5 file, or a folder with an index."""
+    path = Path(source)
+    return (path / "index.h5").is_file() if path.is_dir() else path.suffix.lower() in {".h5", ".hdf5"}
 
 
 def show_progress(arguments: argparse.Namespace) -> bool:

@@ -19,9 +19,27 @@ def add_parser(verbs: Any) -> None:
         "nothing and is named with its reason.",
     )
     parser.add_argument("source", metavar="SOURCE", help=_common.SOURCE_HELP)
-    parser.add_argument("-o", "--output", metavar="FILE.h5", help="default: <SOURCE>.<BACKBONE>.h5 in this folder")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="STORE",
+        help="a FILE.h5, or a folder (a name without ending) that keeps shards, for very large data "
+        "(default: <SOURCE>.<BACKBONE>.h5 in this folder)",
+    )
     parser.add_argument(
         "--replace", action="store_true", help="let rows leave that came from another place and are not in SOURCE"
+    )
+    parser.add_argument(
+        "--refresh",
+        action="store_true",
+        help="read and hash every image again, whatever its size and time say; and set aside an output that cannot be "
+        "opened any more",
+    )
+    parser.add_argument(
+        "--no-verify", action="store_true", help="do not compare the rows that are there with their checksums"
+    )
+    parser.add_argument(
+        "--dtype", choices=_common.DTYPES, help="of the rows on the disk (default: float32, or that of the output)"
     )
     _common.add_extraction_options(parser)
     _common.add_output_options(parser)
@@ -34,7 +52,15 @@ def run(arguments: argparse.Namespace) -> int:
         output = Path(arguments.output)
     else:
         output = _common.default_store(arguments.source, arguments.backbone)
-    with _common.extract_from(arguments, output, backbone=arguments.backbone, replace=arguments.replace) as store:
+    with _common.extract_from(
+        arguments,
+        output,
+        backbone=arguments.backbone,
+        replace=arguments.replace,
+        refresh=arguments.refresh,
+        verify=not arguments.no_verify,
+        dtype=arguments.dtype,
+    ) as store:
         s = store.summary
         assert s is not None
         if arguments.json:

@@ -1,4 +1,4 @@
-"""``featurekit store``: look at a store."""
+"""``featurekit store``: look at stores, check them, join them, take rows out, hand them to other programs."""
 
 from __future__ import annotations
 
@@ -7,24 +7,59 @@ from typing import Any
 
 from . import _common
 
+_DAMAGED = 1
+_SHOWN = 20
+
 
 def add_parser(verbs: Any) -> None:
-    """Add the verb."""
-    parser = verbs.add_parser("store", help="look at a store", description="Look at a store.")
-    actions = parser.add_subparsers(metavar="ACTION", required=True, title="actions")
-    info = actions.add_parser(
-        "info",
-        help="what a store holds",
-        description="Show what a store holds: rows, classes, the feature space, where it comes from, and which "
-        "images failed.",
+    """Add the verb and its actions."""
+    parser = verbs.add_parser(
+        "store", help="look at, check, join, prune and export stores", description="Work on stores of features."
     )
-    info.add_argument("store", metavar="STORE", help="the .h5 file")
-    info.add_argument("--json", action="store_true", help="print one JSON object on standard output")
-    info.set_defaults(run=run)
+    actions = parser.add_subparsers(metavar="ACTION", required=True, title="actions", parser_class=_common.Parser)
+
+    def action(name: str, run: Any, text: str, more: str = "") -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = actions.add_parser(
+            name, help=text, description=f"{text[0].upper()}{text[1:]}. {more}".strip()
+        )
+        added.set_defaults(run=run, wrong_usage=added.error)
+        return added
+
+    info = action("info", run_info, "show rows, classes, the feature space, where it comes from, and failed images")
+    check = action(
+        "verify",
+        run_verify,
+        "read every checksum and name the damaged rows",
+        "Nothing is changed; extracting again computes damaged rows anew. Exits with 1 if anything is damaged.",
+    )
+    join = action(
+        "merge",
+        run_merge,
+        "join stores of one feature space into a new one",
+        "With one STORE: copy it into another kind, file or folder, or to another --dtype.",
+    )
+    prune = action(
+        "remove",
+        run_remove,
+        "take rows out of a store",
+        "The ledger keeps their paths, as removed. An image that is still in its source comes back when that is "
+        "extracted again.",
+    )
+    hand = action("export", run_export, "write rows, paths, labels and groups as .npz, .csv, .parquet or plain .h5")
+    for parser in (info, check, prune, hand):
+        parser.add_argument("store", metavar="STORE", help="the .h5 file, or the folder")
+    join.add_argument("stores", metavar="STORE", nargs="+", help=".h5 files or folders")
+    join.add_argument("-o", "--output", required=True, metavar="NEW", help="a new .h5 file, or a new folder")
+    join.add_argument("--dtype", choices=_common.DTYPES, help="of the new store (default: that of the old ones)")
+    prune.add_argument("patterns", metavar="PATH", nargs="*", help="a path of the store, or a pattern like 'dress/*'")
+    prune.add_argument("--label", action="append", default=[], metavar="LABEL", help="all rows of a label; repeatable")
+    hand.add_argument("-o", "--output", required=True, metavar="FILE", help="its ending says what is written")
+    for parser in (info, check, join, prune, hand):
+        parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Show it."""
+def run_info(arguments: argparse.Namespace) -> int:
+    """Show what a store holds."""
     from featurekit import FeatureStore
     from featurekit.report import failures_text, table
 
@@ -34,9 +69,10 @@ def run(arguments: argparse.Namespace) -> int:
             _common.print_json(
                 {
                     "store": str(store.path),
-                    "bytes": store.path.stat().st_size,
+                    "bytes": store.nbytes,
                     "rows": len(store),
                     "dim": store.space.dim,
+                    "dtype": str(store.dtype),
                     "fingerprint": store.fingerprint,
                     "classes": store.class_counts,
                     "ledger": store.ledger_counts,
@@ -46,8 +82,9 @@ def run(arguments: argparse.Namespace) -> int:
             )
             return 0
         pre = store.space.preprocessing
+        kept = f" in {len(store.places.shards)} shards" if store.is_folder else ""
         facts = {
-            "rows": f"{len(store)} x {store.space.dim} float32, {store.path.stat().st_size / 1e6:.1f} MB",
+            "rows": f"{len(store)} x {store.space.dim} {store.dtype}, {store.nbytes / 1e6:.1f} MB{kept}",
             "backbone": f"{store.space.backbone}, layer {store.space.layer}, {store.space.precision}",
             "weights": f"SHA-256 {store.space.weights[:16]}...",
             "images": f"shorter side {pre.resize} ({pre.interpolation}), centre crop {pre.crop}",
@@ -63,4 +100,73 @@ def run(arguments: argparse.Namespace) -> int:
             print("\nno labels")
         if failed:
             print(f"\n{len(failed)} images could not be read:\n{failures_text(failed, limit=len(failed))}")
+    return 0
+
+
+def run_verify(arguments: argparse.Namespace) -> int:
+    """Compare everything with its checksum."""
+    from featurekit.store import verify
+
+    found = verify(arguments.store)
+    if arguments.json:
+        _common.print_json(
+            {
+                "store": arguments.store,
+                "rows": found.rows,
+                "damaged": len(found.damaged),
+                "damaged_rows": [
+                    {"row": row, "path": path} for row, path in zip(found.damaged, found.paths, strict=True)
+                ],
+                "problems": found.problems,
+            }
+        )
+    elif found.ok:
+        print(f"{arguments.store}: {found.rows} rows, all as they were written")
+    else:
+        print(f"{arguments.store}: {len(found.damaged)} of {found.rows} rows are damaged")
+        for problem in found.problems[:_SHOWN]:
+            print(f"  {problem}")
+        for row, path in list(zip(found.damaged, found.paths, strict=True))[:_SHOWN]:
+            print(f"  row {row}  {path}")
+        if len(found.damaged) > _SHOWN:
+            print(f"  ... and {len(found.damaged) - _SHOWN} more (--json lists all)")
+        print("Extract the same source into it again: damaged rows are computed anew, the others are kept.")
+    return 0 if found.ok else _DAMAGED
+
+
+def run_merge(arguments: argparse.Namespace) -> int:
+    """Join stores."""
+    from featurekit.store import merge
+
+    with merge(arguments.stores, arguments.output, dtype=arguments.dtype) as store:
+        if arguments.json:
+            _common.print_json({"store": str(store.path), "rows": len(store), "dtype": str(store.dtype)})
+        else:
+            print(f"{store.path}: {len(store)} rows of {store.space.backbone} from {len(arguments.stores)} stores")
+    return 0
+
+
+def run_remove(arguments: argparse.Namespace) -> int:
+    """Take rows out."""
+    from featurekit.store import remove
+
+    if not arguments.patterns and not arguments.label:
+        arguments.wrong_usage("name at least one PATH or --label")
+    removed = remove(arguments.store, arguments.patterns, labels=arguments.label)
+    if arguments.json:
+        _common.print_json({"store": arguments.store, "removed": removed})
+    else:
+        print(f"{arguments.store}: {len(removed)} rows removed")
+    return 0
+
+
+def run_export(arguments: argparse.Namespace) -> int:
+    """Write another format."""
+    from featurekit.store import export
+
+    path = export(arguments.store, arguments.output)
+    if arguments.json:
+        _common.print_json({"file": str(path), "bytes": path.stat().st_size})
+    else:
+        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     return 0

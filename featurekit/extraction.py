@@ -35,8 +35,8 @@ from .store import (
     ShardCache,
     Summary,
     WriteLock,
+    check_target,
     decode,
-    is_our_folder,
     is_store_file,
     lock_file,
     parts_folder,
@@ -145,7 +145,7 @@ def extract(
     started = time.perf_counter()
     check_counts(batch_size, workers)
     listing = read_source(source, labels=labels, groups=groups, root=root)
-    target = _check_target(Path(output))
+    target = check_target(Path(output))
     found = find(backbone, weights, offline=offline)
     with WriteLock(lock_file(target)):
         old = _read_old(target, refresh)
@@ -347,25 +347,3 @@ def _provenance(source: Any, listing: Source, backbone: Backbone, runtime: str) 
         "version_python": platform.python_version(),
         **versions,
     }
-
-
-def _check_target(target: Path) -> Path:
-    if target.is_symlink():
-        raise StoreError(f"{target} is a symbolic link; name what it leads to ({target.resolve()})")
-    if target.suffix.lower() in {".h5", ".hdf5"}:
-        if target.is_dir():
-            raise StoreError(f"{target} is a folder; expected the name of an .h5 file")
-        folder = target.parent
-    else:
-        if target.suffix and not (target / INDEX).exists():
-            raise StoreError(
-                f"the output must be the name of an .h5 file, or a name without ending for a folder store; got {target}"
-            )
-        folder = target
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"cannot make the folder {folder}: {error.strerror}") from error
-    if folder == target and not is_our_folder(folder):
-        raise StoreError(f"{folder} holds other files than those of a store; choose a new or an empty folder")
-    return target

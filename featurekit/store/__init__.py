@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from .cache import MemoryCache, RowCache, ShardCache, check_space
+from .editing import merge, remove
+from .exporting import export
 from .lock import WriteLock
 from .reader import FeatureStore, RowView, Summary
 from .schema import (
@@ -21,7 +23,7 @@ from .schema import (
 )
 from .signatures import Signatures
 from .verification import Verification, salvage_columns, verify
-from .writer import is_our_folder, is_store_file, lock_file, parts_folder, publish, publish_index
+from .writer import check_target, is_store_file, lock_file, parts_folder, publish, publish_index
 
 __all__ = [
     "DTYPES",
@@ -44,14 +46,17 @@ __all__ = [
     "Verification",
     "WriteLock",
     "check_space",
+    "check_target",
     "decode",
     "encode",
-    "is_our_folder",
+    "export",
     "is_store_file",
     "lock_file",
+    "merge",
     "parts_folder",
     "publish",
     "publish_index",
+    "remove",
     "salvage_columns",
     "verify",
 ]

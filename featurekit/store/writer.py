@@ -53,7 +53,36 @@ def lock_file(target: Path) -> Path:
     return target.with_name(target.name + ".lock") if is_store_file(target) else target / "lock"
 
 
-def is_our_folder(folder: Path) -> bool:
+def check_target(target: Path) -> Path:
+    """Refuse what cannot become a store, and make the folder that it will lie in.
+
+    Raises
+    ------
+    StoreError
+        If it is a link, has another ending, or is a folder that holds other files.
+    """
+    if target.is_symlink():
+        raise StoreError(f"{target} is a symbolic link; name what it leads to ({target.resolve()})")
+    if target.suffix.lower() in {".h5", ".hdf5"}:
+        if target.is_dir():
+            raise StoreError(f"{target} is a folder; expected the name of an .h5 file")
+        folder = target.parent
+    else:
+        if target.suffix and not (target / INDEX).exists():
+            raise StoreError(
+                f"the output must be the name of an .h5 file, or a name without ending for a folder store; got {target}"
+            )
+        folder = target
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot make the folder {folder}: {error.strerror}") from error
+    if folder == target and not _is_ours(folder):
+        raise StoreError(f"{folder} holds other files than those of a store; choose a new or an empty folder")
+    return target
+
+
+def _is_ours(folder: Path) -> bool:
     """Whether a folder may become, or is, a folder store: it is empty, or holds what such folders hold."""
     ours = (INDEX, "lock", MERGED)
     return all(p.name in ours or p.name.startswith(("rows-", ".rows-", INDEX)) for p in folder.iterdir())
@@ -84,7 +113,7 @@ def write_shard(
         write_rows(file, space.dim, len(columns), dtype, [rows])
     data = buffer.getbuffer()
     path = folder / f"rows-{hashlib.sha256(data).hexdigest()}.h5"
-    with _replacing(path, folder / f".{path.name[:24]}.{os.getpid()}.tmp") as out:
+    with replacing(path, folder / f".{path.name[:24]}.{os.getpid()}.tmp") as out:
         _write_all(out, data)
     return path
 
@@ -145,7 +174,7 @@ def replacing_hdf5(target: Path, temporary: Path) -> Iterator[tuple[h5py.File, C
 
     Long writers call the check now and then, to stop at the first write that failed.
     """
-    with _replacing(target, temporary) as out:
+    with replacing(target, temporary) as out:
         sink = _Sink(out)
         with h5py.File(sink, "w", libver=_LIBVER) as file:
             yield file, sink.check
@@ -153,8 +182,14 @@ def replacing_hdf5(target: Path, temporary: Path) -> Iterator[tuple[h5py.File, C
 
 
 @contextmanager
-def _replacing(target: Path, temporary: Path) -> Iterator[FileIO]:
-    """A new file that takes the place of `target`, whole and on the disk, when all went well."""
+def replacing(target: Path, temporary: Path) -> Iterator[FileIO]:
+    """A new file that takes the place of `target`, whole and on the disk, when all went well.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written; `target` is as it was.
+    """
     try:
         make_folder(temporary.parent)
         with suppress(FileNotFoundError):
