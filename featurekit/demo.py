@@ -121,8 +121,9 @@ def run_demo(
     y = store.y[chosen]
     if not len(chosen):
         raise HeadError(f"the images in {images} have no labels; the demo needs class folders or a labelled manifest")
+    paths = store.paths
     say(f"3. {_FOLDS}-fold cross-validation on {len(y)} images, with the same folds for every line below.")
-    raw, raw_name = _raw_pixels([origins[store.columns.path[index]] for index in chosen])
+    raw, raw_name = _raw_pixels([origins[paths[index]] for index in chosen])
     frozen = store.X[chosen]
     rows: list[DemoRow] = []
     predictions: list[NDArray[np.str_]] = []
@@ -180,14 +181,14 @@ def _tell_store(store: FeatureStore, say: Callable[[str], object]) -> None:
     for note in s.notes:
         say(f"   Note: {note}")
     if s.failed:
-        say(failures_text([(entry.path, entry.reason) for entry in store.ledger if entry.status == FAILED], limit=5))
+        say(failures_text([(entry.path, entry.reason) for entry in store.ledger.where(FAILED)], limit=5))
 
 
 def _raw_pixels(origins: Sequence[object]) -> tuple[NDArray[np.float32], str]:
     """The pixels themselves as features: of small images all, of larger ones a thumbnail."""
     pictures = []
     for origin in origins:
-        assert isinstance(origin, Path)
+        assert isinstance(origin, str)
         picture = open_image(read_bytes(origin)[0])
         pictures.append(picture if max(picture.size) <= _RAW_SIDE else picture.resize((_RAW_SIDE, _RAW_SIDE)))
     sizes = {picture.size for picture in pictures}

@@ -31,12 +31,12 @@ from .store import (
     Columns,
     FeatureStore,
     Ledger,
-    LedgerEntry,
     ShardCache,
     Summary,
     WriteLock,
     check_target,
     decode,
+    encode,
     is_store_file,
     lock_file,
     parts_folder,
@@ -272,18 +272,34 @@ def _publish(
 
 def _rows_and_ledger(items: Sequence[Item], outcomes: Sequence[Outcome], gone: Sequence[str]) -> tuple[Columns, Ledger]:
     first: dict[bytes, str] = {}
-    rows: list[tuple[str, str, str, Outcome]] = []
-    ledger: list[LedgerEntry] = []
-    for item, outcome in zip(items, outcomes, strict=True):
+    reasons: dict[int, str] = {}
+    status: list[str] = []
+    row: list[int] = []
+    good: list[int] = []
+    for i, outcome in enumerate(outcomes):
         if outcome.reason:
-            ledger.append(LedgerEntry(item.path, FAILED, outcome.reason, -1))
+            status.append(FAILED)
+            row.append(-1)
+            reasons[i] = outcome.reason
             continue
-        status = DUPLICATE if outcome.content in first else STORED
-        ledger.append(LedgerEntry(item.path, status, first.get(outcome.content, ""), len(rows)))
-        first.setdefault(outcome.content, item.path)
-        rows.append((item.path, item.label, item.group, outcome))
-    ledger += [LedgerEntry(path, REMOVED, "no longer in the source", -1) for path in gone]
-    return columns_of(rows), Ledger.of(ledger)
+        if outcome.content in first:
+            status.append(DUPLICATE)
+            reasons[i] = first[outcome.content]
+        else:
+            status.append(STORED)
+            first[outcome.content] = items[i].path
+        row.append(len(good))
+        good.append(i)
+    paths = encode([*(item.path for item in items), *gone])
+    reasons |= dict.fromkeys(range(len(items), len(paths)), "no longer in the source")
+    ledger = Ledger(
+        paths,
+        np.array(status + [REMOVED] * len(gone), dtype=np.bytes_),
+        reasons,
+        np.array(row + [-1] * len(gone), dtype=np.int64),
+    )
+    labels, groups = encode(items[i].label for i in good), encode(items[i].group for i in good)
+    return columns_of(paths[good], labels, groups, [outcomes[i] for i in good]), ledger
 
 
 def _removed(old: _Old, listing: Source, replace: bool) -> list[str]:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,7 @@ from .errors import FeaturekitError, ImageError
 from .fingerprint import HASH_BYTES, Preprocessing, content_hash, pixel_hash
 from .images import Item, open_image, prepare, read_bytes, to_rgb
 from .runtime import Runtime, load_runtime
-from .store import Columns, RowCache, Signatures, encode
+from .store import Columns, RowCache, Signatures, Text, encode
 
 # Rows are given to the cache when there are this many, or when this many seconds of work would be lost.
 _SAVE_ROWS = 4096
@@ -155,7 +154,9 @@ class _Work:
             return
         done, rows = self._done, np.concatenate(self._rows)
         self._done, self._rows, self._saved = [], [], time.monotonic()
-        self.cache.add(columns_of([(item.path, "", "", outcome) for item, outcome in done]), rows, self.runtime)
+        paths, nothing = encode(item.path for item, _ in done), encode([""] * len(done))
+        columns = columns_of(paths, nothing, nothing, [outcome for _, outcome in done])
+        self.cache.add(columns, rows, self.runtime)
 
 
 def _looked_at(
@@ -177,7 +178,10 @@ def _looked_at(
             warnings.filterwarnings("ignore", module=r"PIL\.")
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             for index, item in enumerate(items):
-                seen = _unchanged(item, cache, signatures)
+                seen = _unchanged(item, cache, signatures) if signatures is not None else None
+                if seen is not None and not window:
+                    yield seen, item
+                    continue
                 task = seen if seen is not None else pool.submit(_look, index, item, cache, preprocessing, pending)
                 window.append((task, item))
                 if len(window) > ahead:
@@ -193,16 +197,16 @@ def _finished(window: deque[tuple[Future[Outcome] | Outcome, Item]]) -> tuple[Ou
     return (task.result() if isinstance(task, Future) else task), item
 
 
-def _unchanged(item: Item, cache: RowCache, signatures: Signatures | None) -> Outcome | None:
-    known = signatures.get(item.path) if signatures is not None else None
-    if known is None or not isinstance(item.origin, Path) or item.problem:
+def _unchanged(item: Item, cache: RowCache, signatures: Signatures) -> Outcome | None:
+    known = signatures.get(item.path)
+    if known is None or not isinstance(item.origin, str) or item.problem:
         return None
     try:
-        stat = item.origin.stat()
+        stat = os.stat(item.origin)
     except (OSError, ValueError):
         return None
     size, mtime_ns, content = known
-    if (stat.st_size, stat.st_mtime_ns) == (size, mtime_ns) and content in cache:
+    if stat.st_size == size and stat.st_mtime_ns == mtime_ns and content in cache:
         return Outcome(content, size, mtime_ns)
     return None
 
@@ -214,7 +218,7 @@ def _look(index: int, item: Item, cache: RowCache, preprocessing: Preprocessing,
         return outcome
     try:
         image, data = item.origin, b""
-        if isinstance(image, Path):
+        if isinstance(image, str):
             data, info = read_bytes(image)
             outcome.size, outcome.mtime_ns = info.st_size, info.st_mtime_ns
             outcome.content = content_hash(data)
@@ -224,7 +228,7 @@ def _look(index: int, item: Item, cache: RowCache, preprocessing: Preprocessing,
         # setdefault is atomic: of equal files in several threads, exactly one is decoded.
         if outcome.content in cache or pending.setdefault(outcome.content, index) != index:
             return outcome
-        picture = open_image(data) if isinstance(image, Path) else image
+        picture = open_image(data) if isinstance(image, str) else image
         assert isinstance(picture, Image.Image)
         outcome.pixels = prepare(picture, preprocessing.resize, preprocessing.crop, preprocessing.interpolation)
     except ImageError as error:
@@ -254,16 +258,15 @@ def check_counts(batch_size: int, workers: int | None) -> None:
             raise ValueError(f"{name} must be a whole number from 1, got {value!r}")
 
 
-def columns_of(rows: Sequence[tuple[str, str, str, Outcome]]) -> Columns:
-    """Columns of a store from path, label, group and outcome of each row."""
-    hashes = b"".join(outcome.content for *_, outcome in rows)
+def columns_of(path: Text, label: Text, group: Text, outcomes: Sequence[Outcome]) -> Columns:
+    """Columns of a store: the text of each row, and what its outcome knows."""
     return Columns(
-        path=encode(path for path, *_ in rows),
-        label=encode(label for _, label, *_ in rows),
-        group=encode(group for _, _, group, _ in rows),
-        sha256=np.frombuffer(hashes, dtype=np.uint8).reshape(-1, HASH_BYTES),
-        size=np.array([outcome.size for *_, outcome in rows], dtype=np.int64),
-        mtime_ns=np.array([outcome.mtime_ns for *_, outcome in rows], dtype=np.int64),
+        path,
+        label,
+        group,
+        sha256=np.frombuffer(b"".join([o.content for o in outcomes]), dtype=np.uint8).reshape(-1, HASH_BYTES),
+        size=np.array([o.size for o in outcomes], dtype=np.int64),
+        mtime_ns=np.array([o.mtime_ns for o in outcomes], dtype=np.int64),
     )
 
 

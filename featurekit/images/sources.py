@@ -21,6 +21,7 @@ IMAGE_SUFFIXES = frozenset(
 )
 """File name endings, lower case, that make a file in a folder an image."""
 
+_MAX_TEXT = 8192
 _SPLIT_NAMES = frozenset("train training val valid validation test testing".split())
 
 
@@ -32,8 +33,8 @@ class Item:
     ----------
     path : str
         The name of its row: the path relative to the folder, as the manifest spells it, or as given.
-    origin : Path or PIL.Image.Image or ndarray of uint8
-        Where its pixels are.
+    origin : str or PIL.Image.Image or ndarray of uint8
+        The file to open, or the pixels.
     label, group : str
         Empty where there is none.
     problem : str
@@ -41,7 +42,7 @@ class Item:
     """
 
     path: str
-    origin: Path | Image.Image | NDArray[np.uint8]
+    origin: str | Image.Image | NDArray[np.uint8]
     label: str = ""
     group: str = ""
     problem: str = ""
@@ -118,7 +119,7 @@ def read_source(
     if suffix in {".parquet", ".pq"}:
         return _read_manifest(path, _read_parquet(path), root)
     if suffix in IMAGE_SUFFIXES:
-        return Source([Item(path.name, path)], kind="one image", root=str(path.parent.resolve()))
+        return Source([Item(path.name, str(path))], kind="one image", root=str(path.parent.resolve()))
     raise SourceError(
         f"cannot tell what {path} is. Expected a folder, a manifest (.csv, .tsv, .parquet), or one image file."
     )
@@ -197,7 +198,7 @@ def _item(index: int, image: Any) -> Item:
     if isinstance(image, str | os.PathLike):
         path = os.fspath(image)
         if isinstance(path, str):
-            return Item(path, Path(path))
+            return Item(path, path)
     name = f"image-{index:07d}"
     if isinstance(image, Image.Image):
         return Item(name, image)
@@ -226,6 +227,8 @@ def _text(value: object) -> str:
     text = "" if is_missing(value) else str(value)
     if "\0" in text:
         raise SourceError(f"a path, label or group holds a null character: {text!r:.80}")
+    if len(text) > _MAX_TEXT:
+        raise SourceError(f"a path, label or group has {len(text)} characters; at most {_MAX_TEXT} are kept")
     return text
 
 
@@ -233,9 +236,10 @@ def _read_folder(folder: Path) -> Source:
     root = str(folder.resolve())
     items: list[Item] = []
     ignored: dict[str, int] = {}
-    for parts, problem in _walk(folder, (), frozenset(), ignored):
-        label = parts[0] if len(parts) > 1 else ""
-        items.append(Item("/".join(parts), folder.joinpath(*parts), label, problem=problem))
+    start = os.path.join(folder, "")
+    for path, problem in _walk(start, "", frozenset(), ignored):
+        label, slash, _ = path.partition("/")
+        items.append(Item(path, start + path, label if slash else "", "", problem))
     if not items:
         raise SourceError(
             f"no image in {folder}: expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}"
@@ -255,36 +259,39 @@ def _read_folder(folder: Path) -> Source:
 
 
 def _walk(
-    folder: Path, parts: tuple[str, ...], above: frozenset[tuple[int, int]], ignored: dict[str, int]
-) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yield the parts of every image's path, sorted by name, and what is already known to be wrong with it."""
+    start: str, below: str, above: frozenset[tuple[int, int]], ignored: dict[str, int]
+) -> Iterator[tuple[str, str]]:
+    """Yield every image's path below `start`, sorted by name, and what is already known to be wrong with it."""
     try:
-        stat = folder.stat()
-        with os.scandir(folder) as entries:
+        stat = os.stat(start + below)
+        with os.scandir(start + below) as entries:
             listing = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        yield parts, f"the folder cannot be listed: {error.strerror or error}"
+        yield below, f"the folder cannot be listed: {error.strerror or error}"
         return
     if (stat.st_dev, stat.st_ino) in above:  # a symbolic link to a folder above
         return
+    above = above | {(stat.st_dev, stat.st_ino)}
+    prefix = f"{below}/" if below else ""
     for entry in listing:
-        if entry.name.startswith("."):
+        name = entry.name
+        if name.startswith("."):
             continue
-        suffix = os.path.splitext(entry.name)[1].lower()
-        here = (*parts, entry.name)
+        _, dot, ending = name.rpartition(".")
+        suffix = (dot + ending).lower() if dot else ""
         try:
             is_folder = entry.is_dir()
         except OSError:
             is_folder = False
         if is_folder:
             empty = True
-            for found in _walk(folder / entry.name, here, above | {(stat.st_dev, stat.st_ino)}, ignored):
+            for found in _walk(start, prefix + name, above, ignored):
                 empty = False
                 yield found
             if empty and suffix in IMAGE_SUFFIXES:
-                yield here, "a directory, not an image file"
+                yield prefix + name, "a directory, not an image file"
         elif suffix in IMAGE_SUFFIXES:
-            yield here, ""
+            yield prefix + name, ""
         else:
             ignored[suffix] = ignored.get(suffix, 0) + 1
 
@@ -352,19 +359,30 @@ def _read_manifest(path: Path, columns: dict[str, _Column], root: str | os.PathL
     labels, groups = columns.get("label", nothing), columns.get("group", nothing)
     resolved = base.resolve()
     items = []
+    folders: dict[str, bool] = {}
     for name, label, group in zip(map(_text, paths), map(_text, labels), map(_text, groups), strict=True):
-        origin = base / name
-        items.append(Item(name, origin, label, group, _outside(origin, resolved, name)))
+        origin = os.path.join(base, name)
+        items.append(Item(name, origin, label, group, _outside(origin, resolved, name, folders)))
     notes = [] if "label" in columns else [f"{path.name} has no column 'label': the images have no labels."]
     return Source(items, "manifest", str(resolved), notes)
 
 
-def _outside(origin: Path, root: Path, name: str) -> str:
-    """Why a path from a manifest may not be opened, or nothing. A manifest from elsewhere is untrusted input."""
+def _outside(origin: str, root: Path, name: str, folders: dict[str, bool]) -> str:
+    """Why a path from a manifest may not be opened, or nothing. A manifest from elsewhere is untrusted input.
+
+    `folders` remembers which folders lie below the root: following links takes long.
+    """
     if not name:
         return "the manifest has no path in this line"
+    folder, last = os.path.split(origin)
     try:
-        if origin.resolve().is_relative_to(root):
+        if last in {"", ".", ".."} or os.path.islink(origin):
+            inside = Path(origin).resolve().is_relative_to(root)
+        else:
+            if folder not in folders:
+                folders[folder] = Path(folder).resolve().is_relative_to(root)
+            inside = folders[folder]
+        if inside:
             return ""
     except (OSError, ValueError, RuntimeError) as error:
         return f"not a usable path: {error}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import sys
@@ -14,6 +15,8 @@ from types import TracebackType
 from typing import Self
 
 from ..errors import StoreError, StoreLockedError
+
+logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.1
 
@@ -113,7 +116,11 @@ else:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        except OSError:
-            # A file system without locks (some network mounts): go on unprotected rather than not at all.
+        except OSError as error:
+            # Some network mounts: go on rather than not at all, but say so.
+            logger.warning(
+                "This file system has no locks (%s): take care that only one process writes to this output.",
+                error.strerror,
+            )
             return True
         return True

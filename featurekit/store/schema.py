@@ -276,7 +276,8 @@ def _create_text(file: h5py.File, name: str, n: int, width: int) -> h5py.Dataset
 
 
 def _write_text(file: h5py.File, name: str, values: Text) -> None:
-    dataset = _create_text(file, name, len(values), values.dtype.itemsize or 1)
+    width = int(np.strings.str_len(values).max(initial=1))  # an array that was cut from another may be wider
+    dataset = _create_text(file, name, len(values), width)
     dataset[...] = values.astype(dataset.dtype)
 
 

@@ -36,7 +36,7 @@ class Signatures:
         if row < 0:
             return None
         c = self._columns
-        return int(c.size[row]), int(c.mtime_ns[row]), c.sha256[row].tobytes()
+        return c.size.item(row), c.mtime_ns.item(row), c.sha256[row].tobytes()
 
     def _find(self, path: bytes) -> int:
         assert self._columns is not None

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas
 import pytest
@@ -79,7 +81,7 @@ def test_csv_manifest(tmp_path):
         ("x/1.jpg", "a, b", "g1", ""),
         ("2.jpg", "", "g2", ""),
     ]
-    assert all(i.origin.is_file() for i in items)
+    assert all(Path(i.origin).is_file() for i in items)
 
 
 def test_parquet_manifest(tmp_path):
