@@ -175,9 +175,6 @@ def _check_dataset(file: h5py.File, name: str, kinds: tuple[str, ...], row_shape
     creation = dataset.id.get_create_plist()
     if creation.get_layout() != h5py.h5d.CHUNKED or creation.get_external_count():
         raise ValueError(f"'{name}' is stored outside the file, virtually, or not in chunks (refused, not read)")
-    filters = {creation.get_filter(i)[0] for i in range(creation.get_nfilters())}
-    if not filters <= _FILTERS or h5py.h5z.FILTER_FLETCHER32 not in filters:
-        raise ValueError(f"'{name}' uses other filters than a store does: {sorted(filters)}")
     is_text = dataset.dtype.kind == "S" and h5py.check_string_dtype(dataset.dtype) is not None
     if (not is_text) if "text" in kinds else dataset.dtype.str not in kinds:
         raise ValueError(f"'{name}' has the type {dataset.dtype}; expected {' or '.join(kinds)}")
@@ -188,6 +185,9 @@ def _check_dataset(file: h5py.File, name: str, kinds: tuple[str, ...], row_shape
     row_bytes = dataset.dtype.itemsize * (row_shape[0] if row_shape else 1)
     if dataset.chunks[1:] != row_shape or (dataset.chunks[0] > 1 and dataset.chunks[0] * row_bytes > _MAX_CHUNK):
         raise ValueError(f"'{name}' has chunks of {dataset.chunks}, which no store has")
+    filters = {creation.get_filter(i)[0] for i in range(creation.get_nfilters())}
+    if not filters <= _FILTERS or h5py.h5z.FILTER_FLETCHER32 not in filters:
+        raise ValueError(f"'{name}' uses other filters than a store does: {sorted(filters)}")
     stored, declared = dataset.id.get_storage_size(), dataset.nbytes
     limit = stored * _DEFLATE_LIMIT if h5py.h5z.FILTER_DEFLATE in filters else stored
     if declared > limit:

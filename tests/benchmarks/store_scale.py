@@ -12,8 +12,8 @@ verify      every checksum
 gather      10,000 random rows in one call: median of 5 calls, other rows each time
 batches     iter_batches(4096) over everything
 
-All on warm page cache, as far as memory lets it. The yardstick in the same run: `np.save` and `np.load` of
-the same rows, and dd-like writing of the same bytes with fsync.
+The page cache is as warm as memory lets it be. The yardstick, in the same run: ``bytes`` writes as many
+plain bytes to one file, with one fsync.
 """
 
 from __future__ import annotations

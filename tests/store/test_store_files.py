@@ -8,16 +8,17 @@ import pickle
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
+import joblib
 import numpy as np
 import pytest
+from made_stores import OTHER, SPACE, keys, make_rows, write, write_folder
 
-from featurekit.backbones import find
 from featurekit.errors import FeatureSpaceError, StoreError, StoreFormatError, StoreLockedError
 from featurekit.store import (
-    STORED,
-    Columns,
+    DTYPES,
     FeatureStore,
     Ledger,
     LedgerEntry,
@@ -29,34 +30,13 @@ from featurekit.store import (
     publish,
 )
 
-SPACE = replace(find("efficientnet_lite0").space, dim=16)
-OTHER = replace(SPACE, layer="stage3")
 
-
-def make_rows(n, seed=0):
-    rng = np.random.default_rng(seed)
-    hashes = rng.integers(0, 256, (n, 32), dtype=np.uint8)
-    names = [f"classe-é/{seed}-{i}.jpg" for i in range(n)]
-    labels = [f"label {i % 3}" for i in range(n)]
-    sizes = np.arange(n, dtype=np.int64)
-    return Columns(encode(names), encode(labels), encode([""] * n), hashes, sizes, sizes + 1), rng.normal(size=(n, 16)).astype(np.float32)
-
-
-def keys(columns):
-    return [bytes(content) for content in columns.sha256]
-
-
-def write(path, n=2500, seed=0, space=SPACE):
-    columns, rows = make_rows(n, seed)
-    ledger = Ledger.of(LedgerEntry(name, STORED, "", i) for i, name in enumerate(decode(columns.path)))
-    publish(path, space, {"root": "/x"}, columns, ledger, [rows[:1000], rows[1000:]])
-    return columns, rows
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    path = tmp_path_factory.mktemp("written") / "s.h5"
-    return path, *write(path)
+@pytest.fixture(scope="module", params=["file", "folder"])
+def written(tmp_path_factory, request):
+    folder = tmp_path_factory.mktemp("written")
+    if request.param == "file":
+        return folder / "s.h5", *write(folder / "s.h5")
+    return folder / "s", *write_folder(folder / "s")
 
 
 def test_everything_comes_back(written):
@@ -122,14 +102,106 @@ def test_a_store_travels_to_other_processes(written, method):
     assert read_some(store) == expected
 
 
-def test_plain_h5py_reads_it(written):
-    path, columns, rows = written
+class Pairs:
+    """What users give to a torch DataLoader."""
+
+    def __init__(self, store):
+        self.X, self.y = store.X, store.y
+
+    def __len__(self):
+        return len(self.X)
+
+    def __getitem__(self, i):
+        return self.X[i], str(self.y[i])
+
+
+def test_workers_of_a_data_loader_and_of_joblib_read_it(written):
+    from torch.utils.data import DataLoader
+
+    path, _, rows = written
+    store = FeatureStore(path)
+    assert np.array_equal(store.X[3], rows[3])  # open in the parent
+    loader = DataLoader(Pairs(store), batch_size=500, num_workers=2, multiprocessing_context="fork")
+    assert np.array_equal(np.concatenate([X.numpy() for X, _ in loader]), rows)
+    sums = joblib.Parallel(2)(joblib.delayed(read_some)(store) for _ in range(3))
+    assert sums == [read_some(store)] * 3
+
+
+def test_batches(written):
+    path, _, rows = written
+    store = FeatureStore(path)
+    batches = list(store.iter_batches(999))
+    assert [len(X) for X, _ in batches] == [999, 999, 502]
+    assert np.array_equal(np.concatenate([X for X, _ in batches]), rows)
+    assert np.array_equal(np.concatenate([y for _, y in batches]), store.y)
+    with pytest.raises(ValueError, match="batch_size"):
+        next(store.iter_batches(0))
+
+
+MEMORY = """
+import resource, sys
+from featurekit import FeatureStore
+store = FeatureStore(sys.argv[1])
+store.X[:10], store.y
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+before = peak()
+for X, y in store.iter_batches(1000): pass
+for row in store.X: pass
+store.X[::500], store.X[[5, 90_000]]
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="measures memory as Linux counts it")
+def test_memory_stays_flat(tmp_path):
+    columns, rows = make_rows(100_000)
+    wide = np.repeat(rows, 8, axis=1)  # 51 MB
+    space = replace(SPACE, dim=128)
+    publish(tmp_path / "s.h5", space, {}, columns, Ledger.of(()), [wide])
+    out = subprocess.run([sys.executable, "-c", MEMORY, tmp_path / "s.h5"], capture_output=True, text=True, check=True)
+    assert int(out.stdout) < 20
+
+
+def test_plain_h5py_reads_it(tmp_path):
+    path = tmp_path / "s.h5"
+    columns, rows = write(path)
     with h5py.File(path) as file:
         assert np.array_equal(file["X"][...], rows)
         assert file["path"].asstr()[:2].tolist() == decode(columns.path[:2])
         assert file["label"].asstr()[1] == "label 1"
         assert file["ledger/status"].asstr()[0] == "stored"
         assert file.attrs["format"] == b"featurekit-store"
+    write_folder(tmp_path / "s")
+    with h5py.File(tmp_path / "s" / "index.h5") as file:
+        shards = [h5py.File(tmp_path / "s" / name)["X"] for name in file["shards"].asstr()]
+        X = np.stack([shards[s][r] for s, r in zip(file["shard"], file["row"], strict=True)])
+        assert np.array_equal(X, rows)
+        assert file["path"].asstr()[:2].tolist() == decode(columns.path[:2])
+
+
+def test_half_precision(tmp_path):
+    columns, rows = make_rows(100)
+    for kind in ("file", "folder"):
+        cache = ShardCache(tmp_path / kind, SPACE, dtype=DTYPES["float16"])
+        cache.add(columns, rows, "")
+        publish(tmp_path / f"{kind}.h5", SPACE, {}, columns, Ledger.of(()), cache.blocks(columns.sha256), cache.dtype)
+        store = FeatureStore(tmp_path / f"{kind}.h5")
+        assert store.X.dtype == store.X[:3].dtype == np.float16
+        assert np.array_equal(store.X[...], rows.astype(np.float16))
+    with pytest.raises(StoreError, match="do not fit into float16"):
+        cache.add(columns, rows * 1e6, "")
+    # Rows of another precision in the same folder are not mixed in.
+    assert keys(columns)[0] not in ShardCache(tmp_path / "file", SPACE)
+
+
+def test_a_store_of_version_1_is_read():
+    """Written by featurekit at version 1 of the layout: 6 rows, one duplicate, one failed image."""
+    store = FeatureStore(Path(__file__).parent / "version-1.h5")
+    assert store.X.shape == (6, 16)
+    assert store.X[:, 0].tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    assert store.y.tolist() == ["a", "b", "a", "b", "a", "b"]
+    assert store.ledger_counts == {"duplicate": 1, "failed": 1, "stored": 5}
+    assert store.ledger[6] == LedgerEntry("bad.jpg", "failed", "empty file", -1)
 
 
 def test_names_that_are_no_text_come_back(tmp_path):
@@ -251,8 +323,9 @@ LIMITED = """
 import resource, signal, sys
 import numpy as np
 sys.path.insert(0, {tests!r})
-from test_store_files import *
-from featurekit.store import parts_folder
+from made_stores import *
+from featurekit.store import ShardCache, Ledger, parts_folder, publish
+from featurekit.errors import StoreError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
 from pathlib import Path
@@ -276,7 +349,7 @@ def test_no_room_is_an_error_and_harms_nothing(tmp_path, merge, limit):
     path = tmp_path / "s.h5"
     write(path, 5)
     before = path.read_bytes()
-    code = LIMITED.format(tests=os.path.dirname(__file__), path=str(path), merge=merge, limit=limit)
+    code = LIMITED.format(tests=str(Path(__file__).parent.parent), path=str(path), merge=merge, limit=limit)
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert out.returncode == 0, out.stderr
     assert out.stdout.startswith("StoreError: cannot write"), out.stdout + out.stderr
@@ -305,108 +378,3 @@ def test_a_lock_says_who_holds_it_and_ends_with_its_owner(tmp_path):
 def test_a_lock_in_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(StoreError, match="cannot write in"):
         WriteLock(tmp_path / "none" / "s.h5.lock").__enter__()
-
-
-# --- files that no store is --------------------------------------------------------------------------
-
-
-def spoil(path, change):
-    with h5py.File(path, "r+") as file:
-        change(file)
-
-
-def replace_dataset(name, **options):
-    def change(file):
-        values = file[name][...]
-        del file[name]
-        file.create_dataset(name, data=options.pop("data", values), **options)
-
-    return change
-
-
-def external_link(file):
-    del file["label"]
-    file["label"] = h5py.ExternalLink("/etc/hostname", "/x")
-
-
-def soft_link(file):
-    del file["label"]
-    file["label"] = h5py.SoftLink("/path")
-
-
-def virtual(file):
-    layout = h5py.VirtualLayout((20, 16), "f4")
-    layout[...] = h5py.VirtualSource("/etc/hostname", "x", (20, 16))
-    del file["X"]
-    file.create_virtual_dataset("X", layout)
-
-
-def external_storage(file):
-    del file["X"]
-    file.create_dataset("X", (20, 16), "f4", external=[("/etc/hostname", 0, 20 * 16 * 4)])
-
-
-def huge(file):
-    del file["X"]
-    file.create_dataset("X", (10**12, 16), "f4", chunks=(100, 16), fletcher32=True)
-
-
-def references(file):
-    del file["size"]
-    file.create_dataset("size", (20,), h5py.ref_dtype, chunks=(20,), fletcher32=True)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (external_link, "ExternalLink"),
-        (soft_link, "SoftLink"),
-        (virtual, "virtually"),
-        (external_storage, "outside the file"),
-        (huge, "declares"),
-        (references, "has the type object"),
-        (replace_dataset("X", chunks=(5, 16)), "other filters"),
-        (replace_dataset("X", chunks=(5, 16), fletcher32=True, compression="lzf"), "other filters"),
-        (replace_dataset("X", chunks=(5, 16), fletcher32=True, data=np.zeros((20, 16))), "has the type float64"),
-        (replace_dataset("X", chunks=(5, 8), fletcher32=True, data=np.zeros((20, 8), "f4")), "has the shape"),
-        (replace_dataset("size", chunks=(5,), fletcher32=True, data=np.zeros(19, "i8")), "has 19 rows"),
-        (replace_dataset("ledger/row", chunks=(3,), fletcher32=True, data=np.zeros(3, "i8")), "differ in length"),
-        (lambda f: f.create_group("more"), "unexpected: ['more']"),
-        (lambda f: f.__delitem__("group"), "missing: ['group']"),
-        (lambda f: f["ledger"].create_group("deep"), "unexpected: ['deep']"),
-        (lambda f: f.attrs.modify("version", 3), "update featurekit"),
-        (lambda f: f.attrs.modify("version", 0), "reads the versions 1 and 2"),
-        (lambda f: f.attrs.__delitem__("space"), "no attribute 'space'"),
-        (lambda f: f.attrs.__setitem__("space", np.bytes_(b"{}")), "not a feature space"),
-        (lambda f: f.attrs.__setitem__("fingerprint", np.bytes_(b"0")), "not that of the feature space"),
-        (lambda f: f.attrs.__setitem__("provenance", np.zeros(9)), "'provenance' is of the kind"),
-        (lambda f: f.attrs.__setitem__("provenance", np.bytes_(b"[1]")), "not a JSON object"),
-        (lambda f: f.attrs.__setitem__("format", np.bytes_(b"other")), "its format is"),
-    ],
-)
-def test_what_no_store_does_is_refused(tmp_path, change, message):
-    path = tmp_path / "s.h5"
-    write(path, 20)
-    spoil(path, change)
-    with pytest.raises(StoreFormatError) as caught:
-        FeatureStore(path)
-    assert message in str(caught.value)
-    assert str(path) in str(caught.value)
-
-
-def test_foreign_files(tmp_path):
-    path = tmp_path / "s.h5"
-    with pytest.raises(FileNotFoundError, match="no such store"):
-        FeatureStore(path)
-    for content in (b"", b"text", b"\x89HDF\r\n\x1a\n" + bytes(100)):
-        path.write_bytes(content)
-        with pytest.raises(StoreFormatError, match="not an HDF5 file"):
-            FeatureStore(path)
-    with pytest.raises(StoreFormatError, match="a folder without index"):
-        FeatureStore(tmp_path)
-    write(path, 20)
-    data = path.read_bytes()
-    for cut in (len(data) // 3, len(data) - 10):
-        path.write_bytes(data[:cut])
-        with pytest.raises((StoreFormatError, OSError)):
-            FeatureStore(path).X[...]
