@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -14,9 +14,9 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .backbones import DEFAULT_BACKBONE, Backbone, find
-from .errors import FeatureSpaceError, ImageError, SourceError
+from .errors import DamagedRowsError, FeatureSpaceError, ImageError, SourceError
 from .fingerprint import FeatureSpace
-from .images import items_from
+from .images import Item, items_from
 from .pipeline import fill, progress_bar
 from .store import (
     DTYPES,
@@ -158,7 +158,18 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         if backbone.space != self.space_:
             changed = "; ".join(self.space_.differences(backbone.space))
             raise FeatureSpaceError(f"this extractor was fitted in another feature space: {changed}. Fit it again.")
-        with _open_cache(self.cache, self.space_) as cache, progress_bar(len(items), self.progress) as advance:
+        with _open_cache(self.cache, self.space_) as cache:
+            while True:
+                contents = self._fill(items, backbone, cache)
+                try:
+                    return cache.gather(contents).astype(np.float32, copy=False)
+                except DamagedRowsError:
+                    if not cache.drop_damaged():
+                        raise
+
+    def _fill(self, items: Sequence[Item], backbone: Backbone, cache: RowCache) -> list[bytes]:
+        """Bring every row into the cache; the content hashes."""
+        with progress_bar(len(items), self.progress) as advance:
             filled = fill(
                 items,
                 backbone,
@@ -168,15 +179,14 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
                 device=self.device,
                 advance=advance,
             )
-            failures = [
-                (index, item.path, outcome.reason)
-                for index, (item, outcome) in enumerate(zip(items, filled.outcomes, strict=True))
-                if outcome.reason
-            ]
-            if failures:
-                raise _unreadable(failures, len(items))
-            rows = cache.gather([outcome.content for outcome in filled.outcomes])
-            return rows.astype(np.float32, copy=False)
+        failures = [
+            (index, item.path, outcome.reason)
+            for index, (item, outcome) in enumerate(zip(items, filled.outcomes, strict=True))
+            if outcome.reason
+        ]
+        if failures:
+            raise _unreadable(failures, len(items))
+        return [outcome.content for outcome in filled.outcomes]
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Names of the columns: backbone, layer and number.

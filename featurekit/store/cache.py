@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DamagedRowsError, FeatureSpaceError, StoreFormatError
+from ..errors import DamagedRowsError, FeatureSpaceError, StoreError, StoreFormatError
 from ..fingerprint import FeatureSpace
 from .guards import SHARD_NAME
 from .index import HashIndex
@@ -42,7 +42,11 @@ class RowCache(Protocol):
         ...
 
     def gather(self, contents: Sequence[bytes]) -> Rows:
-        """The rows of these hashes, in this order; each must be in the cache."""
+        """The rows of these hashes, in this order; each must be in the cache. May raise `DamagedRowsError`."""
+        ...
+
+    def drop_damaged(self) -> int:
+        """Forget damaged rows, so that they are computed again; how many there were."""
         ...
 
 
@@ -64,6 +68,10 @@ class MemoryCache:
 
     def begin(self) -> None:
         """Nothing to wait for."""
+
+    def drop_damaged(self) -> int:
+        """Nothing in memory is."""
+        return 0
 
     def add(self, columns: Columns, rows: Rows, runtime: str) -> None:
         """Keep rows."""
@@ -118,11 +126,13 @@ class ShardCache:
         self._root = root
         self._lock = lock
         self._locked = False
+        self._refused: set[str] = set()  # names of shards that were set aside, whether or not they could be renamed
+        self._bad = np.zeros(0 if base is None else len(base), dtype=np.bool_)  # rows of the base that are damaged
         self._start()
 
     def _start(self) -> None:
         self._files: list[FeatureStore] = []
-        self._seen: set[str] = set()
+        self._seen = set(self._refused)
         self._index = HashIndex()
         self._known: list[Columns] = []
         if self._base is not None:
@@ -194,7 +204,7 @@ class ShardCache:
             file = self._files[number]
             try:
                 out[chosen] = file.X[places[chosen, 1]]
-            except StoreFormatError as error:
+            except (StoreError, FileNotFoundError) as error:
                 raise DamagedRowsError(str(error)) from error
             if file is not self._base:
                 file.close()  # there may be more shards than a process may open files
@@ -230,7 +240,10 @@ class ShardCache:
             If one is wrong; see :meth:`drop_damaged`.
         """
         for file in self._files:
-            if damaged_rows(file).any():
+            bad = _bad_rows(file)
+            if file is self._base:
+                bad &= ~self._bad
+            if bad.any():
                 raise DamagedRowsError(f"{file.path} is damaged")
 
     def drop_damaged(self) -> int:
@@ -243,20 +256,20 @@ class ShardCache:
         """
         before = len(self)
         for file in self._files:
-            bad = damaged_rows(file)
-            if not bad.any():
-                continue
-            file.close()
-            if not file.is_folder and file is not self._base:
-                self._quarantine(file.path, f"{bad.sum()} of its rows do not match their checksums")
-            elif file.is_folder:
-                for name in {file.places.shards[i] for i in np.unique(file.places.shard[bad]).tolist()}:
-                    self._quarantine(file.path / name, "rows do not match their checksums")
+            bad = _bad_rows(file)
+            if file is self._base:
+                self._bad = bad
+            if file.is_folder:
+                for number in np.unique(file.places.shard[bad]).tolist():
+                    self._quarantine(file.path / file.places.shards[number], "it is not as it was written")
+            elif bad.any() and file is not self._base:
+                self._quarantine(file.path, f"{bad.sum()} of its rows are not as they were written")
         self._start()
         return before - len(self)
 
     def _quarantine(self, path: Path, reason: str) -> None:
         """Set a damaged shard aside. Its rows are work that can be done again, so nothing stops."""
+        self._refused.add(path.name)
         aside = path.with_name(path.name + ".damaged")
         with suppress(OSError):
             os.replace(path, aside)
@@ -290,8 +303,10 @@ class ShardCache:
         columns, damaged = salvage_columns(file)
         if damaged.any() and file is not self._base:
             file.close()
-            self._quarantine(file.path, f"{damaged.sum()} of its rows have values that do not match their checksums")
+            self._quarantine(file.path, f"{damaged.sum()} of its rows are not as they were written")
             return
+        if file is self._base:
+            damaged |= self._bad
         good = np.flatnonzero(~damaged)
         self._index.add(columns.sha256[good], len(self._files), good)
         self._files.append(file)
@@ -299,6 +314,13 @@ class ShardCache:
             self._known.append(columns if len(good) == len(columns) else columns.take(good))
         if file is not self._base:
             file.close()
+
+
+def _bad_rows(file: FeatureStore) -> NDArray[np.bool_]:
+    try:
+        return damaged_rows(file)
+    except (StoreError, FileNotFoundError):  # somebody changed or deleted it meanwhile
+        return np.ones(len(file), dtype=np.bool_)
 
 
 def check_space(store: FeatureStore, space: FeatureSpace) -> None:

@@ -33,7 +33,6 @@ from .writer import (
     check_target,
     is_store_file,
     lock_file,
-    parts_folder,
     publish,
     publish_index,
     write_shard,
@@ -193,12 +192,6 @@ def _remove(store: FeatureStore, target: Path, chosen: NDArray[np.bool_]) -> Non
         publish_index(target, store.space, store.provenance, columns, ledger, places)
     else:
         publish(target, store.space, store.provenance, columns, ledger, _blocks(store, kept), store.dtype)
-        _remove_empty(parts_folder(target))
-
-
-def _remove_empty(folder: Path) -> None:
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
 
 
 def _write(
@@ -212,7 +205,6 @@ def _write(
 ) -> None:
     if is_store_file(target):
         publish(target, like.space, provenance, columns, ledger, blocks, dtype)
-        _remove_empty(parts_folder(target))
         return
     names: dict[str, int] = {}
     shard, row = np.empty(len(columns), np.int32), np.empty(len(columns), np.int32)

@@ -54,9 +54,9 @@ class HashIndex:
             self._flush()
             self._merge(_keys(hashes.tobytes()), places)
             return
-        for content, place in zip(map(bytes, hashes), places.tolist(), strict=True):
-            if content not in self:
-                self._recent[content] = (place[0], place[1])
+        unknown = np.flatnonzero(self._find(_keys(hashes.tobytes()))[:, 0] < 0)
+        for content, row in zip(map(bytes, hashes[unknown]), places[unknown, 1].tolist(), strict=True):
+            self._recent.setdefault(content, (file, row))
         if len(self._recent) > max(_FEW, len(self._sorted[0]) // 8):
             self._flush()
 

@@ -19,7 +19,8 @@ class Signatures:
     Parameters
     ----------
     parts : sequence of Columns
-        Of one root. Where a path comes twice, the last one counts.
+        Of one root. Where a path comes twice, any of the two may be found: what is found is compared with
+        the file.
     """
 
     def __init__(self, parts: Sequence[Columns]) -> None:

@@ -134,10 +134,15 @@ def publish(
     StoreError
         If it cannot be written; the old store and the shards are as they were.
     """
-    with replacing_hdf5(target, parts_folder(target) / MERGED) as (file, check):
-        write_header(file, space, provenance)
-        write_columns(file, columns, ledger)
-        write_rows(file, space.dim, len(columns), dtype, _checked(blocks, check))
+    folder = parts_folder(target)
+    try:
+        with replacing_hdf5(target, folder / MERGED) as (file, check):
+            write_header(file, space, provenance)
+            write_columns(file, columns, ledger)
+            write_rows(file, space.dim, len(columns), dtype, _checked(blocks, check))
+    finally:
+        with suppress(OSError):
+            folder.rmdir()  # unless shards are in it
 
 
 def publish_index(

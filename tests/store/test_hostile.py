@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +9,7 @@ import sys
 import h5py
 import numpy as np
 import pytest
-from made_stores import OTHER, SPACE, make_rows, write, write_folder
+from made_stores import OTHER, write, write_folder
 
 from featurekit.errors import StoreFormatError
 from featurekit.store import FeatureStore

@@ -1,0 +1,210 @@
+"""Bytes that change on the disk: verify, reading and the next extraction notice every one that matters."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from made_stores import SPACE, flip, keys, make_rows, write, write_folder
+
+from featurekit import extract
+from featurekit.errors import DamagedRowsError, StoreFormatError
+from featurekit.store import FeatureStore, ShardCache, verify
+
+
+def offset_of(path, values):
+    return path.read_bytes().index(values)
+
+
+@pytest.fixture(params=["file", "folder"])
+def made(request, tmp_path):
+    """Path, columns, rows, and the file that holds the rows."""
+    if request.param == "file":
+        return tmp_path / "s.h5", *write(tmp_path / "s.h5", 500), tmp_path / "s.h5"
+    columns, rows = write_folder(tmp_path / "s", 500)
+    return tmp_path / "s", columns, rows, next((tmp_path / "s").glob("rows-*.h5"))
+
+
+def test_a_whole_store(made):
+    found = verify(made[0])
+    assert (found.rows, found.damaged, found.problems, found.ok) == (500, [], [], True)
+
+
+def test_a_damaged_row_is_named(made):
+    path, _, rows, holder = made
+    flip(holder, offset_of(holder, rows[250].tobytes()) + 3)
+    with pytest.raises(StoreFormatError, match="'featurekit store verify' names"):
+        FeatureStore(path).X[...]
+    found = verify(path)
+    assert 250 in found.damaged
+    assert found.paths[found.damaged.index(250)] == FeatureStore(path).paths[250]
+    assert len(found.problems) == 1
+    assert holder.name in found.problems[0]
+
+
+@pytest.mark.parametrize("name", ["path", "label", "sha256", "mtime_ns", "ledger/row", "ledger/status"])
+def test_damage_beside_the_rows_is_named(made, name):
+    import h5py
+
+    path = made[0]
+    file = path if path.is_file() else path / "index.h5"
+    with h5py.File(file) as opened:
+        at = opened[name].id.get_chunk_info(0).byte_offset
+    flip(file, at + 30)
+    found = verify(path)
+    assert not found.ok
+    assert any(name in problem for problem in found.problems)
+    assert bool(found.damaged) is not name.startswith("ledger/")
+
+
+def test_a_damaged_shard_in_progress_is_a_problem_without_rows(tmp_path):
+    write(tmp_path / "s.h5", 20)
+    columns, rows = make_rows(20, seed=1)
+    ShardCache(tmp_path / "s.h5.parts", SPACE).add(columns, rows, "")
+    assert verify(tmp_path / "s.h5").ok
+    shard = next((tmp_path / "s.h5.parts").iterdir())
+    flip(shard, shard.stat().st_size // 2)
+    found = verify(tmp_path / "s.h5")
+    assert not found.damaged
+    assert "work in progress" in found.problems[0]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_500_random_bits(tmp_path, kind, record_property):
+    """Every flipped bit that changes a row or a label is detected by reading or by verify."""
+    path = tmp_path / ("s.h5" if kind == "file" else "s")
+    columns, rows = write(path, 300) if kind == "file" else write_folder(path, 300, shard_rows=100)
+    files = [path] if kind == "file" else sorted(path.iterdir())
+    whole = {file: file.read_bytes() for file in files}
+    sizes = np.array([len(data) for data in whole.values()])
+    rng = np.random.default_rng(0)
+    counts = {"refused when opened": 0, "found by verify": 0, "without effect": 0}
+    for _ in range(500):
+        file = files[rng.choice(len(files), p=sizes / sizes.sum())]
+        data = bytearray(whole[file])
+        data[rng.integers(len(data))] ^= 1 << rng.integers(8)
+        file.write_bytes(data)
+        try:
+            found = verify(path)
+        except StoreFormatError:
+            counts["refused when opened"] += 1
+            file.write_bytes(whole[file])
+            continue
+        counts["found by verify" if not found.ok else "without effect"] += 1
+        try:
+            with FeatureStore(path) as store:
+                same = np.array_equal(store.X[...], rows) and store.columns.same_as(columns)
+                assert same, "changed values were read"  # what is read is right, or is not read
+                assert [entry.row for entry in store.ledger] == list(range(300))
+        except StoreFormatError:
+            assert not found.ok, "reading found what verify did not"
+        file.write_bytes(whole[file])
+    assert verify(path).ok
+    record_property("flips", counts)
+    print(f"\n500 random bits of a {kind} store: {counts}; none changed a value unnoticed")
+
+
+# --- the next extraction -----------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["file", "folder"])
+def extracted(request, digits_folder, tmp_path, forwards):
+    """A store of the digits, and the file that holds its rows."""
+    path = tmp_path / ("s.h5" if request.param == "file" else "s")
+    extract(digits_folder, output=path).close()
+    forwards.clear()
+    return path, path if request.param == "file" else next(path.glob("rows-*.h5"))
+
+
+def same_values(path, expected):
+    with FeatureStore(path) as store, FeatureStore(expected) as good:
+        assert np.array_equal(store.X[...], good.X[...])
+        assert store.columns.same_as(good.columns)
+        assert store.ledger == good.ledger
+    assert verify(path).ok
+
+
+def test_damaged_rows_are_computed_again(extracted, digits_folder, digits_store_path, caplog):
+    path, holder = extracted
+    flip(holder, offset_of(holder, FeatureStore(digits_store_path).X[30].tobytes()) + 9)
+    damaged = len(verify(path).damaged)
+    store = extract(digits_folder, output=path)
+    assert store.summary.computed == damaged
+    assert (damaged < 60) is path.is_file()  # a shard is set aside as a whole
+    assert f"{damaged} rows were damaged on the disk" in caplog.text
+    store.close()
+    same_values(path, digits_store_path)
+    if path.is_dir():
+        aside = [file.name for file in path.iterdir() if file.name.endswith(".damaged")]
+        assert aside == [f"{holder.name}.damaged"]
+
+
+def test_damaged_rows_are_found_when_other_rows_are_added(extracted, digits_folder, tmp_path, forwards):
+    path, holder = extracted
+    grown = shutil.copytree(digits_folder, tmp_path / "grown")
+    shutil.copy(grown / "1" / "000.png", grown / "1" / "copy.png")
+    flip(holder, offset_of(holder, FeatureStore(path).X[0].tobytes()) + 9)
+    damaged = len(verify(path).damaged)
+    store = extract(grown, output=path, replace=True)
+    assert sum(forwards) == damaged
+    assert len(store) == 61
+    assert verify(path).ok
+
+
+@pytest.mark.parametrize("name", ["path", "label", "sha256", "size", "ledger/path", "ledger/reason"])
+def test_damaged_columns_are_written_anew(extracted, digits_folder, digits_store_path, name):
+    import h5py
+
+    path, _ = extracted
+    file = path if path.is_file() else path / "index.h5"
+    with h5py.File(file) as opened:
+        at = opened[name].id.get_chunk_info(0).byte_offset
+    flip(file, at + 10)
+    assert not verify(path).ok
+    extract(digits_folder, output=path).close()
+    same_values(path, digits_store_path)
+
+
+def test_what_cannot_be_opened_is_set_aside_only_if_asked(extracted, digits_folder, digits_store_path, forwards):
+    path, _ = extracted
+    file = path if path.is_file() else path / "index.h5"
+    flip(file, 9)  # in HDF5's superblock
+    broken = file.read_bytes()
+    with pytest.raises(StoreFormatError, match="--refresh"):
+        extract(digits_folder, output=path)
+    assert file.read_bytes() == broken
+    extract(digits_folder, output=path, refresh=True).close()
+    same_values(path, digits_store_path)
+    assert file.with_name(f"{file.name}.damaged").read_bytes() == broken
+    assert sum(forwards) == (60 if path.is_file() else 0)  # a folder's rows are in its shards
+
+
+def test_a_lost_shard_is_computed_again(tmp_path, digits_folder, digits_store_path):
+    extract(digits_folder, output=tmp_path / "s").close()
+    next((tmp_path / "s").glob("rows-*.h5")).unlink()
+    assert len(verify(tmp_path / "s").damaged) == 60
+    assert extract(digits_folder, output=tmp_path / "s").summary.computed == 60
+    same_values(tmp_path / "s", digits_store_path)
+
+
+def test_damage_is_not_looked_for_if_not_wanted(extracted, digits_folder):
+    path, holder = extracted
+    flip(holder, offset_of(holder, FeatureStore(path).X[30].tobytes()) + 9)
+    assert extract(digits_folder, output=path, verify=False).summary.computed == 0
+    with pytest.raises(StoreFormatError):
+        FeatureStore(path).X[...]
+
+
+def test_a_cache_raises_for_damaged_rows_and_forgets_them_when_told(tmp_path):
+    columns, rows = make_rows(10)
+    cache = ShardCache(tmp_path / "p", SPACE)
+    cache.add(columns, rows, "")
+    shard = next((tmp_path / "p").iterdir())
+    flip(shard, offset_of(shard, rows[4].tobytes()))
+    with pytest.raises(DamagedRowsError):
+        cache.gather(keys(columns))
+    assert cache.drop_damaged() == 10
+    assert keys(columns)[0] not in cache
+    cache.add(columns, rows, "")
+    assert np.array_equal(cache.gather(keys(columns)), rows)
