@@ -73,10 +73,10 @@ def check_target(target: Path) -> Path:
                 f"the output must be the name of an .h5 file, or a name without ending for a folder store; got {target}"
             )
         folder = target
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"cannot make the folder {folder}: {error.strerror}") from error
+    if folder == target:
+        make_folder(folder)
+    else:  # the user's own, which may well be a link
+        _make(folder)
     if folder == target and not _is_ours(folder):
         raise StoreError(f"{folder} holds other files than those of a store; choose a new or an empty folder")
     return target
@@ -170,7 +170,14 @@ def make_folder(folder: Path) -> None:
     """Make a folder of our own, never through a symbolic link that somebody left in its place."""
     if folder.is_symlink():
         raise StoreError(f"{folder} is a symbolic link; refused to write through it. Remove it first.")
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"cannot make the folder {folder}: {error.strerror}. Choose another output.") from error
 
 
 @contextmanager
