@@ -152,7 +152,7 @@ def extract(
         cache = ShardCache(
             parts_folder(target), found.space, old.store, root=listing.root, dtype=_dtype(old.store, dtype)
         )
-        gone = _removed(old, listing, replace)
+        gone, removed = _removed(old, listing, replace)
         signatures = None if refresh else cache.signatures()
         computed, damaged = 0, old.damaged
         while True:
@@ -199,7 +199,7 @@ def extract(
         reused=images - computed - duplicates - failed,
         duplicates=duplicates,
         failed=failed,
-        removed=len(gone),
+        removed=removed,
         seconds=time.perf_counter() - started,
         notes=tuple(listing.notes),
     )
@@ -302,15 +302,18 @@ def _rows_and_ledger(items: Sequence[Item], outcomes: Sequence[Outcome], gone: S
     return columns_of(paths[good], labels, groups, [outcomes[i] for i in good]), ledger
 
 
-def _removed(old: _Old, listing: Source, replace: bool) -> list[str]:
-    """Paths that had a row, now or before, and are not in the source; raise if that looks like a mistake."""
+def _removed(old: _Old, listing: Source, replace: bool) -> tuple[list[str], int]:
+    """Paths that had a row, now or before, and are not in the source; and how many of them had one until now.
+
+    Raise if that looks like a mistake.
+    """
     if old.columns is None or replace:
-        return []
+        return [], 0
     here = {item.path for item in listing.items}
     leaving = [path for path in decode(old.columns.path) if path and path not in here]
     _check_leaving(old, listing, leaving)
     before = [entry.path for entry in old.ledger.where(REMOVED)] if old.ledger is not None else []
-    return sorted({*leaving, *(path for path in before if path not in here)})
+    return sorted({*leaving, *(path for path in before if path not in here)}), len(leaving)
 
 
 def _check_contents_leaving(old: _Old, listing: Source, columns: Columns, replace: bool) -> None:

@@ -52,7 +52,7 @@ class Summary:
     failed : int
         Images that could not be read.
     removed : int
-        Images that had a row, now or before, and are not in the source any more.
+        Rows of an earlier run that left the store, because their image left the source.
     seconds : float
         Duration of the run.
     notes : tuple of str
