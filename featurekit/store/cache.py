@@ -21,7 +21,7 @@ from .reader import FeatureStore
 from .schema import DTYPES, Columns, Places, Rows
 from .signatures import Signatures
 from .verification import damaged_rows, salvage_columns
-from .writer import make_folder, write_shard
+from .writer import discard_temporaries, make_folder, write_shard
 
 logger = logging.getLogger(__name__)
 
@@ -294,8 +294,7 @@ class ShardCache:
             except (StoreFormatError, FileNotFoundError):
                 continue
             path.unlink(missing_ok=True)
-        for leftover in self.folder.glob("*.tmp"):
-            leftover.unlink(missing_ok=True)
+        discard_temporaries(self.folder)
         with suppress(OSError):
             self.folder.rmdir()
 

@@ -31,6 +31,7 @@ from .schema import (
 )
 from .writer import (
     check_target,
+    discard_temporaries,
     is_store_file,
     lock_file,
     publish,
@@ -216,6 +217,7 @@ def _write(
         row[here] = np.arange(len(block))
         start += len(block)
     publish_index(target, like.space, provenance, columns, ledger, Places(list(names), shard, row))
+    discard_temporaries(target)
 
 
 def _blocks(store: FeatureStore, rows: NDArray[np.intp]) -> Iterator[Rows]:

@@ -88,6 +88,12 @@ def _is_ours(folder: Path) -> bool:
     return all(p.name in ours or p.name.startswith(("rows-", ".rows-", INDEX)) for p in folder.iterdir())
 
 
+def discard_temporaries(folder: Path) -> None:
+    """Delete what a writer that was killed left behind. The caller holds the lock."""
+    for leftover in folder.glob("*.tmp"):
+        leftover.unlink(missing_ok=True)
+
+
 def write_shard(
     folder: Path,
     space: FeatureSpace,
