@@ -235,11 +235,14 @@ def _read_old(target: Path, refresh: bool) -> _Old:
         logger.warning("Set aside what cannot be read: %s (%s)", aside, error)
         return _Old(None)
     columns, bad = salvage_columns(store)
+    ledger: Ledger | None = None
     try:
         ledger = store.ledger
-    except StoreFormatError:
-        return _Old(store, columns, None, True)
-    return _Old(store, columns, ledger, bool(bad.any()))
+    except StoreFormatError as error:
+        logger.warning("%s", error)
+    if bad.any():
+        logger.warning("%s: paths, labels or hashes of %d rows were damaged on the disk", target, bad.sum())
+    return _Old(store, columns, ledger, ledger is None or bool(bad.any()))
 
 
 def _free_name(path: Path) -> Path:

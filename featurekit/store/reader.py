@@ -368,8 +368,9 @@ def _read_into(out: Rows, at: NDArray[np.intp], dataset: h5py.Dataset, rows: NDA
     """``out[at] = dataset[rows]``, reading each chunk at most once and none that is not needed."""
     if len(rows) and int(rows.max()) >= len(dataset):
         raise StoreFormatError(f"{dataset.file.filename} has {len(dataset)} rows; row {rows.max()} was expected")
-    order = np.argsort(rows, kind="stable")
-    at, rows = at[order], rows[order]
+    if len(rows) > 1 and (np.diff(rows) < 0).any():
+        order = np.argsort(rows, kind="stable")
+        at, rows = at[order], rows[order]
     chunk = rows // dataset.chunks[0]
     start = 0
     # One read for each run of neighbouring chunks; long runs in slabs.
@@ -378,7 +379,10 @@ def _read_into(out: Rows, at: NDArray[np.intp], dataset: h5py.Dataset, rows: NDA
             low = int(rows[start])
             end = start + int(np.searchsorted(rows[start:stop], low + _SLAB_ROWS))
             block = read_dataset(dataset, slice(low, int(rows[end - 1]) + 1))
-            out[at[start:end]] = block[rows[start:end] - low]
+            if len(block) == end - start and (np.diff(rows[start:end]) == 1).all():
+                out[at[start:end]] = block  # every row of it, once: spare a copy
+            else:
+                out[at[start:end]] = block[rows[start:end] - low]
             start = end
 
 

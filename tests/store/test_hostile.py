@@ -120,7 +120,7 @@ def test_foreign_files(tmp_path):
 
 
 def huge_text(file):
-    values = np.array([b""] * 20, dtype="S1").astype(h5py.string_dtype("utf-8", 10**8))
+    values = np.array([b""] * 20, dtype="S1").astype(h5py.string_dtype("utf-8", 10**6))
     del file["group"]
     file.create_dataset(
         "group", (20,), values.dtype, chunks=(1,), fletcher32=True, compression="gzip", data=values[:1].repeat(20)
@@ -168,7 +168,7 @@ def deep_json(file):
     ("change", "message"),
     [
         (huge_chunk, "has chunks of"),
-        (huge_text, "has texts of 100000000 bytes"),
+        (huge_text, "has texts of 1000000 bytes"),
         (deep, "'ledger/row' is not a dataset"),
         (other_filter, "other filters"),
         (loop, "'ledger/path' is not a dataset"),
