@@ -181,7 +181,7 @@ class Photos:
         *removed, renamed, edited = self._rng.sample(sorted(self.folder.glob("*/[0-9]*.png")), 8)
         for path in removed:
             path.unlink()
-        renamed.rename(renamed.with_name(f"renamed-{renamed.name}"))
+        renamed.rename(renamed.with_name(f"{renamed.stem}-renamed.png"))
         self._write(edited)
         self._add(len(removed))
 
