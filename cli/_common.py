@@ -149,6 +149,11 @@ def show_progress(arguments: argparse.Namespace) -> bool:
     return not arguments.quiet and sys.stderr.isatty()
 
 
+def count(number: int, thing: str) -> str:
+    """``1 row``, ``2 rows``."""
+    return f"{number} {thing}" + ("" if number == 1 else "s")
+
+
 def print_json(data: dict[str, Any]) -> None:
     """Print one JSON object."""
     print(json.dumps(data, indent=2))
@@ -165,8 +170,7 @@ def tell_failed(arguments: argparse.Namespace, store: FeatureStore) -> int:
 
     failed = failed_images(store)
     if failed and not arguments.quiet:
-        images = "1 image" if len(failed) == 1 else f"{len(failed)} images"
-        print(f"{images} could not be read:\n{failures_text(failed)}", file=sys.stderr)
+        print(f"{count(len(failed), 'image')} could not be read:\n{failures_text(failed)}", file=sys.stderr)
     if arguments.max_failed is not None and len(failed) > arguments.max_failed:
         print(
             f"featurekit: error: {len(failed)} images failed, more than --max-failed {arguments.max_failed} allows. "

@@ -39,7 +39,7 @@ def add_parser(verbs: Any) -> None:
         "--no-verify", action="store_true", help="do not compare the rows that are there with their checksums"
     )
     parser.add_argument(
-        "--dtype", choices=_common.DTYPES, help="of the rows on the disk (default: float32, or that of the output)"
+        "--dtype", choices=_common.DTYPES, help="type of the rows on the disk (default: float32, or that of the output)"
     )
     _common.add_extraction_options(parser)
     _common.add_output_options(parser)

@@ -28,7 +28,7 @@ examples:
   featurekit evaluate photos.h5 --head svm           another head on a held-out part
   featurekit predict new/ --model model/ > new.csv   labels and probabilities
 
-exit codes: 0 done, 1 failed, 2 wrong usage, 3 more bad images than --max-failed allows
+exit codes: 0 done, 1 failed, 2 wrong usage, 3 more bad images than --max-failed allows, 130 interrupted
 """
 
 

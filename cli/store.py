@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from typing import Any
 
 from . import _common
@@ -42,17 +43,22 @@ def add_parser(verbs: Any) -> None:
         "remove",
         run_remove,
         "take rows out of a store",
-        "The ledger keeps their paths, as removed. An image that is still in its source comes back when that is "
-        "extracted again.",
+        "Every row goes that a PATH, a --label or --damaged names. The ledger keeps their paths, as removed. An image "
+        "that is still in its source comes back when that is extracted again. A folder store keeps the rows in its "
+        "shards until it is merged into a new one.",
     )
     hand = action("export", run_export, "write rows, paths, labels and groups as .npz, .csv, .parquet or plain .h5")
     for parser in (info, check, prune, hand):
         parser.add_argument("store", metavar="STORE", help="the .h5 file, or the folder")
     join.add_argument("stores", metavar="STORE", nargs="+", help=".h5 files or folders")
     join.add_argument("-o", "--output", required=True, metavar="NEW", help="a new .h5 file, or a new folder")
-    join.add_argument("--dtype", choices=_common.DTYPES, help="of the new store (default: that of the old ones)")
+    join.add_argument(
+        "--dtype", choices=_common.DTYPES, help="type of the rows (default: float16 if all have it, else float32)"
+    )
     prune.add_argument("patterns", metavar="PATH", nargs="*", help="a path of the store, or a pattern like 'dress/*'")
     prune.add_argument("--label", action="append", default=[], metavar="LABEL", help="all rows of a label; repeatable")
+    prune.add_argument("--damaged", action="store_true", help="all rows that do not match their checksums")
+    prune.add_argument("-n", "--dry-run", action="store_true", help="only say which rows would go")
     hand.add_argument("-o", "--output", required=True, metavar="FILE", help="its ending says what is written")
     for parser in (info, check, join, prune, hand):
         parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
@@ -71,9 +77,12 @@ def run_info(arguments: argparse.Namespace) -> int:
                     "store": str(store.path),
                     "bytes": store.nbytes,
                     "rows": len(store),
+                    "kind": "folder" if store.is_folder else "file",
+                    "shards": len(store.places.shards) if store.is_folder else 0,
                     "dim": store.space.dim,
                     "dtype": str(store.dtype),
                     "fingerprint": store.fingerprint,
+                    "space": json.loads(store.space.to_json()),
                     "classes": store.class_counts,
                     "ledger": store.ledger_counts,
                     "failures": [{"path": path, "reason": why} for path, why in failed],
@@ -82,7 +91,7 @@ def run_info(arguments: argparse.Namespace) -> int:
             )
             return 0
         pre = store.space.preprocessing
-        kept = f" in {len(store.places.shards)} shards" if store.is_folder else ""
+        kept = f" in {_common.count(len(store.places.shards), 'shard')}" if store.is_folder else ""
         facts = {
             "rows": f"{len(store)} x {store.space.dim} {store.dtype}, {store.nbytes / 1e6:.1f} MB{kept}",
             "backbone": f"{store.space.backbone}, layer {store.space.layer}, {store.space.precision}",
@@ -121,28 +130,46 @@ def run_verify(arguments: argparse.Namespace) -> int:
             }
         )
     elif found.ok:
-        print(f"{arguments.store}: {found.rows} rows, all as they were written")
+        print(f"{arguments.store}: {_common.count(found.rows, 'row')}, all as written")
     else:
-        print(f"{arguments.store}: {len(found.damaged)} of {found.rows} rows are damaged")
+        print(f"{arguments.store}: damaged rows: {len(found.damaged)} of {found.rows}")
         for problem in found.problems[:_SHOWN]:
             print(f"  {problem}")
         for row, path in list(zip(found.damaged, found.paths, strict=True))[:_SHOWN]:
             print(f"  row {row}  {path}")
         if len(found.damaged) > _SHOWN:
             print(f"  ... and {len(found.damaged) - _SHOWN} more (--json lists all)")
-        print("Extract the same source into it again: damaged rows are computed anew, the others are kept.")
+        print(
+            "Extract the same source into it again: damaged rows are computed anew, the others are kept. Where the "
+            f"images are gone: featurekit store remove {arguments.store} --damaged"
+        )
     return 0 if found.ok else _DAMAGED
 
 
 def run_merge(arguments: argparse.Namespace) -> int:
     """Join stores."""
+    from featurekit import FeatureStore
     from featurekit.store import merge
 
     with merge(arguments.stores, arguments.output, dtype=arguments.dtype) as store:
+        again = sum(len(FeatureStore(path)) for path in arguments.stores) - len(store)
         if arguments.json:
-            _common.print_json({"store": str(store.path), "rows": len(store), "dtype": str(store.dtype)})
+            _common.print_json(
+                {
+                    "store": str(store.path),
+                    "sources": arguments.stores,
+                    "rows": len(store),
+                    "repeated": again,
+                    "dtype": str(store.dtype),
+                    "fingerprint": store.fingerprint,
+                }
+            )
         else:
-            print(f"{store.path}: {len(store)} rows of {store.space.backbone} from {len(arguments.stores)} stores")
+            print(
+                f"{store.path}: {_common.count(len(store), 'row')} of {store.space.backbone}, {store.dtype}, from "
+                + _common.count(len(arguments.stores), "store")
+                + (f"; {_common.count(again, 'image')} more than once, kept once" if again else "")
+            )
     return 0
 
 
@@ -150,13 +177,21 @@ def run_remove(arguments: argparse.Namespace) -> int:
     """Take rows out."""
     from featurekit.store import remove
 
-    if not arguments.patterns and not arguments.label:
-        arguments.wrong_usage("name at least one PATH or --label")
-    removed = remove(arguments.store, arguments.patterns, labels=arguments.label)
+    if not (arguments.patterns or arguments.label or arguments.damaged):
+        arguments.wrong_usage("name at least one PATH or --label, or --damaged")
+    removed = remove(
+        arguments.store,
+        arguments.patterns,
+        labels=arguments.label,
+        damaged=arguments.damaged,
+        dry_run=arguments.dry_run,
+    )
     if arguments.json:
-        _common.print_json({"store": arguments.store, "removed": removed})
-    else:
-        print(f"{arguments.store}: {len(removed)} rows removed")
+        _common.print_json({"store": arguments.store, "removed": removed, "dry_run": arguments.dry_run})
+        return 0
+    print(f"{arguments.store}: {_common.count(len(removed), 'row')} {'would be ' if arguments.dry_run else ''}removed")
+    for path in removed if arguments.dry_run else ():
+        print(f"  {path}")
     return 0
 
 

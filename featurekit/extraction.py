@@ -179,11 +179,11 @@ def extract(
                 if changed:
                     _publish(target, found, cache, _provenance(source, listing, found, cache.runtimes), columns, ledger)
                 break
-            except DamagedRowsError as error:
+            except DamagedRowsError:
                 dropped = cache.drop_damaged()
                 if not dropped:
                     raise
-                logger.warning("%d rows were damaged on the disk and are computed again: %s", dropped, error)
+                logger.warning("%d rows of %s were damaged on the disk and are computed again", dropped, target)
                 damaged = True
         if old.store is not None:
             old.store.close()
@@ -201,7 +201,7 @@ def extract(
         failed=failed,
         removed=removed,
         seconds=time.perf_counter() - started,
-        notes=tuple(listing.notes),
+        notes=_notes(old, listing, columns),
     )
     return store
 
@@ -310,18 +310,19 @@ def _removed(old: _Old, listing: Source, replace: bool) -> tuple[list[str], int]
 
     Raise if that looks like a mistake.
     """
-    if old.columns is None or replace:
+    if old.columns is None:
         return [], 0
     here = {item.path for item in listing.items}
     leaving = [path for path in decode(old.columns.path) if path and path not in here]
-    _check_leaving(old, listing, leaving)
+    if not replace:
+        _check_leaving(old, listing, leaving)
     before = [entry.path for entry in old.ledger.where(REMOVED)] if old.ledger is not None else []
     return sorted({*leaving, *(path for path in before if path not in here)}), len(leaving)
 
 
 def _check_contents_leaving(old: _Old, listing: Source, columns: Columns, replace: bool) -> None:
     # Another folder may well hold other images under the same names (train/001.jpg, test/001.jpg).
-    if old.columns is None or old.store is None or replace or old.store.provenance.get("root", "") == listing.root:
+    if old.columns is None or replace or _place(old) in (listing.place, listing.root):
         return
     kept = set(map(bytes, columns.sha256))
     rows = zip(decode(old.columns.path), map(bytes, old.columns.sha256), strict=True)
@@ -330,14 +331,29 @@ def _check_contents_leaving(old: _Old, listing: Source, columns: Columns, replac
 
 def _check_leaving(old: _Old, listing: Source, leaving: Sequence[str]) -> None:
     assert old.store is not None
-    root = old.store.provenance.get("root", "")
-    if leaving and root != listing.root:
+    if leaving and _place(old) != listing.place:
         raise StoreError(
-            f"{old.store.path} was written from {root or 'a list of images'}, and the images of {len(leaving)} of its "
-            f"{len(old.store)} rows (such as {leaving[0]}) are not in {listing.root or 'this list of images'}: they "
-            "would leave the store. Nothing was changed. Choose another output, or let them go (replace=True, "
+            f"{old.store.path} was written from {_place(old) or 'a list of images'}, and the images of {len(leaving)} "
+            f"of its {len(old.store)} rows (such as {leaving[0]}) are not in {listing.place or 'this list of images'}: "
+            "they would leave the store. Nothing was changed. Choose another output, or let them go (replace=True, "
             "--replace)."
         )
+
+
+def _place(old: _Old) -> str:
+    assert old.store is not None
+    provenance = old.store.provenance
+    return str(provenance.get("place", provenance.get("root", "")))
+
+
+def _notes(old: _Old, listing: Source, columns: Columns) -> tuple[str, ...]:
+    """What was noticed about the source, and about what it does to the store."""
+    lost = [
+        f"The rows had {name}s, and this source has none: they are gone from the store."
+        for name in ("label", "group")
+        if old.columns is not None and any(getattr(old.columns, name)) and not any(getattr(columns, name))
+    ]
+    return (*listing.notes, *lost)
 
 
 def _up_to_date(old: _Old, listing: Source, columns: Columns, ledger: Ledger) -> bool:
@@ -345,6 +361,7 @@ def _up_to_date(old: _Old, listing: Source, columns: Columns, ledger: Ledger) ->
         old.store is not None
         and old.columns is not None
         and old.store.provenance.get("root", "") == listing.root
+        and _place(old) == listing.place
         and old.columns.same_as(columns)
         and old.ledger == ledger
     )
@@ -364,6 +381,7 @@ def _provenance(source: Any, listing: Source, backbone: Backbone, runtime: str) 
         "source": os.fspath(source) if isinstance(source, str | os.PathLike) else "images from Python",
         "kind": listing.kind,
         "root": listing.root,
+        "place": listing.place,
         "runtime": runtime,
         "version_featurekit": __version__,
         "version_python": platform.python_version(),

@@ -12,7 +12,7 @@ import pytest
 from odd_files import picture
 
 from featurekit import FeatureExtractor, FeatureStore, TransferClassifier, extract
-from featurekit.errors import StoreError
+from featurekit.errors import SourceError, StoreError
 from featurekit.store import verify
 
 
@@ -140,6 +140,36 @@ def test_refresh_reads_every_image_again(grown, target, forwards):
     assert extract(grown, output=target).summary.computed == 0  # size and time say nothing has changed
     assert extract(grown, output=target, refresh=True).summary.computed == 1
     assert extract(grown, output=target, refresh=True).summary.computed == 0
+
+
+def test_replaced_rows_are_in_the_ledger(grown, target, tmp_path):
+    extract(grown / "0", output=target).close()
+    with pytest.raises(StoreError, match="--replace"):
+        extract(grown / "1", output=target)
+    for path in (grown / "1").iterdir():
+        path.rename(path.with_name(f"one-{path.name}"))
+    store = extract(grown / "1", output=target, replace=True)
+    assert (len(store), store.summary.removed) == (20, 20)
+    assert store.ledger_counts == {"removed": 20, "stored": 20}
+
+
+def test_another_manifest_of_the_same_folder_does_not_take_rows_away(grown, tmp_path, caplog):
+    names = [f"{path.parent.name}/{path.name}" for path in sorted(grown.glob("*/*.png"))]
+    (grown / "all.csv").write_text("path,label,group\n" + "".join(f"{name},x,g\n" for name in names))
+    (grown / "some.csv").write_text("path\n" + "".join(f"{name}\n" for name in names[:9]))
+    (grown / "bare.csv").write_text("path\n" + "".join(f"{name}\n" for name in names))
+    extract(grown / "all.csv", output=tmp_path / "s.h5").close()
+    with pytest.raises(StoreError, match=r"was written from .*all\.csv, and the images of 51 of its 60 rows"):
+        extract(grown / "some.csv", output=tmp_path / "s.h5")
+    summary = extract(grown / "bare.csv", output=tmp_path / "s.h5").summary
+    assert "The rows had labels, and this source has none: they are gone from the store." in summary.notes
+    assert "The rows had groups, and this source has none: they are gone from the store." in summary.notes
+
+
+def test_a_store_is_no_source_of_images(grown, target):
+    extract(grown, output=target).close()
+    with pytest.raises(SourceError, match="is a store: its features are there already"):
+        extract(target, output=target.parent / "other.h5")
 
 
 def test_half_precision_halves_the_file(grown, target, tmp_path):

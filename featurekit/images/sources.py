@@ -60,6 +60,8 @@ class Source:
         What the source was taken for.
     root : str
         Absolute path that the items' paths are relative to; empty for Python objects.
+    place : str
+        Absolute path of what was listed: the folder, or the manifest; empty for Python objects.
     notes : list of str
         Sentences for the user: what was left out, what looks like a mistake.
     """
@@ -67,6 +69,7 @@ class Source:
     items: list[Item]
     kind: str
     root: str = ""
+    place: str = ""
     notes: list[str] = field(default_factory=list)
 
 
@@ -107,6 +110,11 @@ def read_source(
     if not os.fspath(source):
         raise SourceError("the name of the source is empty; for the current folder write '.'")
     path = Path(source)
+    if (path.suffix.lower() in {".h5", ".hdf5"} and path.is_file()) or (path / "index.h5").is_file():
+        raise SourceError(
+            f"{path} is a store: its features are there already. Fit, evaluate, predict and 'store merge' take it as "
+            "it is; to extract, name the images."
+        )
     if path.is_dir():
         if root is not None:
             raise SourceError(f"root goes with a manifest, and {path} is a folder")
@@ -119,7 +127,7 @@ def read_source(
     if suffix in {".parquet", ".pq"}:
         return _read_manifest(path, _read_parquet(path), root)
     if suffix in IMAGE_SUFFIXES:
-        return Source([Item(path.name, str(path))], kind="one image", root=str(path.parent.resolve()))
+        return Source([Item(path.name, str(path))], "one image", str(path.parent.resolve()), str(path.resolve()))
     raise SourceError(
         f"cannot tell what {path} is. Expected a folder, a manifest (.csv, .tsv, .parquet), or one image file."
     )
@@ -255,7 +263,7 @@ def _read_folder(folder: Path) -> Source:
     if {label.lower() for label in labels - {""}} <= _SPLIT_NAMES and labels != {""}:
         found = ", ".join(sorted(labels))
         notes.append(f"The class folders are called {found}. Are these splits? Then name one of them as the source.")
-    return Source(items, "flat folder" if labels == {""} else "class folders", root, notes)
+    return Source(items, "flat folder" if labels == {""} else "class folders", root, root, notes)
 
 
 def _walk(
@@ -364,7 +372,7 @@ def _read_manifest(path: Path, columns: dict[str, _Column], root: str | os.PathL
         origin = os.path.join(base, name)
         items.append(Item(name, origin, label, group, _outside(origin, resolved, name, folders)))
     notes = [] if "label" in columns else [f"{path.name} has no column 'label': the images have no labels."]
-    return Source(items, "manifest", str(resolved), notes)
+    return Source(items, "manifest", str(resolved), str(path.resolve()), notes)
 
 
 def _outside(origin: str, root: Path, name: str, folders: dict[str, bool]) -> str:

@@ -6,7 +6,7 @@ from .cache import MemoryCache, RowCache, ShardCache, check_space
 from .editing import merge, remove
 from .exporting import export
 from .lock import WriteLock
-from .reader import FeatureStore, RowView, Summary
+from .reader import FeatureStore, RowView
 from .schema import (
     DTYPES,
     DUPLICATE,
@@ -24,6 +24,7 @@ from .schema import (
     encode,
 )
 from .signatures import Signatures
+from .summary import Summary
 from .verification import Verification, salvage_columns, verify
 from .writer import check_target, is_store_file, lock_file, parts_folder, publish, publish_index
 

@@ -255,25 +255,40 @@ class ShardCache:
             How many.
         """
         before = len(self)
-        for file in self._files:
+        for file in list(self._files):
             bad = _bad_rows(file)
+            if bad.any() and file.is_folder:
+                shards = np.unique(file.places.shard[bad])
+                set_aside = np.isin(file.places.shard, shards)
+                self._rescue(file, np.flatnonzero(set_aside & ~bad))
+                for number in shards.tolist():
+                    self._quarantine(file.path / file.places.shards[number], "not as it was written")
+                bad = set_aside
+            elif bad.any() and file is not self._base:
+                self._rescue(file, np.flatnonzero(~bad))
+                self._quarantine(file.path, "not as it was written")
             if file is self._base:
                 self._bad = bad
-            if file.is_folder:
-                for number in np.unique(file.places.shard[bad]).tolist():
-                    self._quarantine(file.path / file.places.shards[number], "it is not as it was written")
-            elif bad.any() and file is not self._base:
-                self._quarantine(file.path, f"{bad.sum()} of its rows are not as they were written")
         self._start()
         return before - len(self)
+
+    def _rescue(self, file: FeatureStore, good: NDArray[np.intp]) -> None:
+        """Write the rows of a damaged shard that are not damaged to a new one."""
+        with suppress(StoreError, FileNotFoundError):
+            for start in range(0, len(good), _BLOCK_ROWS):
+                rows = good[start : start + _BLOCK_ROWS]
+                self.add(file.columns.take(rows), file.X[rows], str(file.provenance.get("runtime", "")))
 
     def _quarantine(self, path: Path, reason: str) -> None:
         """Set a damaged shard aside. Its rows are work that can be done again, so nothing stops."""
         self._refused.add(path.name)
+        if not path.exists():
+            logger.warning("A shard is missing, its rows are computed again: %s", path)
+            return
         aside = path.with_name(path.name + ".damaged")
         with suppress(OSError):
             os.replace(path, aside)
-        logger.warning("Set a damaged shard aside, its rows are computed again: %s (%s)", aside, reason)
+        logger.warning("Set a damaged shard aside, its damaged rows are computed again: %s (%s)", aside, reason)
 
     def signatures(self) -> Signatures:
         """Size, modification time and content hash of the files below the root that are known."""
@@ -302,7 +317,7 @@ class ShardCache:
         columns, damaged = salvage_columns(file)
         if damaged.any() and file is not self._base:
             file.close()
-            self._quarantine(file.path, f"{damaged.sum()} of its rows are not as they were written")
+            self._quarantine(file.path, "not as it was written")
             return
         if file is self._base:
             damaged |= self._bad

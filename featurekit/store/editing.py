@@ -29,6 +29,7 @@ from .schema import (
     decode,
     encode,
 )
+from .verification import damaged_rows, salvage_columns
 from .writer import (
     check_target,
     discard_temporaries,
@@ -99,6 +100,7 @@ def merge(
     runtimes = [part for store in stores for part in str(store.provenance.get("runtime", "")).split("; ")]
     provenance = stores[0].provenance | {
         "root": root,
+        "place": root,
         "source": ", ".join(str(store.path) for store in stores),
         "kind": "merged stores",
         "runtime": "; ".join(dict.fromkeys(runtimes)),
@@ -115,8 +117,15 @@ def merge(
     return FeatureStore(target)
 
 
-def remove(path: str | os.PathLike[str], patterns: Sequence[str] = (), *, labels: Sequence[str] = ()) -> list[str]:
-    """Take rows out of a store. The ledger keeps their paths, as removed.
+def remove(
+    path: str | os.PathLike[str],
+    patterns: Sequence[str] = (),
+    *,
+    labels: Sequence[str] = (),
+    damaged: bool = False,
+    dry_run: bool = False,
+) -> list[str]:
+    """Take every row out of a store that one of the arguments names. The ledger keeps their paths, as removed.
 
     An image that is still in its source comes back when that is extracted again. In a folder store, the
     rows leave the index; :func:`merge` into a new store leaves them out of its shards, too.
@@ -130,11 +139,16 @@ def remove(path: str | os.PathLike[str], patterns: Sequence[str] = (), *, labels
         text, slashes included).
     labels : sequence of str
         All rows of these labels.
+    damaged : bool
+        All rows that do not match their checksums: for a store whose images are gone. (Where they are not,
+        extracting again computes such rows anew.)
+    dry_run : bool
+        Change nothing.
 
     Returns
     -------
     list of str
-        The paths of the rows that were removed.
+        The paths of the rows that were removed, or would be.
 
     Raises
     ------
@@ -153,8 +167,13 @@ def remove(path: str | os.PathLike[str], patterns: Sequence[str] = (), *, labels
     """
     target = Path(path)
     FeatureStore(target).close()  # before a lock is made beside something else
+    if target.is_symlink():
+        raise StoreError(f"{target} is a symbolic link; name what it leads to ({target.resolve()})")
     with WriteLock(lock_file(target)), FeatureStore(target) as store:
         chosen = np.zeros(len(store), dtype=np.bool_)
+        if damaged:
+            store.columns, chosen = salvage_columns(store)
+            chosen |= damaged_rows(store)
         paths, known = store.paths, store.columns.label
         for wanted in patterns:
             matches = store.columns.path == encode([wanted])[0]
@@ -166,7 +185,7 @@ def remove(path: str | os.PathLike[str], patterns: Sequence[str] = (), *, labels
             chosen |= _some(known == encode([label])[0], f"no row has the label {label!r}", target)
         if chosen.all():
             raise StoreError(f"no row of {target} would be left. Nothing was changed; delete the store instead.")
-        if chosen.any():
+        if chosen.any() and not dry_run:
             _remove(store, target, chosen)
     return [paths[i] for i in np.flatnonzero(chosen).tolist()]
 
@@ -283,9 +302,17 @@ def _joined_ledger(
         rows.append(row[stay])
         entries += int(stay.sum())
         offset += int(mask.sum())
-    return _with_duplicates(
-        Ledger(np.concatenate(paths), np.concatenate(statuses), reasons, np.concatenate(rows)), columns
-    )
+    ledger = Ledger(np.concatenate(paths), np.concatenate(statuses), reasons, np.concatenate(rows))
+    return _with_duplicates(_each_path_once(ledger), columns)
+
+
+def _each_path_once(ledger: Ledger) -> Ledger:
+    """The ledger without the later ones of entries of one path that have no row."""
+    _, first, inverse = np.unique(ledger.path, return_index=True, return_inverse=True)
+    stay = (ledger.row >= 0) | (first[inverse] == np.arange(len(ledger)))
+    position = np.cumsum(stay) - 1
+    reasons = {int(position[i]): reason for i, reason in ledger.reason.items() if stay[i]}
+    return Ledger(ledger.path[stay], ledger.status[stay], reasons, ledger.row[stay])
 
 
 def _with_duplicates(ledger: Ledger, columns: Columns) -> Ledger:

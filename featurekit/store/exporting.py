@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .._optional import require
 from ..errors import StoreError
 from .reader import FeatureStore
-from .schema import decode
+from .schema import EXPORT_FORMAT, decode
 from .writer import replacing, replacing_hdf5
 
 _BLOCK_ROWS = 4096
@@ -28,14 +28,14 @@ _TEXT = ("path", "label", "group")
 def export(store: str | os.PathLike[str], output: str | os.PathLike[str]) -> Path:
     """Write the rows, paths, labels and groups of a store to a file of another kind.
 
-    ===========  ==============================================================================
+    ===========  ==========================================================================================
     ending       what it holds
-    ===========  ==============================================================================
+    ===========  ==========================================================================================
     ``.npz``     arrays ``X``, ``path``, ``label``, ``group``, ``space``, for ``numpy.load``
     ``.csv``     a line for each row: path, label, group, and a column for each feature
-    ``.parquet`` path, label, group, and ``features``, a list of fixed length
+    ``.parquet`` path, label, group, and ``features``, a list of fixed length (``np.stack`` makes it an array)
     ``.h5``      ``X`` contiguous, ``path``, ``label``, ``group`` as text; no filters, no groups
-    ===========  ==============================================================================
+    ===========  ==========================================================================================
 
     A part of the rows is in memory at any time. The file gets its name when it is complete.
 
@@ -141,6 +141,7 @@ def _write_hdf5(store: FeatureStore, target: Path) -> None:
         x = file.create_dataset("X", store.X.shape, store.dtype)
         for name in _TEXT:
             file.create_dataset(name, (len(store),), h5py.string_dtype())
+        file.attrs["format"] = np.bytes_(EXPORT_FORMAT)
         file.attrs["space"] = store.space.to_json()
         for start, rows, texts in _parts(store):
             x[start : start + len(rows)] = rows

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import stat
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from ..fingerprint import HASH_BYTES, FeatureSpace
 from .schema import (
     ATTRIBUTES,
     DTYPES,
+    EXPORT_FORMAT,
     FORMAT,
     INDEX,
     LEDGER_TEXT,
@@ -75,8 +75,9 @@ def open_checked(path: Path) -> tuple[h5py.File, FeatureSpace, dict[str, Any]]:
             f"{path} is not an HDF5 file, or its start is damaged ({os.path.getsize(path)} bytes; {error})"
         ) from error
     try:
+        _check_format(_attribute(file, "format"))
         attributes = {name: _attribute(file, name) for name in ATTRIBUTES}
-        _check_version(attributes)
+        _check_version(attributes["version"])
         space = FeatureSpace.from_json(attributes["space"].decode())
         if space.fingerprint.encode() != attributes["fingerprint"]:
             raise ValueError("the fingerprint is not that of the feature space")
@@ -113,10 +114,14 @@ def _attribute(file: h5py.File, name: str) -> Any:
     return int(value) if identifier.dtype.kind == "i" else bytes(value)
 
 
-def _check_version(attributes: Mapping[str, Any]) -> None:
-    if attributes["format"] != FORMAT:
-        raise ValueError(f"its format is {attributes['format']!r}")
-    version = attributes["version"]
+def _check_format(found: Any) -> None:
+    if found == EXPORT_FORMAT:
+        raise ValueError("it is an export, for other programs; stores come from 'extract' and 'store merge'")
+    if found != FORMAT:
+        raise ValueError(f"its format is {found!r}")
+
+
+def _check_version(version: Any) -> None:
     if version not in READABLE_VERSIONS:
         newer = isinstance(version, int) and version > max(READABLE_VERSIONS)
         raise ValueError(

@@ -62,9 +62,9 @@ class WriteLock:
             owner = _read_owner(descriptor)
             os.close(descriptor)
             if not self._wait:
-                target = self._path.name.removesuffix(".lock")
+                target = self._path.parent if self._path.name == "lock" else self._path.with_suffix("")
                 raise StoreLockedError(
-                    f"{self._path.parent / target} is being written by {owner}. Nothing was changed. "
+                    f"{target} is being written by {owner}. Nothing was changed. "
                     "Wait until it has finished, or write to another output."
                 )
             time.sleep(_POLL_SECONDS)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -30,48 +30,10 @@ from .schema import (
     read_ledger,
     read_places,
 )
+from .summary import Summary
 
 _SLAB_ROWS = 4096  # read at once, at most
 _OPEN_SHARDS = 64  # a process may have about a thousand files open
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What one run of extraction did; ``images = computed + reused + duplicates + failed``.
-
-    Attributes
-    ----------
-    images : int
-        Images in the source.
-    computed : int
-        Images that the network ran over.
-    reused : int
-        Images whose row was there already.
-    duplicates : int
-        Images with the same content as one before them in the source; they share its computation.
-    failed : int
-        Images that could not be read.
-    removed : int
-        Rows of an earlier run that left the store, because their image left the source.
-    seconds : float
-        Duration of the run.
-    notes : tuple of str
-        What was noticed about the source.
-    """
-
-    images: int
-    computed: int
-    reused: int
-    duplicates: int
-    failed: int
-    removed: int
-    seconds: float
-    notes: tuple[str, ...] = ()
-
-    @property
-    def images_per_second(self) -> float:
-        """Images of the source, computed or not, per second of the run."""
-        return self.images / self.seconds if self.seconds > 0 else 0.0
 
 
 class RowView:
@@ -177,6 +139,8 @@ class FeatureStore:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self._home = Path(os.path.abspath(path))  # another process, or this one later, may work elsewhere
+        self._guard = threading.RLock()
         file, self.space, self.provenance = open_checked(self.path)
         self._handle: h5py.File | None = file
         self._shards: OrderedDict[int, h5py.File] = OrderedDict()
@@ -206,7 +170,7 @@ class FeatureStore:
             dtype: np.dtype[Any] = self._file()["X"].dtype
             return dtype
         for number, name in enumerate(self.places.shards):
-            if (self.path / name).exists():
+            if (self._home / name).exists():
                 of_shard: np.dtype[Any] = self._shard(number).dtype
                 return of_shard
         return np.dtype(np.float32)
@@ -245,7 +209,7 @@ class FeatureStore:
     def places(self) -> Places:
         """Where the rows of a folder store lie."""
         places = read_places(self._file())
-        bad = [name for name in places.shards if not SHARD_NAME.fullmatch(name) or (self.path / name).is_symlink()]
+        bad = [name for name in places.shards if not SHARD_NAME.fullmatch(name) or (self._home / name).is_symlink()]
         rows = (places.shard.min(initial=0), places.row.min(initial=0))
         if bad or min(rows) < 0 or places.shard.max(initial=-1) >= len(places.shards):
             what = f"names the shard {bad[0]!r:.100}" if bad else "has rows that lie in no shard"
@@ -267,17 +231,24 @@ class FeatureStore:
     def nbytes(self) -> int:
         """Bytes on the disk, shards included."""
         files = (
-            [self.path / INDEX, *(self.path / name for name in self.places.shards)] if self.is_folder else [self.path]
+            [self._home / INDEX, *(self._home / name for name in self.places.shards)]
+            if self.is_folder
+            else [self._home]
         )
         return sum(file.stat().st_size for file in files if file.exists())
 
-    def iter_batches(self, batch_size: int = 1024) -> Iterator[tuple[Rows, NDArray[np.str_]]]:
-        """All rows and their labels in order, a bounded number at a time.
+    def iter_batches(
+        self, batch_size: int = 1024, *, seed: int | None = None
+    ) -> Iterator[tuple[Rows, NDArray[np.str_]]]:
+        """All rows and their labels, a bounded number at a time.
 
         Parameters
         ----------
         batch_size : int
             Rows in a batch; the last may have fewer.
+        seed : int, optional
+            Shuffle the rows. Without it they come in source order, which for class folders means class by
+            class: learning in one pass needs them shuffled.
 
         Yields
         ------
@@ -287,20 +258,25 @@ class FeatureStore:
         Raises
         ------
         ValueError
-            If `batch_size` is not positive.
+            If `batch_size` is not a whole number from 1.
 
         Examples
         --------
         >>> from sklearn.linear_model import SGDClassifier
         >>> store, head = getfixture("digits_store"), SGDClassifier(random_state=0)
-        >>> for X, y in store.iter_batches(32):
+        >>> for X, y in store.iter_batches(16, seed=0):
         ...     head = head.partial_fit(X, y, classes=["0", "1", "2"])
+        >>> head.score(store.X, store.y)
+        1.0
         """
-        if batch_size < 1:
+        if not hasattr(batch_size, "__index__") or batch_size < 1:
             raise ValueError(f"batch_size must be a whole number from 1, got {batch_size!r}")
+        order = np.arange(len(self)) if seed is None else np.random.default_rng(seed).permutation(len(self))
+        names = np.unique(self.columns.label)
+        labels = np.array(decode(names), dtype=np.str_)
         for start in range(0, len(self), batch_size):
-            rows = slice(start, start + batch_size)
-            yield self.X[rows], _as_strings(self.columns.label[rows])
+            rows = order[start : start + batch_size]
+            yield self._gather(rows), labels[np.searchsorted(names, self.columns.label[rows])]
 
     def close(self) -> None:
         """Close the files. Reading rows opens them again."""
@@ -319,14 +295,17 @@ class FeatureStore:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_handle": None, "_shards": OrderedDict()}
+        return self.__dict__ | {"_handle": None, "_shards": OrderedDict(), "_guard": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state | {"_guard": threading.RLock()})
 
     def _file(self) -> h5py.File:
         # HDF5 handles must not be shared with the parent of a fork: each process opens its own.
         if self._handle is None or self._pid != os.getpid():
-            if _identity(self.path) != self._identity:
+            if _identity(self._home) != self._identity:
                 raise StoreError(f"{self.path} was written anew since it was opened here; open it again")
-            self._handle, _, _ = open_checked(self.path)
+            self._handle, _, _ = open_checked(self._home)
             self._shards = OrderedDict()
             self._pid = os.getpid()
         return self._handle
@@ -335,13 +314,13 @@ class FeatureStore:
         """The rows of a shard of a folder store."""
         self._file()  # after a fork, nothing that the parent opened is used
         if number not in self._shards:
-            path = self.path / self.places.shards[number]
+            path = self._home / self.places.shards[number]
             try:
                 file, space, _ = open_checked(path)
             except FileNotFoundError as error:
                 raise StoreFormatError(
                     f"{path} is missing: the store was written anew since it was opened here (open it again), "
-                    "or the shard was quarantined or deleted (extract again)"
+                    "or the shard was set aside or deleted (extract again)"
                 ) from error
             self._shards[number] = file
             if space != self.space or "X" not in file:
@@ -353,6 +332,12 @@ class FeatureStore:
 
     def _gather(self, index: NDArray[np.integer[Any]]) -> Rows:
         """Rows by number, in the order asked."""
+        if self._pid != os.getpid():
+            self._guard = threading.RLock()  # a thread of the parent may have held it at the fork
+        with self._guard:  # threads: none may close a shard that another reads
+            return self._gather_alone(index)
+
+    def _gather_alone(self, index: NDArray[np.integer[Any]]) -> Rows:
         out = np.empty((len(index), self.space.dim), dtype=self.dtype)
         if not self.is_folder:
             _read_into(out, np.arange(len(index)), self._file()["X"], index)

@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 from ..errors import StoreError, StoreFormatError
 from ..fingerprint import FeatureSpace
 
-FORMAT = b"featurekit-store"
+FORMAT, EXPORT_FORMAT = b"featurekit-store", b"featurekit-export"
 VERSION = 2
 READABLE_VERSIONS = (1, 2)
 INDEX = "index.h5"
@@ -310,7 +310,8 @@ def read_dataset(dataset: h5py.Dataset, key: Any = ...) -> NDArray[Any]:
     except (OSError, RuntimeError) as error:
         raise StoreFormatError(
             f"{dataset.file.filename} is damaged: values of '{dataset.name.strip('/')}' cannot be read ({error}). "
-            "'featurekit store verify' names the damaged rows; extracting again computes them anew."
+            "'featurekit store verify' names the damaged rows; extracting again computes them anew; where the images "
+            "are gone, 'featurekit store remove --damaged' takes them out."
         ) from error
     return values
 

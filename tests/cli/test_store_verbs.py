@@ -30,14 +30,14 @@ def run(capsys, monkeypatch, tmp_path, digits_store_path):
 
 
 def test_verify(run, tmp_path, digits_folder, caplog):
-    assert run("store", "verify", "s.h5") == (0, "s.h5: 60 rows, all as they were written\n", "")
+    assert run("store", "verify", "s.h5") == (0, "s.h5: 60 rows, all as written\n", "")
     data = json.loads(run("store", "verify", "s.h5", "--json")[1])
     assert (data["rows"], data["damaged"], data["problems"]) == (60, 0, [])
     row = FeatureStore("s.h5").X[30].tobytes()
     flip(tmp_path / "s.h5", (tmp_path / "s.h5").read_bytes().index(row))
     code, out, _ = run("store", "verify", "s.h5")
     assert code == 1
-    assert "of 60 rows are damaged" in out
+    assert "damaged rows: 12 of 60" in out
     assert "row 30  1/010.png" in out
     code, out, _ = run("store", "verify", "s.h5", "--json")
     data = json.loads(out)
@@ -55,19 +55,29 @@ def test_merge_remove_export(run):
     data = json.loads(run("store", "info", "folder", "--json")[1])
     assert (data["rows"], data["dtype"]) == (60, "float16")
     assert "60 x 1280 float16" in run("store", "info", "folder")[1]
-    assert "in 1 shards" in run("store", "info", "folder")[1]
+    assert "in 1 shard\n" in run("store", "info", "folder")[1]
     code, out, _ = run("store", "remove", "folder", "0/*", "--label", "1", "--json")
     assert code == 0
     assert len(json.loads(out)["removed"]) == 40
     code, out, _ = run("store", "export", "folder", "-o", "x.npz")
     assert code == 0
     assert out.startswith("x.npz: ")
+    data = json.loads(run("store", "info", "folder", "--json")[1])
+    assert (data["kind"], data["shards"], data["space"]["backbone"]) == ("folder", 1, "efficientnet_lite0")
     with np.load("x.npz") as file:
         assert file["label"].tolist() == ["2"] * 20
     assert run("evaluate", "s.h5", "--head", "lda")[0] == 0
     assert run("fit", "s.h5", "-o", "m", "--cv", "0")[0] == 0
     code, out, _ = run("predict", "folder", "--model", "m")  # a folder store is a SOURCE
     assert out.count("\n2/") == 20
+
+
+def test_a_dry_run_and_what_merge_says(run):
+    _, out, _ = run("store", "remove", "s.h5", "0/00*", "--dry-run")
+    assert out.startswith("s.h5: 10 rows would be removed\n  0/000.png\n")
+    assert len(FeatureStore("s.h5")) == 60
+    _, out, _ = run("store", "merge", "s.h5", "s.h5", "-o", "twice.h5")
+    assert "60 rows of efficientnet_lite0, float32, from 2 stores; 60 images more than once, kept once" in out
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,22 @@ def test_what_merge_refuses(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.h5", "o.h5"]
 
 
+def test_an_image_that_failed_in_both_is_named_once(tmp_path):
+    a = put(tmp_path / "a.h5", ["1.jpg"], [1], failed=["bad.jpg"])
+    b = put(tmp_path / "b.h5", ["2.jpg"], [2], failed=["bad.jpg", "worse.jpg"])
+    ledger = merge([a, b], tmp_path / "s.h5").ledger
+    assert [entry.path for entry in ledger] == ["1.jpg", "bad.jpg", "2.jpg", "worse.jpg"]
+    assert ledger[3].reason == "broken"
+
+
+def test_a_link_is_not_written_through_nor_replaced(tmp_path):
+    put(tmp_path / "s.h5", ["1.jpg", "2.jpg"], [1, 2])
+    (tmp_path / "l.h5").symlink_to(tmp_path / "s.h5")
+    with pytest.raises(StoreError, match="symbolic link"):
+        remove(tmp_path / "l.h5", ["1.jpg"])
+    assert (tmp_path / "l.h5").is_symlink()
+
+
 def test_a_store_changes_its_kind_and_type(tmp_path):
     _, rows = write_folder(tmp_path / "s", 500)
     assert np.array_equal(merge([tmp_path / "s"], tmp_path / "f.h5").X[...], rows)

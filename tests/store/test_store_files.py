@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -127,6 +128,28 @@ def test_workers_of_a_data_loader_and_of_joblib_read_it(written):
     assert sums == [read_some(store)] * 3
 
 
+def test_threads_read_one_store(tmp_path):
+    """More shards than are kept open, read from several threads at once."""
+    _, rows = write_folder(tmp_path / "s", 800, shard_rows=8)
+    store = FeatureStore(tmp_path / "s")
+    rng = np.random.default_rng(0)
+    wanted = [rng.integers(0, 800, 40) for _ in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda index: store.X[index], wanted))
+    assert all(np.array_equal(rows[index], got) for index, got in zip(wanted, found, strict=True))
+
+
+def test_a_relative_path_holds_wherever_the_process_goes(written, monkeypatch, tmp_path):
+    path, _, rows = written
+    monkeypatch.chdir(path.parent)
+    store = FeatureStore(path.name)
+    data = pickle.dumps(store)
+    store.close()
+    monkeypatch.chdir(tmp_path)
+    assert np.array_equal(store.X[:9], rows[:9])
+    assert np.array_equal(pickle.loads(data).X[:9], rows[:9])
+
+
 def test_batches(written):
     path, _, rows = written
     store = FeatureStore(path)
@@ -134,8 +157,13 @@ def test_batches(written):
     assert [len(X) for X, _ in batches] == [999, 999, 502]
     assert np.array_equal(np.concatenate([X for X, _ in batches]), rows)
     assert np.array_equal(np.concatenate([y for _, y in batches]), store.y)
-    with pytest.raises(ValueError, match="batch_size"):
-        next(store.iter_batches(0))
+    shuffled = list(store.iter_batches(1000, seed=3))
+    order = np.random.default_rng(3).permutation(2500)
+    assert np.array_equal(np.concatenate([X for X, _ in shuffled]), rows[order])
+    assert np.array_equal(np.concatenate([y for _, y in shuffled]), store.y[order])
+    for wrong in (0, -1, 2.5, "a", None):
+        with pytest.raises(ValueError, match="batch_size must be a whole number from 1"):
+            next(store.iter_batches(wrong))
 
 
 MEMORY = """

@@ -1,0 +1,44 @@
+"""What a run of extraction did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What one run of extraction did; ``images = computed + reused + duplicates + failed``.
+
+    Attributes
+    ----------
+    images : int
+        Images in the source.
+    computed : int
+        Images that the network ran over.
+    reused : int
+        Images whose row was there already.
+    duplicates : int
+        Images with the same content as one before them in the source; they share its computation.
+    failed : int
+        Images that could not be read.
+    removed : int
+        Rows of an earlier run that left the store, because their image left the source.
+    seconds : float
+        Duration of the run.
+    notes : tuple of str
+        What was noticed about the source.
+    """
+
+    images: int
+    computed: int
+    reused: int
+    duplicates: int
+    failed: int
+    removed: int
+    seconds: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def images_per_second(self) -> float:
+        """Images of the source, computed or not, per second of the run."""
+        return self.images / self.seconds if self.seconds > 0 else 0.0
