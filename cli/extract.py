@@ -43,12 +43,14 @@ def add_parser(verbs: Any) -> None:
     )
     _common.add_extraction_options(parser)
     _common.add_output_options(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, wrong_usage=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Extract and say what was done."""
-    if arguments.output:
+    if arguments.output is not None:
+        if not arguments.output:
+            arguments.wrong_usage("the name of the output is empty")
         output = Path(arguments.output)
     else:
         output = _common.default_store(arguments.source, arguments.backbone)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -67,6 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if hasattr(stream, "reconfigure"):
             # A file name need not be valid text; print it rather than fail on it.
             stream.reconfigure(errors="backslashreplace")
+    terminate = None
+    if threading.current_thread() is threading.main_thread():  # others may not set signals
+        terminate = signal.signal(signal.SIGTERM, _stop)
     try:
         with warnings.catch_warnings():
             # catch_warnings gives showwarning back on leaving: a caller from Python keeps its own.
@@ -84,10 +89,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f": {error.filename}" if error.filename else ""
         print(f"featurekit: error: {error.strerror or error}{where}", file=sys.stderr)
         return 1
+    except MemoryError:
+        print("featurekit: error: not enough memory. Nothing that was complete is lost.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
-        print("featurekit: interrupted. Finished work is kept: run the same command again to go on.", file=sys.stderr)
+        print("featurekit: interrupted. What was complete is kept: run the same command again.", file=sys.stderr)
         return 130
+    finally:
+        if terminate is not None:
+            signal.signal(signal.SIGTERM, terminate)
     return code
+
+
+def _stop(*_: object) -> None:
+    """To be terminated is to be interrupted: what is half done is tidied up, as for Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:

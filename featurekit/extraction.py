@@ -19,7 +19,7 @@ import numpy as np
 from ._version import __version__
 from .backbones import DEFAULT_BACKBONE, Backbone, find
 from .errors import DamagedRowsError, SourceError, StoreError, StoreFormatError
-from .images import Item, Source, read_source
+from .images import UNLISTED, Item, Source, read_source
 from .pipeline import Outcome, check_counts, columns_of, fill, progress_bar
 from .store import (
     DTYPES,
@@ -316,13 +316,19 @@ def _removed(old: _Old, listing: Source, replace: bool) -> tuple[list[str], int]
     leaving = [path for path in decode(old.columns.path) if path and path not in here]
     if not replace:
         _check_leaving(old, listing, leaving)
+        for folder in (item.path for item in listing.items if item.problem.startswith(UNLISTED)):
+            if any(path.startswith(f"{folder}/") or not folder for path in leaving):
+                raise StoreError(
+                    f"the folder {folder or listing.root} cannot be listed now, and the rows of its images would leave "
+                    "the store. Nothing was changed. Run again when it can be read, or let them go (--replace)."
+                )
     before = [entry.path for entry in old.ledger.where(REMOVED)] if old.ledger is not None else []
     return sorted({*leaving, *(path for path in before if path not in here)}), len(leaving)
 
 
 def _check_contents_leaving(old: _Old, listing: Source, columns: Columns, replace: bool) -> None:
     # Another folder may well hold other images under the same names (train/001.jpg, test/001.jpg).
-    if old.columns is None or replace or _place(old) in (listing.place, listing.root):
+    if old.columns is None or replace or _same_place(old, listing):
         return
     kept = set(map(bytes, columns.sha256))
     rows = zip(decode(old.columns.path), map(bytes, old.columns.sha256), strict=True)
@@ -331,13 +337,18 @@ def _check_contents_leaving(old: _Old, listing: Source, columns: Columns, replac
 
 def _check_leaving(old: _Old, listing: Source, leaving: Sequence[str]) -> None:
     assert old.store is not None
-    if leaving and _place(old) != listing.place:
+    if leaving and not _same_place(old, listing):
         raise StoreError(
             f"{old.store.path} was written from {_place(old) or 'a list of images'}, and the images of {len(leaving)} "
             f"of its {len(old.store)} rows (such as {leaving[0]}) are not in {listing.place or 'this list of images'}: "
             "they would leave the store. Nothing was changed. Choose another output, or let them go (replace=True, "
             "--replace)."
         )
+
+
+def _same_place(old: _Old, listing: Source) -> bool:
+    # Two lists of images from Python are never known to be one.
+    return bool(listing.place) and _place(old) == listing.place
 
 
 def _place(old: _Old) -> str:

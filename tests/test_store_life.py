@@ -166,6 +166,35 @@ def test_another_manifest_of_the_same_folder_does_not_take_rows_away(grown, tmp_
     assert "The rows had groups, and this source has none: they are gone from the store." in summary.notes
 
 
+def test_another_list_of_images_does_not_take_rows_away(photos, tmp_path):
+    extract(photos[:4], output=tmp_path / "s.h5").close()
+    assert extract(photos[:6], output=tmp_path / "s.h5").summary.computed == 2
+    with pytest.raises(StoreError, match="would leave the store"):
+        extract(photos[4:], output=tmp_path / "s.h5")
+
+
+def test_a_folder_that_cannot_be_listed_does_not_take_rows_away(grown, tmp_path, monkeypatch):
+    extract(grown, output=tmp_path / "s.h5").close()
+    real = os.scandir
+
+    def fail(path):
+        if str(path).endswith("/1"):
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", fail)
+    with pytest.raises(StoreError, match="the folder 1 cannot be listed now"):
+        extract(grown, output=tmp_path / "s.h5")
+    assert extract(grown, output=tmp_path / "s.h5", replace=True).summary.removed == 20
+
+
+def test_what_computed_the_rows_is_noted_once(grown, tmp_path):
+    for i in range(4):
+        picture(i).save(grown / "0" / f"new-{i}.png")
+        store = extract(grown, output=tmp_path / "s.h5")
+    assert ";" not in store.provenance["runtime"]
+
+
 def test_a_store_is_no_source_of_images(grown, target):
     extract(grown, output=target).close()
     with pytest.raises(SourceError, match="is a store: its features are there already"):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from .decode import open_image, prepare, read_bytes, to_rgb
-from .sources import IMAGE_SUFFIXES, Item, Source, is_missing, items_from, read_source
+from .sources import IMAGE_SUFFIXES, UNLISTED, Item, Source, is_missing, items_from, read_source
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "UNLISTED",
     "Item",
     "Source",
     "is_missing",

@@ -21,6 +21,9 @@ IMAGE_SUFFIXES = frozenset(
 )
 """File name endings, lower case, that make a file in a folder an image."""
 
+UNLISTED = "the folder cannot be listed"
+"""How the reason begins of an item that stands for a folder whose images are not known."""
+
 _MAX_TEXT = 8192
 _SPLIT_NAMES = frozenset("train training val valid validation test testing".split())
 
@@ -206,7 +209,7 @@ def _item(index: int, image: Any) -> Item:
     if isinstance(image, str | os.PathLike):
         path = os.fspath(image)
         if isinstance(path, str):
-            return Item(path, path)
+            return Item(_text(path), path)
     name = f"image-{index:07d}"
     if isinstance(image, Image.Image):
         return Item(name, image)
@@ -275,7 +278,7 @@ def _walk(
         with os.scandir(start + below) as entries:
             listing = sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        yield below, f"the folder cannot be listed: {error.strerror or error}"
+        yield below, f"{UNLISTED}: {error.strerror or error}"
         return
     if (stat.st_dev, stat.st_ino) in above:  # a symbolic link to a folder above
         return

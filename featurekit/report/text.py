@@ -19,7 +19,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1
     cat    12
     dog     7
     """
-    lines = [list(header), *map(list, rows)]
+    lines = [[printable(cell) for cell in line] for line in (header, *rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     return "\n".join(
         "  ".join(
@@ -54,7 +54,12 @@ def evaluation_text(evaluation: Evaluation) -> str:
 
 def failures_text(failures: Sequence[tuple[str, str]], limit: int = 20) -> str:
     """Paths and reasons, one a line, at most `limit` of them."""
-    lines = [f"  {path}: {reason}" for path, reason in failures[:limit]]
+    lines = [f"  {printable(path)}: {printable(reason)}" for path, reason in failures[:limit]]
     if len(failures) > limit:
         lines.append(f"  ... and {len(failures) - limit} more; all are in the ledger")
     return "\n".join(lines)
+
+
+def printable(text: str) -> str:
+    """Text with control characters escaped: a label or a file name may hold what a terminal obeys."""
+    return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else repr(c)[1:-1] for c in text)

@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 
 from ..errors import DamagedRowsError, FeatureSpaceError, StoreError, StoreFormatError
 from ..fingerprint import FeatureSpace
-from .guards import SHARD_NAME
 from .index import HashIndex
 from .lock import WriteLock
 from .reader import FeatureStore
 from .schema import DTYPES, Columns, Places, Rows
 from .signatures import Signatures
 from .verification import damaged_rows, salvage_columns
-from .writer import discard_temporaries, make_folder, write_shard
+from .writer import discard_temporaries, make_folder, shards_in, write_shard
 
 logger = logging.getLogger(__name__)
 
@@ -161,11 +160,12 @@ class ShardCache:
     @property
     def runtimes(self) -> str:
         """What computed the rows, as their files say; more than one are joined by semicolons."""
-        return "; ".join(dict.fromkeys(str(file.provenance.get("runtime", "")) for file in self._files))
+        said = [part for file in self._files for part in str(file.provenance.get("runtime", "")).split("; ")]
+        return "; ".join(dict.fromkeys(said))
 
     def shards(self) -> list[Path]:
         """The shards on the disk, sorted by name."""
-        return sorted(path for path in self.folder.glob("rows-*.h5") if SHARD_NAME.fullmatch(path.name))
+        return shards_in(self.folder)
 
     def __len__(self) -> int:
         return len(self._index)
@@ -204,7 +204,7 @@ class ShardCache:
             file = self._files[number]
             try:
                 out[chosen] = file.X[places[chosen, 1]]
-            except (StoreError, FileNotFoundError) as error:
+            except (StoreFormatError, FileNotFoundError) as error:
                 raise DamagedRowsError(str(error)) from error
             if file is not self._base:
                 file.close()  # there may be more shards than a process may open files
@@ -333,7 +333,7 @@ class ShardCache:
 def _bad_rows(file: FeatureStore) -> NDArray[np.bool_]:
     try:
         return damaged_rows(file)
-    except (StoreError, FileNotFoundError):  # somebody changed or deleted it meanwhile
+    except (StoreFormatError, FileNotFoundError):  # somebody changed or deleted it meanwhile
         return np.ones(len(file), dtype=np.bool_)
 
 

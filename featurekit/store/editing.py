@@ -41,6 +41,7 @@ from .writer import (
 )
 
 _BLOCK_ROWS = 4096
+_NAMED_SOURCES = 10
 
 
 def merge(
@@ -81,6 +82,7 @@ def merge(
     >>> merge([getfixture("digits_store_path")], folder).is_folder
     True
     """
+    _refuse_text(sources=sources)
     if not sources:
         raise ValueError("expected at least one store to merge, got none")
     if dtype is not None and dtype not in DTYPES:
@@ -93,15 +95,21 @@ def merge(
     parts = [_prefixed(store.columns, prefix) for store, prefix in zip(stores, prefixes, strict=True)]
     columns = Columns.concatenate(parts)
     starts = np.cumsum([0, *map(len, parts)])
-    kept = _first_of_each_path(columns, lambda row: stores[int(np.searchsorted(starts, row, side="right")) - 1].path)
+    # A copy of one store is a copy, even if a manifest named an image twice.
+    kept = np.ones(len(columns), dtype=np.bool_)
+    if len(stores) > 1:
+        ends = starts[1:]
+        kept = _first_of_each_path(columns, lambda row: stores[int(np.searchsorted(ends, row, side="right"))].path)
     masks = [kept[start:stop] for start, stop in pairwise(starts)]
     columns = columns.take(kept)
     ledger = _joined_ledger(stores, prefixes, masks, columns)
+    places = {str(store.provenance.get("place", root)) for store in stores}
     runtimes = [part for store in stores for part in str(store.provenance.get("runtime", "")).split("; ")]
     provenance = stores[0].provenance | {
         "root": root,
-        "place": root,
-        "source": ", ".join(str(store.path) for store in stores),
+        "place": places.pop() if len(places) == 1 else root,
+        "source": ", ".join(str(store.path) for store in stores[:_NAMED_SOURCES])
+        + (f" and {len(stores) - _NAMED_SOURCES} more" if len(stores) > _NAMED_SOURCES else ""),
         "kind": "merged stores",
         "runtime": "; ".join(dict.fromkeys(runtimes)),
     }
@@ -165,10 +173,10 @@ def remove(
     >>> remove(copy, ["0/00*.png"])[:2], len(FeatureStore(copy))
     (['0/000.png', '0/001.png'], 50)
     """
+    _refuse_text(patterns=patterns, labels=labels)
     target = Path(path)
     FeatureStore(target).close()  # before a lock is made beside something else
-    if target.is_symlink():
-        raise StoreError(f"{target} is a symbolic link; name what it leads to ({target.resolve()})")
+    check_target(target)
     with WriteLock(lock_file(target)), FeatureStore(target) as store:
         chosen = np.zeros(len(store), dtype=np.bool_)
         if damaged:
@@ -190,6 +198,12 @@ def remove(
     return [paths[i] for i in np.flatnonzero(chosen).tolist()]
 
 
+def _refuse_text(**arguments: object) -> None:
+    for name, value in arguments.items():
+        if isinstance(value, str | os.PathLike):
+            raise ValueError(f"{name} must be a sequence, got {value!r}; put it into a list: [{value!r}]")
+
+
 def _some(matches: NDArray[np.bool_], otherwise: str, target: Path) -> NDArray[np.bool_]:
     if not matches.any():
         raise StoreError(f"{otherwise} in {target}. Nothing was changed.")
@@ -208,7 +222,9 @@ def _remove(store: FeatureStore, target: Path, chosen: NDArray[np.bool_]) -> Non
     row[row >= 0] = (np.cumsum(~chosen) - 1)[row[row >= 0]]
     ledger = _with_duplicates(Ledger(old.path, status, reasons, row), columns)
     if store.is_folder:
-        places = Places(store.places.shards, store.places.shard[kept], store.places.row[kept])
+        used, shard = np.unique(store.places.shard[kept], return_inverse=True)
+        names = [store.places.shards[number] for number in used.tolist()]
+        places = Places(names, shard.astype(np.int32), store.places.row[kept])
         publish_index(target, store.space, store.provenance, columns, ledger, places)
     else:
         publish(target, store.space, store.provenance, columns, ledger, _blocks(store, kept), store.dtype)
@@ -248,7 +264,10 @@ def _common_root(roots: list[str]) -> tuple[str, list[str]]:
     """The folder that all roots have in common, and what each path below them has to be prefixed with."""
     if not all(roots) or len(set(roots)) == 1:
         return (roots[0] if len(set(roots)) == 1 else ""), [""] * len(roots)
-    common = os.path.commonpath(roots)
+    try:
+        common = os.path.commonpath(roots)
+    except ValueError:  # of different machines, say: C:\\photos and /photos
+        return "", [""] * len(roots)
     prefixes = [os.path.relpath(root, common).replace(os.sep, "/") for root in roots]
     return common, ["" if prefix == "." else f"{prefix}/" for prefix in prefixes]
 

@@ -113,7 +113,7 @@ def _write_npz(store: FeatureStore, target: Path) -> None:
 def _write_csv(store: FeatureStore, target: Path) -> None:
     with _new_file(target) as out:
         text = io.TextIOWrapper(out, encoding="utf-8", errors="surrogateescape", newline="")
-        writer = csv.writer(text, lineterminator="\n")
+        writer = csv.writer(text)  # ends lines with \r\n, and so quotes texts that hold either
         writer.writerow([*_TEXT, *(f"f{i}" for i in range(store.space.dim))])
         for _, rows, texts in _parts(store):
             # Text of float32 or float16 is the shortest that gives the same number again.

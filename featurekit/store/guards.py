@@ -6,6 +6,7 @@ petabytes in a few bytes. Nothing of the data is read before the whole layout ha
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -15,7 +16,7 @@ from typing import Any
 
 import h5py
 
-from ..errors import StoreFormatError
+from ..errors import StoreError, StoreFormatError
 from ..fingerprint import HASH_BYTES, FeatureSpace
 from .schema import (
     ATTRIBUTES,
@@ -24,6 +25,8 @@ from .schema import (
     FORMAT,
     INDEX,
     LEDGER_TEXT,
+    MAX_ATTRIBUTE,
+    MAX_TEXT,
     NUMBER_COLUMNS,
     READABLE_VERSIONS,
     TEXT_COLUMNS,
@@ -31,10 +34,11 @@ from .schema import (
 
 SHARD_NAME = re.compile(r"rows-[0-9a-f]{64}\.h5")
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
-_MAX_ATTRIBUTE = 64 * 1024  # HDF5's own limit for an attribute inside the object header
-_MAX_TEXT = 64 * 1024  # bytes of one path, label, group or reason
 _MAX_CHUNK = 256 * 1024  # bytes; a chunk of one row may be larger. HDF5 allocates a whole chunk to read any of it.
-_DEFLATE_LIMIT = 1100  # deflate cannot shrink further than 1032 to 1
+# Text may declare 64 times of what is stored of it; but always a little, and some hundred bytes for each row,
+# of which at least the 32 bytes of its hash are stored.
+_TEXT_FACTOR, _TEXT_FREE, _TEXT_ROW = 64, 256 * 1024 * 1024, 256
+_NOT_THE_FILES_FAULT = {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE}
 _PLACES = {"shards": "text", "shard": "<i4", "row": "<i4"}
 
 
@@ -69,22 +73,30 @@ def open_checked(path: Path) -> tuple[h5py.File, FeatureSpace, dict[str, Any]]:
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise StoreFormatError(f"{path} is not a file; expected the HDF5 file of a store")
     try:
+        with path.open("rb"):  # what the system refuses is no damage
+            pass
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from error
+    try:
         file = _open(path)
     except (OSError, RuntimeError) as error:
+        if getattr(error, "errno", None) in _NOT_THE_FILES_FAULT:
+            raise StoreError(f"cannot read {path}: {error}") from error
         raise StoreFormatError(
             f"{path} is not an HDF5 file, or its start is damaged ({os.path.getsize(path)} bytes; {error})"
         ) from error
     try:
         _check_format(_attribute(file, "format"))
-        attributes = {name: _attribute(file, name) for name in ATTRIBUTES}
-        _check_version(attributes["version"])
+        version = _attribute(file, "version")
+        _check_version(version)
+        attributes = {name: _attribute(file, name) for name in (*ATTRIBUTES, *(["digest"] if version > 1 else []))}
         space = FeatureSpace.from_json(attributes["space"].decode())
         if space.fingerprint.encode() != attributes["fingerprint"]:
             raise ValueError("the fingerprint is not that of the feature space")
         provenance = json.loads(attributes["provenance"])
         if not isinstance(provenance, dict):
             raise ValueError("the provenance is not a JSON object")
-        _check_layout(file, space.dim)
+        _check_layout(file, space.dim, version)
     except (KeyError, ValueError, OSError, RuntimeError, TypeError, UnicodeDecodeError, RecursionError) as error:
         file.close()
         reason = error.args[0] if error.args else repr(error)
@@ -108,7 +120,7 @@ def _attribute(file: h5py.File, name: str) -> Any:
     if name not in file.attrs:
         raise ValueError(f"it has no attribute '{name}'")
     identifier = file.attrs.get_id(name)
-    if identifier.shape != () or identifier.dtype.kind not in "Si" or identifier.dtype.itemsize > _MAX_ATTRIBUTE:
+    if identifier.shape != () or identifier.dtype.kind not in "Si" or identifier.dtype.itemsize > MAX_ATTRIBUTE:
         raise ValueError(f"the attribute '{name}' is of the kind {identifier.dtype} {identifier.shape}")
     value = file.attrs[name]
     return int(value) if identifier.dtype.kind == "i" else bytes(value)
@@ -131,9 +143,9 @@ def _check_version(version: Any) -> None:
         )
 
 
-def _check_layout(file: h5py.File, dim: int) -> None:
+def _check_layout(file: h5py.File, dim: int, version: int) -> None:
     _check_hard_links(file)
-    rows = set(_PLACES) if set(_PLACES) & set(file) else {"X"}
+    rows = set(_PLACES) if set(_PLACES) & set(file) else {"X", "check"} if version > 1 else {"X"}
     _check_names(file, {"sha256", "ledger", *TEXT_COLUMNS, *NUMBER_COLUMNS, *rows})
     ledger = file["ledger"]
     if not isinstance(ledger, h5py.Group):
@@ -143,8 +155,10 @@ def _check_layout(file: h5py.File, dim: int) -> None:
     lengths = {"sha256": _check_dataset(file, "sha256", ("|u1",), (HASH_BYTES,))}
     lengths |= {name: _check_dataset(file, name, ("<i8",)) for name in NUMBER_COLUMNS}
     lengths |= {name: _check_dataset(file, name, ("text",)) for name in TEXT_COLUMNS}
-    if rows == {"X"}:
+    if "X" in rows:
         lengths["X"] = _check_dataset(file, "X", tuple(dtype.str for dtype in DTYPES.values()), (dim,))
+        if "check" in rows:
+            lengths["check"] = _check_dataset(file, "check", ("<u4",))
     else:
         lengths |= {name: _check_dataset(file, name, (kind,)) for name, kind in _PLACES.items() if name != "shards"}
         _check_dataset(file, "shards", ("text",))
@@ -183,8 +197,8 @@ def _check_dataset(file: h5py.File, name: str, kinds: tuple[str, ...], row_shape
     is_text = dataset.dtype.kind == "S" and h5py.check_string_dtype(dataset.dtype) is not None
     if (not is_text) if "text" in kinds else dataset.dtype.str not in kinds:
         raise ValueError(f"'{name}' has the type {dataset.dtype}; expected {' or '.join(kinds)}")
-    if is_text and dataset.dtype.itemsize > _MAX_TEXT:
-        raise ValueError(f"'{name}' has texts of {dataset.dtype.itemsize} bytes; at most {_MAX_TEXT} are read")
+    if is_text and dataset.dtype.itemsize > MAX_TEXT:
+        raise ValueError(f"'{name}' has texts of {dataset.dtype.itemsize} bytes; at most {MAX_TEXT} are read")
     if dataset.ndim != 1 + len(row_shape) or dataset.shape[1:] != row_shape:
         raise ValueError(f"'{name}' has the shape {dataset.shape}; expected (n, {', '.join(map(str, row_shape))})")
     row_bytes = dataset.dtype.itemsize * (row_shape[0] if row_shape else 1)
@@ -193,8 +207,10 @@ def _check_dataset(file: h5py.File, name: str, kinds: tuple[str, ...], row_shape
     filters = {creation.get_filter(i)[0] for i in range(creation.get_nfilters())}
     if not filters <= _FILTERS or h5py.h5z.FILTER_FLETCHER32 not in filters:
         raise ValueError(f"'{name}' uses other filters than a store does: {sorted(filters)}")
-    stored, declared = dataset.id.get_storage_size(), dataset.nbytes
-    limit = stored * _DEFLATE_LIMIT if h5py.h5z.FILTER_DEFLATE in filters else stored
+    if h5py.h5z.FILTER_DEFLATE in filters and not is_text:
+        raise ValueError(f"'{name}' is compressed, which only text is")
+    stored, declared, n = dataset.id.get_storage_size(), dataset.nbytes, int(dataset.shape[0])
+    limit = max(_TEXT_FACTOR * stored, _TEXT_FREE, _TEXT_ROW * n) if is_text else stored
     if declared > limit:
         raise ValueError(f"'{name}' declares {declared} bytes and stores only {stored}")
-    return int(dataset.shape[0])
+    return n

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import platform
+import stat
 import sys
 import time
 from contextlib import suppress
@@ -19,6 +20,8 @@ from ..errors import StoreError, StoreLockedError
 logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.1
+# Never through a link, and never waiting for the other end of a pipe that somebody put there.
+_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 class WriteLock:
@@ -47,12 +50,15 @@ class WriteLock:
     def __enter__(self) -> Self:
         while True:
             try:
-                descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+                descriptor = os.open(self._path, _FLAGS, 0o666)
             except OSError as error:
                 raise StoreError(
-                    f"cannot write in {self._path.parent}: {error.strerror}. "
-                    "Is the folder there, and is it writable? Choose another output otherwise."
+                    f"cannot write in {self._path.parent}, or cannot open the lock file {self._path}: "
+                    f"{error.strerror}. Is the folder there, and is it writable? Choose another output otherwise."
                 ) from error
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                os.close(descriptor)
+                raise StoreError(f"the lock file {self._path} is no file. Delete it, or choose another output.")
             if _try_lock(descriptor):
                 # The former owner may have deleted the file between our open and our lock.
                 if _is_same_file(descriptor, self._path):
@@ -79,7 +85,8 @@ class WriteLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with suppress(OSError):
-            os.unlink(self._path)
+            if _is_same_file(self._descriptor, self._path):  # somebody may have deleted ours by hand
+                os.unlink(self._path)
         os.close(self._descriptor)
 
 

@@ -6,6 +6,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -17,19 +18,8 @@ from numpy.typing import DTypeLike, NDArray
 
 from ..errors import StoreError, StoreFormatError
 from .guards import SHARD_NAME, open_checked
-from .schema import (
-    INDEX,
-    Columns,
-    Ledger,
-    Places,
-    Rows,
-    Text,
-    decode,
-    read_columns,
-    read_dataset,
-    read_ledger,
-    read_places,
-)
+from .reading import check_rows, read_columns, read_into, read_ledger, read_places, read_rows
+from .schema import INDEX, Columns, Ledger, Places, Rows, Text, decode
 from .summary import Summary
 
 _SLAB_ROWS = 4096  # read at once, at most
@@ -65,9 +55,15 @@ class RowView:
 
     def __getitem__(self, key: Any) -> Rows:
         if isinstance(key, tuple):
-            rows, *rest = key
-            picked: Rows = self[rows][(slice(None), *rest)]
-            return picked
+            if not key:
+                return self[...]
+            rows, *columns = key
+            lists = [part for part in key if not isinstance(part, slice | int | np.integer) and part is not Ellipsis]
+            if len(lists) > 1:
+                raise IndexError("lists of rows and of columns together are not supported; write X[rows][:, columns]")
+            picked = self[rows]
+            result: Rows = picked[(slice(None), *columns)] if picked.ndim == 2 else picked[tuple(columns)]
+            return result
         if key is Ellipsis:
             key = slice(None)
         if isinstance(key, slice):
@@ -81,6 +77,7 @@ class RowView:
             index = index.astype(np.intp)
         if index.dtype.kind not in "iu" or index.ndim > 1:
             raise IndexError(f"rows are indexed with integers, slices, or lists or masks of them, not {key!r:.80}")
+        index = index.astype(np.intp)
         index = np.where(index < 0, index + len(self), index)
         if index.size and (index.min() < 0 or index.max() >= len(self)):
             raise IndexError(f"row {key!r:.80} is out of range: there are {len(self)}")
@@ -140,7 +137,7 @@ class FeatureStore:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._home = Path(os.path.abspath(path))  # another process, or this one later, may work elsewhere
-        self._guard = threading.RLock()
+        self._guard, self._guard_pid = threading.RLock(), os.getpid()
         file, self.space, self.provenance = open_checked(self.path)
         self._handle: h5py.File | None = file
         self._shards: OrderedDict[int, h5py.File] = OrderedDict()
@@ -171,8 +168,9 @@ class FeatureStore:
             return dtype
         for number, name in enumerate(self.places.shards):
             if (self._home / name).exists():
-                of_shard: np.dtype[Any] = self._shard(number).dtype
-                return of_shard
+                with suppress(StoreError, OSError):  # damaged or lost: the others have the same
+                    of_shard: np.dtype[Any] = self._shard(number)["X"].dtype
+                    return of_shard
         return np.dtype(np.float32)
 
     @property
@@ -280,11 +278,12 @@ class FeatureStore:
 
     def close(self) -> None:
         """Close the files. Reading rows opens them again."""
-        if self._pid == os.getpid():
-            for file in (self._handle, *self._shards.values()):
-                if file is not None:
-                    file.close()
-        self._handle, self._shards = None, OrderedDict()
+        with self._own_guard():
+            if self._pid == os.getpid():
+                for file in (self._handle, *self._shards.values()):
+                    if file is not None:
+                        file.close()
+            self._handle, self._shards = None, OrderedDict()
 
     def __enter__(self) -> Self:
         return self
@@ -295,23 +294,20 @@ class FeatureStore:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_handle": None, "_shards": OrderedDict(), "_guard": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state | {"_guard": threading.RLock()})
+        return self.__dict__ | {"_handle": None, "_shards": OrderedDict(), "_guard": None, "_guard_pid": -1}
 
     def _file(self) -> h5py.File:
         # HDF5 handles must not be shared with the parent of a fork: each process opens its own.
         if self._handle is None or self._pid != os.getpid():
             if _identity(self._home) != self._identity:
-                raise StoreError(f"{self.path} was written anew since it was opened here; open it again")
+                raise StoreFormatError(f"{self.path} was written anew since it was opened here; open it again")
             self._handle, _, _ = open_checked(self._home)
             self._shards = OrderedDict()
             self._pid = os.getpid()
         return self._handle
 
-    def _shard(self, number: int) -> h5py.Dataset:
-        """The rows of a shard of a folder store."""
+    def _shard(self, number: int) -> h5py.File:
+        """A shard of a folder store."""
         self._file()  # after a fork, nothing that the parent opened is used
         if number not in self._shards:
             path = self._home / self.places.shards[number]
@@ -322,53 +318,41 @@ class FeatureStore:
                     f"{path} is missing: the store was written anew since it was opened here (open it again), "
                     "or the shard was set aside or deleted (extract again)"
                 ) from error
-            self._shards[number] = file
             if space != self.space or "X" not in file:
+                file.close()
                 raise StoreFormatError(f"{path} holds rows of another feature space than the index beside it")
+            self._shards[number] = file
             if len(self._shards) > _OPEN_SHARDS:
                 self._shards.popitem(last=False)[1].close()
         self._shards.move_to_end(number)
-        return self._shards[number]["X"]
+        return self._shards[number]
 
     def _gather(self, index: NDArray[np.integer[Any]]) -> Rows:
         """Rows by number, in the order asked."""
-        if self._pid != os.getpid():
-            self._guard = threading.RLock()  # a thread of the parent may have held it at the fork
-        with self._guard:  # threads: none may close a shard that another reads
+        with self._own_guard():  # threads: none may close a file that another reads
             return self._gather_alone(index)
 
+    def _own_guard(self) -> threading.RLock:
+        if self._guard_pid != os.getpid():  # a thread of the parent may have held it at the fork
+            self._guard, self._guard_pid = threading.RLock(), os.getpid()
+        return self._guard
+
     def _gather_alone(self, index: NDArray[np.integer[Any]]) -> Rows:
+        file, every = self._file(), np.arange(len(index))
         out = np.empty((len(index), self.space.dim), dtype=self.dtype)
         if not self.is_folder:
-            _read_into(out, np.arange(len(index)), self._file()["X"], index)
+            read_into(out, every, file["X"], index)
+            check_rows(file, index, out, None)
             return out
         shard, row = self.places.shard[index], self.places.row[index]
+        sha256 = read_rows(file["sha256"], index)
         order = np.argsort(shard, kind="stable")
         for wanted in np.split(order, np.flatnonzero(np.diff(shard[order])) + 1) if len(order) else []:
-            _read_into(out, wanted, self._shard(int(shard[wanted[0]])), row[wanted])
+            holder = self._shard(int(shard[wanted[0]]))
+            rows = read_rows(holder["X"], row[wanted])
+            check_rows(holder, row[wanted], rows, sha256[wanted])
+            out[wanted] = rows
         return out
-
-
-def _read_into(out: Rows, at: NDArray[np.intp], dataset: h5py.Dataset, rows: NDArray[np.integer[Any]]) -> None:
-    """``out[at] = dataset[rows]``, reading each chunk at most once and none that is not needed."""
-    if len(rows) and int(rows.max()) >= len(dataset):
-        raise StoreFormatError(f"{dataset.file.filename} has {len(dataset)} rows; row {rows.max()} was expected")
-    if len(rows) > 1 and (np.diff(rows) < 0).any():
-        order = np.argsort(rows, kind="stable")
-        at, rows = at[order], rows[order]
-    chunk = rows // dataset.chunks[0]
-    start = 0
-    # One read for each run of neighbouring chunks; long runs in slabs.
-    for stop in [*(np.flatnonzero(np.diff(chunk) > 1) + 1).tolist(), len(rows)]:
-        while start < stop:
-            low = int(rows[start])
-            end = start + int(np.searchsorted(rows[start:stop], low + _SLAB_ROWS))
-            block = read_dataset(dataset, slice(low, int(rows[end - 1]) + 1))
-            if len(block) == end - start and (np.diff(rows[start:end]) == 1).all():
-                out[at[start:end]] = block  # every row of it, once: spare a copy
-            else:
-                out[at[start:end]] = block[rows[start:end] - low]
-            start = end
 
 
 def _as_strings(text: Text) -> NDArray[np.str_]:

@@ -3,8 +3,9 @@
 A store is one HDF5 file, or a folder of immutable HDF5 shards with an index. The file, a shard and the
 index share one layout::
 
-    attributes  format, version, fingerprint, space (JSON), provenance (JSON)
+    attributes  format, version, fingerprint, space (JSON), provenance (JSON), digest
     X           (n, d)   float32   one row for each good image, in source order (or float16, if asked for)
+    check       (n,)     uint32    CRC-32 of the row's sha256 followed by the row
     path        (n,)     UTF-8     as the source names it
     label       (n,)     UTF-8     empty where there is none
     group       (n,)     UTF-8     empty where there is none
@@ -13,21 +14,25 @@ index share one layout::
     mtime_ns    (n,)     int64     its modification time; 0 if it was no file
     ledger/path, ledger/status, ledger/reason (m,) UTF-8, ledger/row (m,) int64 (-1: none)
 
-but the index, ``index.h5``, has three datasets in place of ``X``, which say where each row lies::
+but the index, ``index.h5``, has three datasets in place of ``X`` and ``check``, which say where each row lies::
 
     shards      (k,)     UTF-8     names of the shards, ``rows-<sha256 of the file>.h5``
     shard       (n,)     int32     number of the shard in that list
     row         (n,)     int32     row in that shard's ``X``
 
 Text has a fixed width: HDF5 keeps variable-width text in a heap that no checksum covers. Every dataset
-carries Fletcher-32 checksums.
+carries Fletcher-32 checksums. They do not notice a chunk that became all zeros, or a copy of another chunk;
+``check`` does, and ``digest``, the SHA-256 of everything but the rows.
 
-Version 1, of featurekit before folders and float16, is read as it is; what is written anew has version 2.
+Version 1, of featurekit before folders, float16, ``check`` and ``digest``, is read as it is; what is written
+anew has version 2.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, overload
@@ -36,7 +41,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import StoreError, StoreFormatError
+from ..errors import StoreError
 from ..fingerprint import FeatureSpace
 
 FORMAT, EXPORT_FORMAT = b"featurekit-store", b"featurekit-export"
@@ -53,8 +58,11 @@ TEXT_COLUMNS = ("path", "label", "group")
 NUMBER_COLUMNS = ("size", "mtime_ns")
 LEDGER_TEXT = ("path", "status", "reason")
 ATTRIBUTES = ("format", "version", "fingerprint", "space", "provenance")
+MAX_TEXT = 64 * 1024
+"""Bytes of one path, label, group or reason, at most."""
+MAX_ATTRIBUTE = 64 * 1024 - 512  # HDF5's own limit for an object header is 64 KiB
 CHUNK_BYTES = 64 * 1024  # large enough to stream at the speed of the disk, small enough for single rows
-_SLAB_CHUNKS = 64
+SLAB_CHUNKS = 64
 DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
 
 Rows = NDArray[np.floating[Any]]
@@ -208,7 +216,10 @@ def write_header(file: h5py.File, space: FeatureSpace, provenance: Mapping[str, 
     file.attrs["version"] = VERSION
     file.attrs["fingerprint"] = np.bytes_(space.fingerprint.encode())
     file.attrs["space"] = np.bytes_(space.to_json().encode())
-    file.attrs["provenance"] = np.bytes_(json.dumps(provenance, sort_keys=True).encode())
+    text = json.dumps(provenance, sort_keys=True).encode()
+    if len(text) > MAX_ATTRIBUTE:
+        raise StoreError(f"the provenance would have {len(text)} bytes; at most {MAX_ATTRIBUTE} can be stored")
+    file.attrs["provenance"] = np.bytes_(text)
 
 
 def write_columns(file: h5py.File, columns: Columns, ledger: Ledger) -> None:
@@ -221,17 +232,56 @@ def write_columns(file: h5py.File, columns: Columns, ledger: Ledger) -> None:
         _write_text(file, f"ledger/{name}", getattr(ledger, name))
     _write_sparse_text(file, "ledger/reason", ledger.reason, len(ledger))
     _write_array(file, "ledger/row", ledger.row)
+    file.attrs["digest"] = np.bytes_(f"{columns_digest(columns)} {ledger_digest(ledger)}".encode())
 
 
-def write_rows(file: h5py.File, dim: int, n: int, dtype: np.dtype[Any], blocks: Iterable[Rows]) -> None:
-    """Write ``X``; `blocks` hold its n rows in order."""
-    x = _create(file, "X", (n, dim), dtype)
+def write_rows(
+    file: h5py.File, dim: int, sha256: NDArray[np.uint8], dtype: np.dtype[Any], blocks: Iterable[Rows]
+) -> None:
+    """Write ``X`` and ``check``; `blocks` hold the rows of the content hashes, shape (n, 32), in order."""
+    x, check = _create(file, "X", (len(sha256), dim), dtype), np.zeros(len(sha256), dtype=np.uint32)
     start = 0
     for block in blocks:
-        x[start : start + len(block)] = as_stored(block, dtype)
+        here = slice(start, start + len(block))
+        stored = as_stored(block, dtype)
+        x[here], check[here] = stored, row_checks(sha256[here], stored)
         start += len(block)
-    if start != n:
-        raise ValueError(f"{n} rows announced, {start} written")
+    if start != len(sha256):
+        raise ValueError(f"{len(sha256)} rows announced, {start} written")
+    _write_array(file, "check", check)
+
+
+def row_checks(sha256: NDArray[np.uint8], rows: Rows) -> NDArray[np.uint32]:
+    """CRC-32 of each row's content hash, shape (n, 32), followed by the row: it binds a row to its image."""
+    pairs = zip(np.ascontiguousarray(sha256), np.ascontiguousarray(rows), strict=True)
+    return np.fromiter((zlib.crc32(row, zlib.crc32(content)) for content, row in pairs), np.uint32, len(rows))
+
+
+def columns_digest(columns: Columns) -> str:
+    """SHA-256 of all columns, hexadecimal."""
+    return _digest([getattr(columns, field.name) for field in fields(Columns)])
+
+
+def ledger_digest(ledger: Ledger) -> str:
+    """SHA-256 of the ledger, hexadecimal."""
+    reasons = (f"{i}:{ledger.reason[i]}\n" for i in sorted(ledger.reason) if ledger.reason[i])
+    return _digest([ledger.path, ledger.status, ledger.row], "".join(reasons))
+
+
+def _digest(arrays: Sequence[NDArray[Any]], text: str = "") -> str:
+    """SHA-256 of values, hexadecimal. The widths of text arrays do not matter."""
+    found = hashlib.sha256(text.encode("utf-8", "surrogateescape"))
+    for array in arrays:
+        if array.dtype.kind == "S":
+            array = array.astype(f"S{text_width(array)}")
+        found.update(f"{array.dtype.str}{array.shape}".encode())
+        found.update(np.ascontiguousarray(array).view(np.uint8).data)
+    return found.hexdigest()
+
+
+def text_width(values: Text) -> int:
+    """The length of the longest text: an array that was cut from another may be wider."""
+    return int(np.strings.str_len(values).max(initial=1))
 
 
 def write_places(file: h5py.File, places: Places) -> None:
@@ -271,13 +321,14 @@ def _write_array(file: h5py.File, name: str, values: NDArray[Any]) -> None:
 
 
 def _create_text(file: h5py.File, name: str, n: int, width: int) -> h5py.Dataset:
+    if width > MAX_TEXT:
+        raise StoreError(f"a text for '{name}' has {width} bytes; at most {MAX_TEXT} can be stored")
     # Padded to one width, text shrinks to what it holds; level 1 is nearly as small as 9 and far faster.
     return _create(file, name, (n,), h5py.string_dtype("utf-8", width), compression="gzip", compression_opts=1)
 
 
 def _write_text(file: h5py.File, name: str, values: Text) -> None:
-    width = int(np.strings.str_len(values).max(initial=1))  # an array that was cut from another may be wider
-    dataset = _create_text(file, name, len(values), width)
+    dataset = _create_text(file, name, len(values), text_width(values))
     dataset[...] = values.astype(dataset.dtype)
 
 
@@ -286,96 +337,9 @@ def _write_sparse_text(file: h5py.File, name: str, values: Mapping[int, str], n:
     positions = np.fromiter(sorted(values), dtype=np.intp, count=len(values))
     texts = encode(values[i] for i in positions.tolist())
     dataset = _create_text(file, name, n, texts.dtype.itemsize)
-    step = dataset.chunks[0] * _SLAB_CHUNKS
+    step = dataset.chunks[0] * SLAB_CHUNKS
     for start in range(0, n, step):
         block = np.zeros(min(step, n - start), dtype=texts.dtype)
         low, high = np.searchsorted(positions, (start, start + len(block)))
         block[positions[low:high] - start] = texts[low:high]
         dataset[start : start + len(block)] = block.astype(dataset.dtype)
-
-
-# --- reading -----------------------------------------------------------------------------------------
-
-
-def read_dataset(dataset: h5py.Dataset, key: Any = ...) -> NDArray[Any]:
-    """Values of a dataset.
-
-    Raises
-    ------
-    StoreFormatError
-        If a checksum does not match: the file was damaged after it was written.
-    """
-    try:
-        values: NDArray[Any] = dataset[key]
-    except (OSError, RuntimeError) as error:
-        raise StoreFormatError(
-            f"{dataset.file.filename} is damaged: values of '{dataset.name.strip('/')}' cannot be read ({error}). "
-            "'featurekit store verify' names the damaged rows; extracting again computes them anew; where the images "
-            "are gone, 'featurekit store remove --damaged' takes them out."
-        ) from error
-    return values
-
-
-def read_columns(file: h5py.File) -> Columns:
-    """Everything but ``X`` and the ledger."""
-    text = [read_dataset(file[name]).astype("S") for name in TEXT_COLUMNS]
-    return Columns(*text, *(read_dataset(file[name]) for name in ("sha256", *NUMBER_COLUMNS)))
-
-
-def read_ledger(file: h5py.File) -> Ledger:
-    """The ledger."""
-    path, status = (read_dataset(file[f"ledger/{name}"]).astype("S") for name in ("path", "status"))
-    return Ledger(path, status, dict(_read_sparse_text(file["ledger/reason"])), read_dataset(file["ledger/row"]))
-
-
-def read_places(file: h5py.File) -> Places:
-    """Where the rows of a folder store lie."""
-    names = decode(read_dataset(file["shards"]).astype("S"))
-    return Places(names, read_dataset(file["shard"]), read_dataset(file["row"]))
-
-
-def _read_sparse_text(dataset: h5py.Dataset) -> Iterator[tuple[int, str]]:
-    for start, stop in slabs(dataset):
-        values = read_dataset(dataset, slice(start, stop))
-        for i in np.flatnonzero(values != b"").tolist():
-            yield start + i, decode(bytes(values[i]))
-
-
-def slabs(dataset: h5py.Dataset, chunks: int = _SLAB_CHUNKS) -> Iterator[tuple[int, int]]:
-    """Start and stop of pieces of some whole chunks each, that together are the dataset."""
-    step = dataset.chunks[0] * chunks
-    for start in range(0, len(dataset), step):
-        yield start, min(start + step, len(dataset))
-
-
-def salvage(dataset: h5py.Dataset, *, keep: bool = True) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Every value whose checksum is right, and which rows are damaged (their values are zero, or empty).
-
-    Parameters
-    ----------
-    dataset : h5py.Dataset
-    keep : bool
-        Otherwise the checksums are read and the values are thrown away, in bounded memory.
-
-    Returns
-    -------
-    values : ndarray, shape of the dataset, or with no rows if not `keep`
-    damaged : ndarray of bool, shape (n,)
-    """
-    values = np.zeros((len(dataset) if keep else 0, *dataset.shape[1:]), dtype=dataset.dtype)
-    damaged = np.zeros(len(dataset), dtype=np.bool_)
-    for start, stop in slabs(dataset):
-        try:
-            block = dataset[start:stop]
-        except (OSError, RuntimeError):
-            block = np.zeros((stop - start, *dataset.shape[1:]), dtype=dataset.dtype)
-            step = dataset.chunks[0]
-            for low in range(start, stop, step):
-                high = min(low + step, stop)
-                try:
-                    block[low - start : high - start] = dataset[low:high]
-                except (OSError, RuntimeError):
-                    damaged[low:high] = True
-        if keep:
-            values[start:stop] = block
-    return values, damaged

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import StoreFormatError
 from ..fingerprint import file_sha256
 from .reader import FeatureStore
-from .schema import LEDGER_TEXT, NUMBER_COLUMNS, TEXT_COLUMNS, Columns, decode, salvage
-from .writer import parts_folder
+from .reading import damaged_rows_of, read_dataset, salvage
+from .schema import LEDGER_TEXT, NUMBER_COLUMNS, TEXT_COLUMNS, Columns, decode
+from .writer import parts_folder, shards_in
+
+logger = logging.getLogger(__name__)
 
 _NOT_WHOLE = "its bytes are not those that its name promises"
 
@@ -83,8 +87,10 @@ def verify(path: str | os.PathLike[str]) -> Verification:
         bad |= in_rows
         damaged = np.flatnonzero(bad)
         published = set(store.places.shards) if store.is_folder and "places" in store.__dict__ else set()
-        waiting = (path for path in sorted(parts_folder(store.path).glob("rows-*.h5")) if path.name not in published)
-        problems += [f"{path}: work in progress; {_NOT_WHOLE}" for path in waiting if not is_whole(path)]
+        for shard in shards_in(parts_folder(store.path)):
+            with suppress(FileNotFoundError):  # an extraction that ends meanwhile deletes them
+                if shard.name not in published and not is_whole(shard):
+                    problems.append(f"{shard}: work in progress; {_NOT_WHOLE}")
         return Verification(len(store), damaged.tolist(), decode(columns.path[damaged]), problems)
 
 
@@ -95,12 +101,15 @@ def salvage_columns(store: FeatureStore) -> tuple[Columns, NDArray[np.bool_]]:
     """
     try:
         return store.columns, np.zeros(len(store), dtype=np.bool_)
-    except StoreFormatError:
+    except StoreFormatError as error:
+        logger.warning("%s", error)
         values, damaged = [], np.zeros(len(store), dtype=np.bool_)
         for name in (*TEXT_COLUMNS, "sha256", *NUMBER_COLUMNS):
             column, bad = salvage(store._file()[name])
             values.append(column.astype("S") if name in TEXT_COLUMNS else column)
             damaged |= bad
+        if not damaged.any():  # something is wrong, and nothing says where
+            damaged[:] = True
         return Columns(*values), damaged
 
 
@@ -115,26 +124,35 @@ def damaged_rows(store: FeatureStore, problems: list[str] | None = None) -> NDAr
     """
     problems = [] if problems is None else problems
     if not store.is_folder:
-        return _damaged(store._file()["X"], store.path, problems)
+        damaged, _ = damaged_rows_of(store._file())
+        _tell(damaged, store.path, problems)
+        return damaged
     try:
         places = store.places
     except StoreFormatError as error:
         problems.append(str(error))
         return np.ones(len(store), dtype=np.bool_)
-    damaged = np.zeros(len(store), dtype=np.bool_)
+    expected, damaged = salvage(store._file()["sha256"])
     for number in np.unique(places.shard).tolist():
         mine = np.flatnonzero(places.shard == number)
         path = store.path / places.shards[number]
         try:
-            x = store._shard(number)
-            # A shard's name is the hash of all its bytes: only where they differ has anything to be looked at.
-            if is_whole(path) and len(x) > places.row[mine].max():
-                continue
-            problems.append(f"{path}: {_NOT_WHOLE}")
-            bad = _damaged(x, path, problems)
-            rows = places.row[mine]
-            damaged[mine] = (rows >= len(bad)) | bad[np.minimum(rows, len(bad) - 1)] if bad.any() else True
-        except (OSError, StoreFormatError) as error:
+            holder, rows = store._shard(number), places.row[mine]
+            if is_whole(path):  # its name is the hash of all its bytes: nothing in it has to be looked at
+                bad, sha256 = np.zeros(len(holder["X"]), dtype=np.bool_), read_dataset(holder["sha256"])
+            else:
+                problems.append(f"{path}: {_NOT_WHOLE}")
+                bad, sha256 = damaged_rows_of(holder)
+                _tell(bad, path, problems)
+                if not bad.any():
+                    damaged[mine] = True
+                    continue
+            inside = np.minimum(rows, len(bad) - 1)
+            wrong = (rows >= len(bad)) | (sha256[inside] != expected[mine]).any(axis=1)
+            if wrong.any():
+                problems.append(f"{path}: {wrong.sum()} of its rows are of other images than the index says")
+            damaged[mine] |= wrong | bad[inside]
+        except (FileNotFoundError, StoreFormatError) as error:
             problems.append(str(error))
             damaged[mine] = True
     return damaged
@@ -149,15 +167,20 @@ def _damaged_parts(store: FeatureStore) -> list[str]:
     """Datasets other than ``X`` with a wrong checksum: ``label: 12 values are damaged``."""
     names = [*TEXT_COLUMNS, "sha256", *NUMBER_COLUMNS, *(f"ledger/{name}" for name in (*LEDGER_TEXT, "row"))]
     names += ["shards", "shard", "row"] if store.is_folder else []
-    found: list[str] = []
+    found = []
     for name in names:
-        _damaged(store._file()[name], None, found)
+        _, damaged = salvage(store._file()[name], keep=False)
+        if damaged.any():
+            found.append(f"{name}: {damaged.sum()} of {len(damaged)} values are damaged")
+    if not found:  # what the checksums of single values do not notice
+        for read in (lambda: store.columns, lambda: store.ledger):
+            try:
+                read()
+            except StoreFormatError as error:
+                found.append(str(error))
     return found
 
 
-def _damaged(dataset: h5py.Dataset, path: Path | None, problems: list[str]) -> NDArray[np.bool_]:
-    _, damaged = salvage(dataset, keep=False)
+def _tell(damaged: NDArray[np.bool_], path: Path, problems: list[str]) -> None:
     if damaged.any():
-        where = f"{path}: " if path else ""
-        problems.append(f"{where}{dataset.name.strip('/')}: {damaged.sum()} of {len(damaged)} values are damaged")
-    return damaged
+        problems.append(f"{path}: X: {damaged.sum()} of {len(damaged)} rows are not as they were written")

@@ -6,9 +6,11 @@ its name (``fsync``, ``os.replace``, ``fsync`` of the folder).
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import FileIO
@@ -20,6 +22,7 @@ import numpy as np
 
 from ..errors import StoreError
 from ..fingerprint import FeatureSpace
+from .guards import SHARD_NAME
 from .schema import (
     DTYPES,
     INDEX,
@@ -53,6 +56,12 @@ def lock_file(target: Path) -> Path:
     return target.with_name(target.name + ".lock") if is_store_file(target) else target / "lock"
 
 
+def refuse_link(target: Path) -> None:
+    """Raise StoreError if a store's name is a symbolic link: replacing it would leave what it leads to as it was."""
+    if target.is_symlink():
+        raise StoreError(f"{target} is a symbolic link; name what it leads to ({os.path.realpath(target)})")
+
+
 def check_target(target: Path) -> Path:
     """Refuse what cannot become a store, and make the folder that it will lie in.
 
@@ -61,8 +70,9 @@ def check_target(target: Path) -> Path:
     StoreError
         If it is a link, has another ending, or is a folder that holds other files.
     """
-    if target.is_symlink():
-        raise StoreError(f"{target} is a symbolic link; name what it leads to ({target.resolve()})")
+    refuse_link(target)
+    if SHARD_NAME.fullmatch(target.name) or (target.parent / INDEX).exists():
+        raise StoreError(f"{target} is, or would lie, inside a folder store; choose another output")
     if target.suffix.lower() in {".h5", ".hdf5"}:
         if target.is_dir():
             raise StoreError(f"{target} is a folder; expected the name of an .h5 file")
@@ -88,9 +98,15 @@ def _is_ours(folder: Path) -> bool:
     return all(p.name in ours or p.name.startswith(("rows-", ".rows-", INDEX)) for p in folder.iterdir())
 
 
+def shards_in(folder: Path) -> list[Path]:
+    """The shards in a folder, sorted by name: plain files only."""
+    named = (path for path in folder.glob("rows-*.h5") if SHARD_NAME.fullmatch(path.name))
+    return sorted(path for path in named if path.is_file() and not path.is_symlink())
+
+
 def discard_temporaries(folder: Path) -> None:
     """Delete what a writer that was killed left behind. The caller holds the lock."""
-    for leftover in folder.glob("*.tmp"):
+    for leftover in (folder / MERGED, *folder.glob(".rows-*.tmp")):  # a user's own files are not ours to delete
         leftover.unlink(missing_ok=True)
 
 
@@ -116,7 +132,7 @@ def write_shard(
     with h5py.File(buffer, "w", libver=_LIBVER) as file:
         write_header(file, space, provenance)
         write_columns(file, columns, Ledger.of(()))
-        write_rows(file, space.dim, len(columns), dtype, [rows])
+        write_rows(file, space.dim, columns.sha256, dtype, [rows])
     data = buffer.getbuffer()
     path = folder / f"rows-{hashlib.sha256(data).hexdigest()}.h5"
     with replacing(path, folder / f".{path.name[:24]}.{os.getpid()}.tmp") as out:
@@ -145,7 +161,7 @@ def publish(
         with replacing_hdf5(target, folder / MERGED) as (file, check):
             write_header(file, space, provenance)
             write_columns(file, columns, ledger)
-            write_rows(file, space.dim, len(columns), dtype, _checked(blocks, check))
+            write_rows(file, space.dim, columns.sha256, dtype, _checked(blocks, check))
     finally:
         with suppress(OSError):
             folder.rmdir()  # unless shards are in it
@@ -214,7 +230,11 @@ def replacing(target: Path, temporary: Path) -> Iterator[FileIO]:
             temporary.unlink()  # of a run that was killed, or a link that somebody planted
         with temporary.open("x+b", buffering=0) as out:
             yield out
+            if target.exists():
+                os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
             os.fsync(out.fileno())
+            if not os.path.samestat(os.fstat(out.fileno()), os.stat(temporary)):
+                raise StoreError(f"another process has replaced {temporary}; {target} was not changed")
         _rename(temporary, target)
     except BaseException as error:
         with suppress(OSError):
@@ -300,7 +320,9 @@ def _rename(temporary: Path, path: Path) -> None:
 
 
 def _cannot_write(path: Path, error: OSError) -> StoreError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return StoreError(
-        f"cannot write {path}: {error.strerror or error}. Everything written before is kept; "
-        "make room or choose another output, then run the same command again to go on."
+        f"cannot write {path}: {error.strerror or error}. What was complete before is kept; "
+        + ("make room, or choose another output" if full else "choose another output, or mend that")
+        + ", and run the same command again."
     )

@@ -284,7 +284,7 @@ def test_ctrl_c_keeps_the_work(tmp_path):
     assert process.wait() == 130
     process.stdout.close()
     os.close(terminal)
-    assert b"interrupted. Finished work is kept" in seen
+    assert b"interrupted. What was complete is kept" in seen
     assert b"Traceback" not in seen
     command += ["--json"]
     data = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)

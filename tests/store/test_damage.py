@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from featurekit_cli.main import main
 from made_stores import SPACE, flip, keys, make_rows, write, write_folder
 
 from featurekit import extract
 from featurekit.errors import DamagedRowsError, StoreFormatError
-from featurekit.store import FeatureStore, ShardCache, remove, verify
+from featurekit.store import FeatureStore, ShardCache, merge, remove, verify
 
 
 def offset_of(path, values):
@@ -103,6 +107,101 @@ def test_500_random_bits(tmp_path, kind, record_property):
     assert verify(path).ok
     record_property("flips", counts)
     print(f"\n500 random bits of a {kind} store: {counts}; none changed a value unnoticed")
+
+
+def chunk_of(path, name, number=0):
+    """Where a chunk of a dataset lies in its file: offset and size, with the checksum behind it."""
+    import h5py
+
+    with h5py.File(path) as file:
+        info = file[name].id.get_chunk_info(number)
+    return info.byte_offset, info.size
+
+
+@pytest.mark.parametrize("name", ["X", "sha256", "size", "mtime_ns", "check", "path", "ledger/row"])
+@pytest.mark.parametrize("filling", [b"\0", b"\xff"])
+def test_a_hole_is_noticed(tmp_path, name, filling):
+    """The Fletcher-32 of zeros is zero: a lost block of the disk has a valid checksum."""
+    path = tmp_path / "s.h5"
+    columns, rows = write(path, 3000)
+    at, size = chunk_of(path, name)
+    data = bytearray(path.read_bytes())
+    data[at : at + size] = filling * size
+    path.write_bytes(data)
+    found = verify(path)
+    assert not found.ok
+    assert len(found.damaged) > 0 or name.startswith("ledger/")
+    with pytest.raises(StoreFormatError, match="is damaged"), FeatureStore(path) as store:
+        assert np.array_equal(store.X[...], rows)
+        assert store.columns.same_as(columns)
+        _ = store.ledger
+
+
+@pytest.mark.parametrize("name", ["X", "path", "sha256"])
+def test_a_chunk_in_the_wrong_place_is_noticed(tmp_path, name):
+    path = tmp_path / "s.h5"
+    write(path, 9000)
+    (at, size), (other, more) = chunk_of(path, name), chunk_of(path, name, 1)
+    assert name == "path" or size == more
+    data = bytearray(path.read_bytes())
+    data[at : at + min(size, more)] = data[other : other + min(size, more)]
+    path.write_bytes(data)
+    assert len(verify(path).damaged) > 0
+    with pytest.raises(StoreFormatError, match="is damaged"), FeatureStore(path) as store:
+        _ = store.X[...], store.columns
+
+
+def test_swapped_shards_are_noticed_and_never_believed(tmp_path):
+    write_folder(tmp_path / "s", 300, shard_rows=100)
+    one, two, _ = sorted((tmp_path / "s").glob("rows-*.h5"))
+    data = one.read_bytes()
+    one.write_bytes(two.read_bytes())
+    two.write_bytes(data)
+    assert len(verify(tmp_path / "s").damaged) == 200
+    with pytest.raises(StoreFormatError, match="not the one that was written"):
+        FeatureStore(tmp_path / "s").X[...]
+    with pytest.raises(StoreFormatError):
+        merge([tmp_path / "s"], tmp_path / "m.h5")
+    with FeatureStore(tmp_path / "s") as base:
+        cache = ShardCache(tmp_path / "s", SPACE, base)
+        assert cache.drop_damaged() == 200  # nothing wrong is saved into a new shard
+
+
+@pytest.mark.parametrize("how", [lambda p: p.write_bytes(b""), lambda p: p.unlink(), lambda p: flip(p, 9)])
+def test_a_damaged_first_shard_does_not_lock_the_store(digits_folder, digits_store_path, tmp_path, how):
+    extract(digits_folder, output=tmp_path / "s").close()
+    how(next((tmp_path / "s").glob("rows-*.h5")))
+    assert main(["store", "info", str(tmp_path / "s")]) == 0
+    assert extract(digits_folder, output=tmp_path / "s").summary.computed == 60
+    same_values(tmp_path / "s", digits_store_path)
+
+
+def test_odd_things_beside_a_store_are_left_alone(tmp_path):
+    write(tmp_path / "s.h5", 10)
+    parts = tmp_path / "s.h5.parts"
+    parts.mkdir()
+    os.mkfifo(parts / f"rows-{'0' * 64}.h5")  # would wait for ever
+    (parts / f"rows-{'1' * 64}.h5").mkdir()
+    (parts / "thesis.tmp").write_text("mine")
+    assert verify(tmp_path / "s.h5").ok
+    with FeatureStore(tmp_path / "s.h5") as store:
+        ShardCache(parts, SPACE, store).discard_published(store)
+    assert (parts / "thesis.tmp").read_text() == "mine"
+
+
+def test_what_may_not_be_read_is_not_damaged(tmp_path, monkeypatch):
+    """As for a user without the right, or a process with too many open files."""
+    write_folder(tmp_path / "s", 10)
+    before = sorted((tmp_path / "s").iterdir())
+    code = (
+        "import resource, sys\nfrom featurekit.store import FeatureStore, ShardCache, merge\n"
+        "store = FeatureStore(sys.argv[1])\nresource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
+        "try: store.X[...]\nexcept Exception as error: print(type(error).__name__, error)"
+    )
+    out = subprocess.run([sys.executable, "-c", code, tmp_path / "s"], capture_output=True, text=True, check=True)
+    assert out.stdout.startswith("StoreError cannot read")
+    assert "Too many open files" in out.stdout
+    assert sorted((tmp_path / "s").iterdir()) == before
 
 
 # --- the next extraction -----------------------------------------------------------------------------

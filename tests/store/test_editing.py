@@ -111,6 +111,55 @@ def test_a_link_is_not_written_through_nor_replaced(tmp_path):
     assert (tmp_path / "l.h5").is_symlink()
 
 
+def test_text_is_no_sequence_of_names(tmp_path):
+    path = put(tmp_path / "s.h5", ["1.jpg", "2.jpg"], [1, 2], labels=["1", "2"])
+    for call in (lambda: remove(path, labels="12"), lambda: remove(path, "1.jpg"), lambda: merge(str(path), "o.h5")):
+        with pytest.raises(ValueError, match="must be a sequence"):
+            call()
+
+
+def test_a_store_is_copied_as_it_is_even_if_an_image_comes_twice(tmp_path):
+    path = put(tmp_path / "s.h5", ["1.jpg", "1.jpg"], [1, 1], labels=["a", "b"])
+    assert merge([path], tmp_path / "copy").y.tolist() == ["a", "b"]
+
+
+def test_roots_of_other_machines(tmp_path):
+    a = put(tmp_path / "a.h5", ["1.jpg"], [1], "C:\\photos")
+    b = put(tmp_path / "b.h5", ["2.jpg"], [2], "/photos")
+    assert merge([a, b], tmp_path / "s.h5").paths == ["1.jpg", "2.jpg"]
+
+
+def test_many_stores(tmp_path):
+    """What is noted of where they come from does not grow beyond what a file can hold."""
+    stores = [put(tmp_path / f"{'long' * 40}-{i}.h5", [f"{i}.jpg"], [i]) for i in range(150)]
+    store = merge(stores, tmp_path / "s.h5")
+    assert len(store) == 150
+    assert store.provenance["source"].endswith("and 140 more")
+
+
+def test_nothing_is_written_that_cannot_be_read(tmp_path):
+    path = put(tmp_path / "s.h5", ["1.jpg"], [1])
+    before = path.read_bytes()
+    columns, rows = make_rows(1)
+    for provenance, names in (({"source": "x" * 70_000}, ["a"]), ({}, ["x" * 70_000])):
+        columns.path = encode(names)
+        with pytest.raises(StoreError, match="at most"):
+            publish(path, SPACE, provenance, columns, Ledger.of(()), [rows])
+        assert path.read_bytes() == before
+
+
+def test_a_store_keeps_its_mode_and_no_store_lies_in_another(tmp_path):
+    path = put(tmp_path / "s.h5", ["1.jpg", "2.jpg"], [1, 2])
+    path.chmod(0o600)
+    remove(path, ["1.jpg"])
+    assert path.stat().st_mode & 0o777 == 0o600
+    merge([path], tmp_path / "folder").close()
+    shard = next((tmp_path / "folder").glob("rows-*.h5"))
+    for call in (lambda: merge([path], tmp_path / "folder" / "in.h5"), lambda: remove(shard, ["2.jpg"])):
+        with pytest.raises(StoreError, match="inside a folder store"):
+            call()
+
+
 def test_a_store_changes_its_kind_and_type(tmp_path):
     _, rows = write_folder(tmp_path / "s", 500)
     assert np.array_equal(merge([tmp_path / "s"], tmp_path / "f.h5").X[...], rows)

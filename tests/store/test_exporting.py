@@ -49,7 +49,7 @@ def test_other_programs_read_the_same_values(tmp_path, ending, kind, dtype):
 
 def test_odd_names(tmp_path):
     columns, rows = make_rows(2)
-    names = [os.fsdecode(b"latin-\xe9.jpg"), 'a,"b\n.jpg']
+    names = [os.fsdecode(b"latin-\xe9.jpg"), 'a,"b\n.jpg\r']
     columns.path = encode(names)
     publish(tmp_path / "s.h5", SPACE, {}, columns, Ledger.of(()), [rows])
     for ending in ("npz", "parquet", "h5", "csv"):

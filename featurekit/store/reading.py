@@ -1,0 +1,199 @@
+"""Values of a store file: read and compared with what was written, or saved from a damaged one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import StoreFormatError
+from .schema import (
+    NUMBER_COLUMNS,
+    SLAB_CHUNKS,
+    TEXT_COLUMNS,
+    Columns,
+    Ledger,
+    Places,
+    Rows,
+    columns_digest,
+    decode,
+    ledger_digest,
+    row_checks,
+)
+
+_SLAB_ROWS = 4096
+_REMEDY = (
+    "'featurekit store verify' names the damaged rows; extracting again computes them anew; where the images are gone, "
+    "'featurekit store remove --damaged' takes them out."
+)
+
+
+def read_dataset(dataset: h5py.Dataset, key: Any = ...) -> NDArray[Any]:
+    """Values of a dataset.
+
+    Raises
+    ------
+    StoreFormatError
+        If a checksum does not match: the file was damaged after it was written.
+    """
+    try:
+        values: NDArray[Any] = dataset[key]
+    except (OSError, RuntimeError) as error:
+        raise StoreFormatError(
+            f"{dataset.file.filename} is damaged: values of '{dataset.name.strip('/')}' cannot be read ({error}). "
+            f"{_REMEDY}"
+        ) from error
+    return values
+
+
+def read_columns(file: h5py.File) -> Columns:
+    """Everything but ``X`` and the ledger."""
+    text = [read_dataset(file[name]).astype("S") for name in TEXT_COLUMNS]
+    columns = Columns(*text, *(read_dataset(file[name]) for name in ("sha256", *NUMBER_COLUMNS)))
+    _check_digest(file, 0, columns_digest(columns), "paths, labels, groups or hashes")
+    return columns
+
+
+def read_ledger(file: h5py.File) -> Ledger:
+    """The ledger."""
+    path, status = (read_dataset(file[f"ledger/{name}"]).astype("S") for name in ("path", "status"))
+    row = read_dataset(file["ledger/row"])
+    ledger = Ledger(path, status, dict(_read_sparse_text(file["ledger/reason"])), row)
+    _check_digest(file, 1, ledger_digest(ledger), "values of the ledger")
+    named = row[row >= 0]
+    if row.min(initial=-1) < -1 or named.max(initial=-1) >= len(file["sha256"]) or len(np.unique(named)) < len(named):
+        raise StoreFormatError(f"{file.filename} is damaged: its ledger names rows that are not there, or one twice")
+    return ledger
+
+
+def _check_digest(file: h5py.File, part: int, found: str, what: str) -> None:
+    if "digest" in file.attrs and bytes(file.attrs["digest"]).decode().split(" ")[part] != found:
+        raise StoreFormatError(f"{file.filename} is damaged: {what} are not as they were written. {_REMEDY}")
+
+
+def check_rows(file: h5py.File, rows: NDArray[np.integer[Any]], values: Rows, sha256: NDArray[np.uint8] | None) -> None:
+    """Raise StoreFormatError unless `values`, read from these rows, are what was written for these hashes.
+
+    Parameters
+    ----------
+    file : h5py.File
+        A store file or a shard.
+    rows : ndarray of int, shape (n,)
+    values : ndarray, shape (n, d)
+    sha256 : ndarray of uint8, shape (n, 32), or None
+        Whose rows they should be. None: of whatever the file says.
+    """
+    if "check" not in file:
+        return  # version 1
+    found = read_rows(file["sha256"], rows)
+    bad = row_checks(found, values) != read_rows(file["check"], rows)
+    if sha256 is not None:
+        bad |= (found != sha256).any(axis=1)
+    if bad.any():
+        raise StoreFormatError(
+            f"{file.filename} is damaged: row {rows[np.argmax(bad)]} is not the one that was written. {_REMEDY}"
+        )
+
+
+def read_rows(dataset: h5py.Dataset, rows: NDArray[np.integer[Any]]) -> NDArray[Any]:
+    """``dataset[rows]`` for rows in any order."""
+    out = np.empty((len(rows), *dataset.shape[1:]), dtype=dataset.dtype)
+    read_into(out, np.arange(len(rows)), dataset, rows)
+    return out
+
+
+def read_into(out: NDArray[Any], at: NDArray[np.intp], dataset: h5py.Dataset, rows: NDArray[np.integer[Any]]) -> None:
+    """``out[at] = dataset[rows]``, reading each chunk at most once and none that is not needed."""
+    if len(rows) and int(rows.max()) >= len(dataset):
+        raise StoreFormatError(f"{dataset.file.filename} has {len(dataset)} rows; row {rows.max()} was expected")
+    if len(rows) > 1 and (np.diff(rows) < 0).any():
+        order = np.argsort(rows, kind="stable")
+        at, rows = at[order], rows[order]
+    chunk = rows // dataset.chunks[0]
+    start = 0
+    # One read for each run of neighbouring chunks; long runs in slabs.
+    for stop in [*(np.flatnonzero(np.diff(chunk) > 1) + 1).tolist(), len(rows)]:
+        while start < stop:
+            low = int(rows[start])
+            end = start + int(np.searchsorted(rows[start:stop], low + _SLAB_ROWS))
+            block = read_dataset(dataset, slice(low, int(rows[end - 1]) + 1))
+            if len(block) == end - start and (np.diff(rows[start:end]) == 1).all():
+                out[at[start:end]] = block  # every row of it, once: spare a copy
+            else:
+                out[at[start:end]] = block[rows[start:end] - low]
+            start = end
+
+
+def read_places(file: h5py.File) -> Places:
+    """Where the rows of a folder store lie."""
+    names = decode(read_dataset(file["shards"]).astype("S"))
+    return Places(names, read_dataset(file["shard"]), read_dataset(file["row"]))
+
+
+def _read_sparse_text(dataset: h5py.Dataset) -> Iterator[tuple[int, str]]:
+    for start, stop in slabs(dataset):
+        values = read_dataset(dataset, slice(start, stop))
+        for i in np.flatnonzero(values != b"").tolist():
+            yield start + i, decode(bytes(values[i]))
+
+
+def slabs(dataset: h5py.Dataset, chunks: int = SLAB_CHUNKS) -> Iterator[tuple[int, int]]:
+    """Start and stop of pieces of some whole chunks each, that together are the dataset."""
+    step = dataset.chunks[0] * chunks
+    for start in range(0, len(dataset), step):
+        yield start, min(start + step, len(dataset))
+
+
+def salvage(dataset: h5py.Dataset, *, keep: bool = True) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Every value whose checksum is right, and which rows are damaged (their values are zero, or empty).
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset
+    keep : bool
+        Otherwise the checksums are read and the values are thrown away, in bounded memory.
+
+    Returns
+    -------
+    values : ndarray, shape of the dataset, or with no rows if not `keep`
+    damaged : ndarray of bool, shape (n,)
+    """
+    values = np.zeros((len(dataset) if keep else 0, *dataset.shape[1:]), dtype=dataset.dtype)
+    damaged = np.zeros(len(dataset), dtype=np.bool_)
+    for start, stop in slabs(dataset):
+        block, damaged[start:stop] = _salvage_slab(dataset, start, stop)
+        if keep:
+            values[start:stop] = block
+    return values, damaged
+
+
+def _salvage_slab(dataset: h5py.Dataset, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    damaged = np.zeros(stop - start, dtype=np.bool_)
+    with suppress(OSError, RuntimeError):
+        return dataset[start:stop], damaged
+    block = np.zeros((stop - start, *dataset.shape[1:]), dtype=dataset.dtype)
+    step = dataset.chunks[0]
+    for low in range(start, stop, step):
+        high = min(low + step, stop)
+        try:
+            block[low - start : high - start] = dataset[low:high]
+        except (OSError, RuntimeError):
+            damaged[low - start : high - start] = True
+    return block, damaged
+
+
+def damaged_rows_of(file: h5py.File) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
+    """Which rows of a store file or a shard are not as they were written, and its content hashes."""
+    sha256, damaged = salvage(file["sha256"])
+    check, lost = salvage(file["check"]) if "check" in file else (None, damaged)
+    damaged = damaged | lost
+    for start, stop in slabs(file["X"]):
+        block, failed = _salvage_slab(file["X"], start, stop)
+        damaged[start:stop] |= failed
+        if check is not None:
+            damaged[start:stop] |= row_checks(sha256[start:stop], block) != check[start:stop]
+    return damaged, sha256
