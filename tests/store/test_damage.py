@@ -109,6 +109,11 @@ def test_500_random_bits(tmp_path, kind, record_property):
     print(f"\n500 random bits of a {kind} store: {counts}; none changed a value unnoticed")
 
 
+def read_everything(path):
+    with FeatureStore(path) as store:
+        return store.X[...], store.columns, store.ledger
+
+
 def chunk_of(path, name, number=0):
     """Where a chunk of a dataset lies in its file: offset and size, with the checksum behind it."""
     import h5py
@@ -123,7 +128,7 @@ def chunk_of(path, name, number=0):
 def test_a_hole_is_noticed(tmp_path, name, filling):
     """The Fletcher-32 of zeros is zero: a lost block of the disk has a valid checksum."""
     path = tmp_path / "s.h5"
-    columns, rows = write(path, 3000)
+    write(path, 3000)
     at, size = chunk_of(path, name)
     data = bytearray(path.read_bytes())
     data[at : at + size] = filling * size
@@ -131,10 +136,8 @@ def test_a_hole_is_noticed(tmp_path, name, filling):
     found = verify(path)
     assert not found.ok
     assert len(found.damaged) > 0 or name.startswith("ledger/")
-    with pytest.raises(StoreFormatError, match="is damaged"), FeatureStore(path) as store:
-        assert np.array_equal(store.X[...], rows)
-        assert store.columns.same_as(columns)
-        _ = store.ledger
+    with pytest.raises(StoreFormatError, match="is damaged"):
+        read_everything(path)
 
 
 @pytest.mark.parametrize("name", ["X", "path", "sha256"])
@@ -147,8 +150,8 @@ def test_a_chunk_in_the_wrong_place_is_noticed(tmp_path, name):
     data[at : at + min(size, more)] = data[other : other + min(size, more)]
     path.write_bytes(data)
     assert len(verify(path).damaged) > 0
-    with pytest.raises(StoreFormatError, match="is damaged"), FeatureStore(path) as store:
-        _ = store.X[...], store.columns
+    with pytest.raises(StoreFormatError, match="is damaged"):
+        read_everything(path)
 
 
 def test_swapped_shards_are_noticed_and_never_believed(tmp_path):
