@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -197,6 +198,7 @@ def test_plain_h5py_reads_it(tmp_path):
         assert file["label"].asstr()[1] == "label 1"
         assert file["ledger/status"].asstr()[0] == "stored"
         assert file.attrs["format"] == b"featurekit-store"
+        assert file["check"][7] == zlib.crc32(rows[7], zlib.crc32(file["sha256"][7]))
     write_folder(tmp_path / "s")
     with h5py.File(tmp_path / "s" / "index.h5") as file:
         shards = [h5py.File(tmp_path / "s" / name)["X"] for name in file["shards"].asstr()]
