@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 # Nothing in the tests may reach for weights on the network, whoever runs them.
 os.environ["FEATUREKIT_OFFLINE"] = "1"
+# Converted networks are kept for the session, out of the user's own cache.
+_CACHE = tempfile.TemporaryDirectory(prefix="featurekit-tests-")
+os.environ["FEATUREKIT_CACHE"] = _CACHE.name
 
 
 @pytest.fixture(scope="session")
@@ -50,16 +54,16 @@ def digits_store(digits_store_path):
 @pytest.fixture
 def forwards(monkeypatch):
     """Counts the images that the network runs over, in this process."""
-    from featurekit.runtime.torch_runtime import TorchRuntime
+    from featurekit.runtime.openvino_runtime import OpenVinoRuntime
 
     counted = []
-    original = TorchRuntime.__call__
+    original = OpenVinoRuntime.submit
 
     def count(self, batch):
         counted.append(len(batch))
         return original(self, batch)
 
-    monkeypatch.setattr(TorchRuntime, "__call__", count)
+    monkeypatch.setattr(OpenVinoRuntime, "submit", count)
     return counted
 
 

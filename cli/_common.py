@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 DEFAULT_BACKBONE = "efficientnet_lite0"
 HEADS = ("logreg", "svm", "linear-svm", "ridge", "lda", "knn")
 DTYPES = ("float32", "float16")
+PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+RUNTIMES = ("auto", "openvino", "torch")
 TOO_MANY_FAILED = 3
 
 SOURCE_HELP = (
@@ -62,21 +64,39 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar and no notes")
 
 
-def add_extraction_options(parser: argparse.ArgumentParser, *, backbone: bool = True) -> None:
-    """How images become rows."""
+def add_extraction_options(parser: argparse.ArgumentParser, *, backbone: bool = True, several: bool = False) -> None:
+    """How images become rows: of one backbone, of the one that a model brings, or of several."""
     group = parser.add_argument_group("extraction (where SOURCE is not a store)")
     if backbone:
         group.add_argument(
             "--backbone",
             default=DEFAULT_BACKBONE,
             metavar="NAME",
-            help="see 'featurekit models' (default: %(default)s)",
+            help="see 'featurekit models' (default: %(default)s)"
+            + ("; several, with commas between them: each image is decoded once for all" if several else ""),
         )
-    group.add_argument("--weights", metavar="FILE", help="a local weight file instead of the default weights")
+        group.add_argument(
+            "--precision",
+            choices=PRECISIONS,
+            default="fp32",
+            help="of the network's arithmetic; any but fp32 makes features of its own kind (default: %(default)s)",
+        )
+    group.add_argument(
+        "--weights",
+        metavar="[NAME=]FILE" if several else "FILE",
+        action="append" if several else "store",
+        help="a local weight file instead of the default weights"
+        + ("; for several backbones, once for each" if several else ""),
+    )
     group.add_argument("--root", metavar="DIR", help="folder that the paths of a manifest are relative to")
-    group.add_argument("--batch-size", type=positive, default=32, metavar="N", help="default: %(default)s")
+    group.add_argument("--batch-size", type=positive, metavar="N", help="default: what suits the runtime")
     group.add_argument("--workers", type=positive, metavar="N", help="decoding threads (default: one a processor)")
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: %(default)s)")
+    group.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda, mps, or several: cuda:0,cuda:1 (default: %(default)s)"
+    )
+    group.add_argument(
+        "--runtime", choices=RUNTIMES, default="auto", help="auto is openvino on a CPU, else torch (default: auto)"
+    )
     group.add_argument("--offline", action="store_true", default=None, help="never download weights")
     group.add_argument(
         "--max-failed",
@@ -86,27 +106,32 @@ def add_extraction_options(parser: argparse.ArgumentParser, *, backbone: bool = 
     )
 
 
-def extract_from(arguments: argparse.Namespace, output: Path, *, backbone: str, **more: Any) -> FeatureStore:
+def extract_from(
+    arguments: argparse.Namespace, output: Path, *, backbone: str | list[str], **more: Any
+) -> list[FeatureStore]:
     """Call the library's `extract` with the options of :func:`add_extraction_options`, and `more`."""
     from featurekit import extract
 
-    store = extract(
+    stores = extract(
         arguments.source,
         output=output,
-        backbone=backbone,
+        backbone=[backbone] if isinstance(backbone, str) else backbone,
         weights=arguments.weights,
         root=arguments.root,
+        precision=arguments.precision,
         batch_size=arguments.batch_size,
         workers=arguments.workers,
         device=arguments.device,
+        runtime=arguments.runtime,
         offline=arguments.offline,
         progress=show_progress(arguments),
         **more,
     )
-    if store.summary is not None and not arguments.quiet:
-        for note in store.summary.notes:
+    if not arguments.quiet:
+        said = [note for store in stores if store.summary is not None for note in store.summary.notes]
+        for note in dict.fromkeys(said):
             print(f"featurekit: note: {note}", file=sys.stderr)
-    return store
+    return stores
 
 
 @contextmanager
@@ -123,11 +148,13 @@ def rows_of(arguments: argparse.Namespace, *, backbone: str, keep: bool) -> Iter
             yield store
     elif arguments.store is not None or keep:
         output = Path(arguments.store) if arguments.store else default_store(arguments.source, backbone)
-        with extract_from(arguments, output, backbone=backbone) as store:
+        (store,) = extract_from(arguments, output, backbone=backbone)
+        with store:
             yield store
     else:
         with TemporaryDirectory(prefix="featurekit-") as folder:
-            with extract_from(arguments, Path(folder, "rows.h5"), backbone=backbone) as store:
+            (store,) = extract_from(arguments, Path(folder, "rows.h5"), backbone=backbone)
+            with store:
                 yield store
 
 

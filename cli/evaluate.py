@@ -42,7 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     backbone = arguments.backbone
     if arguments.model:
         classifier = load_model(arguments.model, weights=arguments.weights)
-        backbone, arguments.weights = classifier.backbone, classifier.weights
+        backbone = classifier.backbone
+        arguments.weights, arguments.precision = classifier.weights, classifier.precision
     with _common.rows_of(arguments, backbone=backbone, keep=classifier is None) as store:
         if classifier is not None:
             result = evaluate(classifier, store)

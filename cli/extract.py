@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Never
 
 from . import _common
+
+if TYPE_CHECKING:
+    from featurekit import FeatureStore
 
 
 def add_parser(verbs: Any) -> None:
@@ -24,7 +29,7 @@ def add_parser(verbs: Any) -> None:
         "--output",
         metavar="STORE",
         help="a FILE.h5, or a folder (a name without ending) that keeps shards, for very large data "
-        "(default: <SOURCE>.<BACKBONE>.h5 in this folder)",
+        "(default: <SOURCE>.<BACKBONE>.h5 in this folder). For several backbones, with {backbone} in it",
     )
     parser.add_argument(
         "--replace", action="store_true", help="let rows leave that came from another place and are not in SOURCE"
@@ -41,57 +46,91 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument(
         "--dtype", choices=_common.DTYPES, help="type of the rows on the disk (default: float32, or that of the output)"
     )
-    _common.add_extraction_options(parser)
+    _common.add_extraction_options(parser, several=True)
     _common.add_output_options(parser)
     parser.set_defaults(run=run, wrong_usage=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Extract and say what was done."""
+    names = [name.strip() for name in arguments.backbone.split(",")]
     if arguments.output is not None:
         if not arguments.output:
             arguments.wrong_usage("the name of the output is empty")
         output = Path(arguments.output)
     else:
-        output = _common.default_store(arguments.source, arguments.backbone)
-    with _common.extract_from(
+        output = _common.default_store(arguments.source, "{backbone}")
+    arguments.weights = _weights(arguments.weights, names, arguments.wrong_usage)
+    stores = _common.extract_from(
         arguments,
         output,
-        backbone=arguments.backbone,
+        backbone=names,
         replace=arguments.replace,
         refresh=arguments.refresh,
         verify=not arguments.no_verify,
         dtype=arguments.dtype,
-    ) as store:
-        s = store.summary
-        assert s is not None
+    )
+    with ExitStack() as opened:
+        for store in stores:
+            opened.enter_context(store)
         if arguments.json:
-            _common.print_json(
-                {
-                    "store": str(store.path),
-                    "fingerprint": store.fingerprint,
-                    "rows": len(store),
-                    "images": s.images,
-                    "computed": s.computed,
-                    "reused": s.reused,
-                    "duplicates": s.duplicates,
-                    "failed": s.failed,
-                    "removed": s.removed,
-                    "seconds": s.seconds,
-                    "images_per_second": s.images_per_second,
-                    "failures": [{"path": path, "reason": why} for path, why in _common.failed_images(store)],
-                }
-            )
+            said = [_as_json(store) for store in stores]
+            _common.print_json(said[0] if len(said) == 1 else {"stores": said})
         else:
-            classes = len(store.class_counts)
-            print(
-                f"{store.path}: {len(store)} rows of {store.space.backbone} (d = {store.space.dim}), "
-                + (f"{classes} classes" if classes else "no labels")
-            )
-            print(
-                f"{s.images} images: {s.computed} computed, {s.reused} reused, {s.duplicates} duplicates, "
-                f"{s.failed} failed"
-                + (f"; {s.removed} removed" if s.removed else "")
-                + f", in {s.seconds:.1f} s ({s.images_per_second:.0f} images/s)"
-            )
-        return _common.tell_failed(arguments, store)
+            for store in stores:
+                _tell(store)
+        return _common.tell_failed(arguments, stores[0])
+
+
+def _weights(given: list[str] | None, names: list[str], wrong_usage: Callable[[str], Never]) -> Any:
+    """What ``--weights`` says: one file, or files by name of the backbone."""
+    if not given:
+        return None
+    if len(names) == 1:
+        if len(given) > 1:
+            wrong_usage("--weights is given more than once, and there is one backbone")
+        return given[0].removeprefix(f"{names[0]}=")
+    pairs = [text.partition("=") for text in given]
+    if wrong := [name for name, equals, _ in pairs if not equals or name not in names]:
+        wrong_usage(f"for several backbones, write --weights NAME=FILE; {wrong[0]!r} is none of {', '.join(names)}")
+    return {name: file for name, _, file in pairs}
+
+
+def _as_json(store: FeatureStore) -> dict[str, Any]:
+    s = store.summary
+    assert s is not None
+    return {
+        "store": str(store.path),
+        "backbone": store.space.backbone,
+        "fingerprint": store.fingerprint,
+        "rows": len(store),
+        "images": s.images,
+        "computed": s.computed,
+        "reused": s.reused,
+        "duplicates": s.duplicates,
+        "failed": s.failed,
+        "removed": s.removed,
+        "seconds": s.seconds,
+        "images_per_second": s.images_per_second,
+        "runtime": s.runtime,
+        "fidelity": s.fidelity,
+        "failures": [{"path": path, "reason": why} for path, why in _common.failed_images(store)],
+    }
+
+
+def _tell(store: FeatureStore) -> None:
+    s = store.summary
+    assert s is not None
+    classes = len(store.class_counts)
+    print(
+        f"{store.path}: {len(store)} rows of {store.space.backbone} (d = {store.space.dim}), "
+        + (f"{classes} classes" if classes else "no labels")
+    )
+    print(
+        f"{s.images} images: {s.computed} computed, {s.reused} reused, {s.duplicates} duplicates, "
+        f"{s.failed} failed"
+        + (f"; {s.removed} removed" if s.removed else "")
+        + f", in {s.seconds:.1f} s ({s.images_per_second:.0f} images/s)"
+    )
+    if s.fidelity:
+        print(f"{store.space.short_precision} against fp32: {s.fidelity}")

@@ -41,7 +41,10 @@ def run(arguments: argparse.Namespace) -> int:
     from featurekit.evaluation import cross_validate_head
 
     with _common.rows_of(arguments, backbone=arguments.backbone, keep=True) as store:
-        classifier = TransferClassifier(store.space.backbone, arguments.head, weights=arguments.weights).fit(store)
+        space = store.space
+        classifier = TransferClassifier(
+            space.backbone, arguments.head, weights=arguments.weights, precision=space.short_precision
+        ).fit(store)
         labelled = store.y != ""
         groups = store.groups[labelled]
         score = None

@@ -65,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = build_parser().parse_args(argv)
     logging.basicConfig(format="featurekit: %(message)s", level=logging.WARNING)
+    if not getattr(arguments, "quiet", False):
+        logging.getLogger("featurekit").setLevel(logging.INFO)  # such as what takes seconds, once
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # A file name need not be valid text; print it rather than fail on it.

@@ -17,7 +17,7 @@ from .backbones import DEFAULT_BACKBONE, Backbone, find
 from .errors import DamagedRowsError, FeatureSpaceError, ImageError, SourceError
 from .fingerprint import FeatureSpace
 from .images import Item, items_from
-from .pipeline import fill, progress_bar
+from .pipeline import Destination, fill, progress_bar
 from .store import (
     DTYPES,
     INDEX,
@@ -52,12 +52,16 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         it; several processes may share it), or a store, whose rows are used and whose published state is
         never changed (new rows go to ``<cache>.parts`` beside a file, or become shards of a folder store
         that its index does not name). None computes every time.
-    batch_size : int, default=32
-        Images in one call of the network. The rows do not depend on it.
+    precision : {"fp32", "bf16", "fp16", "tf32"}, default="fp32"
+        Of the network's arithmetic; see :func:`featurekit.extract`.
+    batch_size : int, optional
+        Images in one call of the network. The rows do not depend on it. Default: what suits the runtime.
     workers : int, optional
         Threads that decode images. Default: the number of processors.
     device : str, default="auto"
-        ``"auto"``, or a torch device such as ``"cpu"`` or ``"cuda:0"``.
+        ``"auto"``, a torch device such as ``"cpu"`` or ``"cuda:0"``, or several: ``"cuda:0,cuda:1"``.
+    runtime : {"auto", "openvino", "torch"}, default="auto"
+        What runs the network. ``"auto"``: OpenVINO on a CPU, PyTorch elsewhere.
     progress : bool, default=False
         Show a progress bar on standard error.
 
@@ -85,17 +89,21 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         *,
         weights: str | os.PathLike[str] | None = None,
         cache: str | os.PathLike[str] | None = None,
-        batch_size: int = 32,
+        precision: str = "fp32",
+        batch_size: int | None = None,
         workers: int | None = None,
         device: str = "auto",
+        runtime: str = "auto",
         progress: bool = False,
     ) -> None:
         self.backbone = backbone
         self.weights = weights
         self.cache = cache
+        self.precision = precision
         self.batch_size = batch_size
         self.workers = workers
         self.device = device
+        self.runtime = runtime
         self.progress = progress
 
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -121,6 +129,10 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         if isinstance(X, FeatureStore):
             if X.space.backbone != self.backbone:
                 raise FeatureSpaceError(f"{X.path} holds rows of {X.space.backbone!r}, not of {self.backbone!r}")
+            if X.space.short_precision != self.precision:
+                raise FeatureSpaceError(
+                    f"{X.path} holds rows in {X.space.short_precision}, and precision is {self.precision!r}"
+                )
             self.space_: FeatureSpace = X.space
         else:
             self.space_ = self._find().space
@@ -170,23 +182,23 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     def _fill(self, items: Sequence[Item], backbone: Backbone, cache: RowCache) -> list[bytes]:
         """Bring every row into the cache; the content hashes."""
         with progress_bar(len(items), self.progress) as advance:
-            filled = fill(
+            outcomes = fill(
                 items,
-                backbone,
-                cache,
+                [Destination(backbone, cache)],
                 batch_size=self.batch_size,
                 workers=self.workers,
                 device=self.device,
+                runtime=self.runtime,
                 advance=advance,
             )
         failures = [
             (index, item.path, outcome.reason)
-            for index, (item, outcome) in enumerate(zip(items, filled.outcomes, strict=True))
+            for index, (item, outcome) in enumerate(zip(items, outcomes, strict=True))
             if outcome.reason
         ]
         if failures:
             raise _unreadable(failures, len(items))
-        return [outcome.content for outcome in filled.outcomes]
+        return [outcome.content for outcome in outcomes]
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Names of the columns: backbone, layer and number.
@@ -212,7 +224,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return tags
 
     def _find(self) -> Backbone:
-        return find(self.backbone, self.weights)
+        return find(self.backbone, self.weights, precision=self.precision)
 
 
 @contextmanager

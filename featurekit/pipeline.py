@@ -21,12 +21,15 @@ from .backbones import Backbone
 from .errors import FeaturekitError, ImageError
 from .fingerprint import HASH_BYTES, Preprocessing, content_hash, pixel_hash
 from .images import Item, open_image, prepare, read_bytes, to_rgb
-from .runtime import Runtime, load_runtime
+from .runtime import Pending, Runtime, check_precision, keep_freed_memory, load_runtime
 from .store import Columns, RowCache, Signatures, Text, encode
 
 # Rows are given to the cache when there are this many, or when this many seconds of work would be lost.
 _SAVE_ROWS = 4096
 _SAVE_SECONDS = 15.0
+
+# Before the runtime is there to say what suits it; and at most so many images show how faithful a precision is.
+_FIRST_BATCH = 32
 
 
 @dataclass(slots=True)
@@ -37,139 +40,186 @@ class Outcome:
     size: int = 0
     mtime_ns: int = 0
     reason: str = ""
-    pixels: NDArray[np.uint8] | None = None
+    pixels: dict[Preprocessing, NDArray[np.uint8]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
-class Filled:
-    """What :func:`fill` did: an outcome for each item, in order, and how many images it computed."""
+class Destination:
+    """A backbone and the cache that its rows go to; and what :func:`fill` did there.
 
-    outcomes: list[Outcome]
+    Attributes
+    ----------
+    backbone : Backbone
+    cache : RowCache
+    signatures : Signatures, optional
+        Of files that were seen before, by item path: what spares reading an unchanged file.
+    computed : int
+        How many images the network ran over.
+    runtime : str
+        What ran it; empty if the network did not run.
+    fidelity : str
+        How a lower precision compared with float32; empty if the network did not run, or in float32.
+    """
+
+    backbone: Backbone
+    cache: RowCache
+    signatures: Signatures | None = None
     computed: int = 0
+    runtime: str = ""
+    fidelity: str = ""
 
 
 def fill(
     items: Sequence[Item],
-    backbone: Backbone,
-    cache: RowCache,
+    destinations: Sequence[Destination],
     *,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     workers: int | None = None,
     device: str = "auto",
-    signatures: Signatures | None = None,
+    runtime: str = "auto",
     advance: Callable[[], object] = lambda: None,
-) -> Filled:
-    """Bring the row of every readable item into `cache`.
+) -> list[Outcome]:
+    """Bring the row of every readable item into each destination.
 
-    Each file is read once, hashed, and decoded only if its row is missing; threads do that while the
-    network runs. Rows are added to the cache as they come, and those computed before an error or an
-    interruption are added before it goes on its way.
+    Each file is read once, hashed, and decoded only if a row of it is missing; threads do that while the
+    networks run, and rows are written while the next ones are computed. No more is kept in memory than some
+    batches. Rows that were computed before an error or an interruption are added before it goes on its way.
 
     Parameters
     ----------
     items : sequence of Item
-    backbone : Backbone
-    cache : RowCache
-    batch_size, workers, device
+    destinations : sequence of Destination
+    batch_size, workers, device, runtime
         As in :func:`extract`.
-    signatures : Signatures, optional
-        Of files that were seen before, by item path: what spares reading an unchanged file.
     advance : callable
         Called once for each item that is done.
 
     Returns
     -------
-    Filled
+    list of Outcome
+        One for each item, in order.
     """
     check_counts(batch_size, workers)
-    filled = Filled([])
-    work = _Work(backbone, cache, device)
+    outcomes: list[Outcome] = []
+    forwards = [_Forward(destination, batch_size, device, runtime) for destination in destinations]
     failures: dict[bytes, str] = {}
     try:
-        for outcome, item in _looked_at(items, cache, backbone.spec.preprocessing, signatures, workers, 2 * batch_size):
-            if outcome.pixels is not None:
-                work.add(item, outcome)
-                if work.waiting >= batch_size:
-                    work.run()
+        for outcome, item in _looked_at(items, destinations, workers, lambda: 2 * max(f.size for f in forwards)):
+            for forward in forwards:
+                if forward.preprocessing in outcome.pixels:
+                    forward.add(item, outcome)
+            if outcome.pixels:
+                outcome.pixels = {}  # the batches hold what is still needed
             elif outcome.reason and outcome.content:
                 failures[outcome.content] = outcome.reason
-            filled.outcomes.append(outcome)
+            outcomes.append(outcome)
             advance()
-        work.run()
+        for forward in forwards:
+            forward.finish()
     except BaseException:
-        with suppress(FeaturekitError):
-            work.save()
+        for forward in forwards:
+            with suppress(FeaturekitError):
+                forward.save()
         raise
-    work.save()
-    for outcome in filled.outcomes:  # the later ones of equal files were not decoded
+    for outcome in outcomes:  # the later ones of equal files were not decoded
         outcome.reason = outcome.reason or failures.get(outcome.content, "")
-    filled.computed = work.computed
-    return filled
+    return outcomes
 
 
 @dataclass(slots=True)
-class _Work:
-    """Images that wait for the network, and rows that wait for the cache."""
+class _Forward:
+    """Images that wait for one network, batches that are being computed, and rows that wait for the cache."""
 
-    backbone: Backbone
-    cache: RowCache
+    destination: Destination
+    batch_size: int | None
     device: str
-    computed: int = 0
-    runtime: str = ""
+    runtime: str
     _network: Runtime | None = None
-    _batch: list[tuple[Item, Outcome]] = field(default_factory=list)
+    _waiting: list[tuple[Item, Outcome, NDArray[np.uint8]]] = field(default_factory=list)
+    _running: deque[tuple[list[tuple[Item, Outcome]], Pending]] = field(default_factory=deque)
     _done: list[tuple[Item, Outcome]] = field(default_factory=list)
     _rows: list[NDArray[np.float32]] = field(default_factory=list)
     _saved: float = 0.0
 
     @property
-    def waiting(self) -> int:
-        return len(self._batch)
+    def preprocessing(self) -> Preprocessing:
+        return self.destination.backbone.spec.preprocessing
+
+    @property
+    def size(self) -> int:
+        """Images in a batch."""
+        return self.batch_size or (self._network.batch_size if self._network is not None else _FIRST_BATCH)
 
     def add(self, item: Item, outcome: Outcome) -> None:
-        self._batch.append((item, outcome))
+        """Take an image; as soon as there are enough, compute their rows."""
+        if outcome.content not in self.destination.cache:
+            self._waiting.append((item, outcome, outcome.pixels[self.preprocessing]))
+        if len(self._waiting) >= self.size:
+            self._run()
 
-    def run(self) -> None:
-        """Compute the rows of the waiting images."""
-        if self._network is None and self._batch:
-            self.cache.begin()
-            self._network = load_runtime(self.backbone, self.device)
-            self.runtime = self._network.description
+    def finish(self) -> None:
+        """Compute what waits, and give all to the cache."""
+        self._run()
+        while self._running:
+            self._collect()
+        self.save()
+
+    def _run(self) -> None:
+        if self._network is None and self._waiting:
+            self.destination.cache.begin()
+            self._network = load_runtime(self.destination.backbone, self.device, self.runtime)
             self._saved = time.monotonic()
-        # Another process may have computed some of them while begin() waited for it.
-        batch = [(item, outcome) for item, outcome in self._batch if outcome.content not in self.cache]
-        if batch and self._network is not None:
-            self._rows.append(self._network(np.stack([_pixels(outcome) for _, outcome in batch])))
-            self._done += batch
-            self.computed += len(batch)
-        for _, outcome in self._batch:
-            outcome.pixels = None
-        self._batch = []
+            # Another process may have computed some of them while begin() waited for it.
+            self._waiting = [each for each in self._waiting if each[1].content not in self.destination.cache]
+            if self._waiting:
+                self.destination.runtime = self._network.description
+                self._check_precision(self._network)
+        if not self._waiting or self._network is None:
+            return
+        batch = np.stack([pixels for _, _, pixels in self._waiting])
+        self._running.append(([(item, outcome) for item, outcome, _ in self._waiting], self._network.submit(batch)))
+        self._waiting = []
+        while len(self._running) > self._network.depth or (self._running and self._running[0][1].done()):
+            self._collect()
+
+    def _check_precision(self, network: Runtime) -> None:
+        batch = np.stack([pixels for _, _, pixels in self._waiting[:_FIRST_BATCH]])
+        fidelity = check_precision(self.destination.backbone, network, batch, self.device)
+        self.destination.fidelity = "" if fidelity is None else str(fidelity)
+
+    def _collect(self) -> None:
+        """Take the rows of the batch that was submitted first."""
+        batch, pending = self._running.popleft()
+        self._rows.append(pending.result())
+        self._done += batch
+        self.destination.computed += len(batch)
         if len(self._done) >= _SAVE_ROWS or time.monotonic() - self._saved > _SAVE_SECONDS:
             self.save()
 
     def save(self) -> None:
         """Give the computed rows to the cache."""
-        if not self._done:
+        if not self._done or self._network is None:
             return
         done, rows = self._done, np.concatenate(self._rows)
         self._done, self._rows, self._saved = [], [], time.monotonic()
         paths, nothing = encode(item.path for item, _ in done), encode([""] * len(done))
         columns = columns_of(paths, nothing, nothing, [outcome for _, outcome in done])
-        self.cache.add(columns, rows, self.runtime)
+        self.destination.cache.add(columns, rows, self._network.description)
 
 
 def _looked_at(
     items: Sequence[Item],
-    cache: RowCache,
-    preprocessing: Preprocessing,
-    signatures: Signatures | None,
+    destinations: Sequence[Destination],
     workers: int | None,
-    ahead: int,
+    ahead: Callable[[], int],
 ) -> Iterator[tuple[Outcome, Item]]:
-    """Yield an outcome for each item, in order: with pixels if its row has to be computed."""
+    """Yield an outcome for each item, in order: with pixels if a row of it has to be computed."""
+    keep_freed_memory()
     pending: dict[bytes, int] = {}  # content hash -> the item that brings it; its duplicates need no decoding
     window: deque[tuple[Future[Outcome] | Outcome, Item]] = deque()
+    # As many threads as processors, beside as many of the network: whichever is the slower of the two has the
+    # processors while the other waits for it, and no split into fixed shares was faster
+    # (tests/benchmarks/pipeline.py --workers).
     pool = ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="featurekit-decode")
     try:
         with warnings.catch_warnings():
@@ -178,13 +228,13 @@ def _looked_at(
             warnings.filterwarnings("ignore", module=r"PIL\.")
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             for index, item in enumerate(items):
-                seen = _unchanged(item, cache, signatures) if signatures is not None else None
+                seen = _unchanged(item, destinations)
                 if seen is not None and not window:
                     yield seen, item
                     continue
-                task = seen if seen is not None else pool.submit(_look, index, item, cache, preprocessing, pending)
+                task = seen if seen is not None else pool.submit(_look, index, item, destinations, pending)
                 window.append((task, item))
-                if len(window) > ahead:
+                if len(window) > ahead():
                     yield _finished(window)
             while window:
                 yield _finished(window)
@@ -197,22 +247,29 @@ def _finished(window: deque[tuple[Future[Outcome] | Outcome, Item]]) -> tuple[Ou
     return (task.result() if isinstance(task, Future) else task), item
 
 
-def _unchanged(item: Item, cache: RowCache, signatures: Signatures) -> Outcome | None:
-    known = signatures.get(item.path)
-    if known is None or not isinstance(item.origin, str) or item.problem:
-        return None
-    try:
-        stat = os.stat(item.origin)
-    except (OSError, ValueError):
-        return None
-    size, mtime_ns, content = known
-    if stat.st_size == size and stat.st_mtime_ns == mtime_ns and content in cache:
-        return Outcome(content, size, mtime_ns)
-    return None
+def _unchanged(item: Item, destinations: Sequence[Destination]) -> Outcome | None:
+    """The outcome of a file that no destination needs to look at again."""
+    outcome: Outcome | None = None
+    for destination in destinations:
+        known = destination.signatures.get(item.path) if destination.signatures is not None else None
+        if known is None or not isinstance(item.origin, str) or item.problem:
+            return None
+        size, mtime_ns, content = known
+        if outcome is None:
+            try:
+                stat = os.stat(item.origin)
+            except (OSError, ValueError):
+                return None
+            outcome = Outcome(content, stat.st_size, stat.st_mtime_ns)
+        if (outcome.size, outcome.mtime_ns, outcome.content) != (size, mtime_ns, content):
+            return None
+        if content not in destination.cache:
+            return None
+    return outcome
 
 
-def _look(index: int, item: Item, cache: RowCache, preprocessing: Preprocessing, pending: dict[bytes, int]) -> Outcome:
-    """Read and hash one item, and decode it if nobody has its row. Runs in a thread."""
+def _look(index: int, item: Item, destinations: Sequence[Destination], pending: dict[bytes, int]) -> Outcome:
+    """Read and hash one item, and decode it if somewhere its row is missing. Runs in a thread."""
     outcome = Outcome(reason=item.problem)
     if item.problem:
         return outcome
@@ -225,12 +282,13 @@ def _look(index: int, item: Item, cache: RowCache, preprocessing: Preprocessing,
         else:
             image = _from_memory(image)
             outcome.content = pixel_hash(np.asarray(image))
+        wanted = {d.backbone.spec.preprocessing for d in destinations if outcome.content not in d.cache}
         # setdefault is atomic: of equal files in several threads, exactly one is decoded.
-        if outcome.content in cache or pending.setdefault(outcome.content, index) != index:
+        if not wanted or pending.setdefault(outcome.content, index) != index:
             return outcome
         picture = open_image(data) if isinstance(image, str) else image
         assert isinstance(picture, Image.Image)
-        outcome.pixels = prepare(picture, preprocessing.resize, preprocessing.crop, preprocessing.interpolation)
+        outcome.pixels = {pre: prepare(picture, pre.resize, pre.crop, pre.interpolation) for pre in wanted}
     except ImageError as error:
         outcome.reason = str(error)
     except (OSError, ValueError, MemoryError) as error:
@@ -246,13 +304,8 @@ def _from_memory(image: Image.Image | NDArray[np.uint8]) -> Image.Image:
     return to_rgb(image)
 
 
-def _pixels(outcome: Outcome) -> NDArray[np.uint8]:
-    assert outcome.pixels is not None
-    return outcome.pixels
-
-
-def check_counts(batch_size: int, workers: int | None) -> None:
-    """Raise ValueError unless both are whole numbers from 1 (or `workers` None)."""
+def check_counts(batch_size: int | None, workers: int | None) -> None:
+    """Raise ValueError unless both are whole numbers from 1, or None."""
     for name, value in (("batch_size", batch_size), ("workers", workers)):
         if value is not None and (not hasattr(value, "__index__") or value < 1):
             raise ValueError(f"{name} must be a whole number from 1, got {value!r}")

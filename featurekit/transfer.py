@@ -45,7 +45,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
     head : str or scikit-learn classifier, default="logreg"
         The new last layer: ``"logreg"``, ``"svm"``, ``"linear-svm"``, ``"ridge"``, ``"lda"``, ``"knn"``,
         or any classifier or pipeline, which is cloned.
-    weights, cache, batch_size, workers, device, progress
+    weights, cache, precision, batch_size, workers, device, runtime, progress
         As in :class:`FeatureExtractor`.
 
     Attributes
@@ -74,18 +74,22 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         *,
         weights: str | os.PathLike[str] | None = None,
         cache: str | os.PathLike[str] | None = None,
-        batch_size: int = 32,
+        precision: str = "fp32",
+        batch_size: int | None = None,
         workers: int | None = None,
         device: str = "auto",
+        runtime: str = "auto",
         progress: bool = False,
     ) -> None:
         self.backbone = backbone
         self.head = head
         self.weights = weights
         self.cache = cache
+        self.precision = precision
         self.batch_size = batch_size
         self.workers = workers
         self.device = device
+        self.runtime = runtime
         self.progress = progress
 
     def fit(self, X: Any, y: ArrayLike | None = None) -> Self:
@@ -204,7 +208,6 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             "settings": {
                 "backbone": self.backbone,
                 "weights": None if self.weights is None else str(Path(self.weights).resolve()),
-                "batch_size": self.batch_size,
             },
             "notes": notes or {},
         }
@@ -215,9 +218,11 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             self.backbone,
             weights=self.weights,
             cache=self.cache,
+            precision=self.precision,
             batch_size=self.batch_size,
             workers=self.workers,
             device=self.device,
+            runtime=self.runtime,
             progress=self.progress,
         )
 
@@ -269,7 +274,7 @@ def load_model(
             backbone=str(settings["backbone"]),
             head=str(manifest["head"]),
             weights=weights if weights is not None else settings["weights"],
-            batch_size=int(settings["batch_size"]),
+            precision=space.short_precision,
         )
         if space.fingerprint != manifest["fingerprint"]:
             raise ValueError("the fingerprint is not that of the feature space")

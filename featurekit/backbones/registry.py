@@ -9,12 +9,12 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from ..errors import BackboneError, WeightsError
-from ..fingerprint import FeatureSpace, Preprocessing, file_sha256
+from ..fingerprint import PRECISIONS, FeatureSpace, Preprocessing, file_sha256
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
 """The backbone whose ImageNet weights are installed with featurekit."""
@@ -110,11 +110,14 @@ class Backbone:
         The weight file.
     found_in : str
         How it was found: ``"file"``, ``"package"``, ``"torch hub cache"`` or ``"download"``.
+    precision : {"float32", "tf32", "bfloat16", "float16"}
+        Of the arithmetic it is to be run with.
     """
 
     spec: BackboneSpec
     weights_path: Path
     found_in: str
+    precision: str = "float32"
 
     @cached_property
     def space(self) -> FeatureSpace:
@@ -140,13 +143,19 @@ class Backbone:
             weights=weights,
             layer="penultimate",
             pooling="avg",
-            precision="float32",
+            precision=self.precision,
             dim=self.spec.dim,
             preprocessing=self.spec.preprocessing,
         )
 
 
-def find(name: str, weights: str | os.PathLike[str] | None = None, *, offline: bool | None = None) -> Backbone:
+def find(
+    name: str,
+    weights: str | os.PathLike[str] | None = None,
+    *,
+    precision: str = "fp32",
+    offline: bool | None = None,
+) -> Backbone:
     """Find a backbone and its weights.
 
     Looked for in this order: the given file, the installed package, torch's hub cache, a download.
@@ -158,6 +167,8 @@ def find(name: str, weights: str | os.PathLike[str] | None = None, *, offline: b
     weights : path, optional
         A local ``.pth`` or ``.safetensors`` file with the network's state dict, instead of the default
         weights.
+    precision : {"fp32", "tf32", "bf16", "fp16"}
+        Of the network's arithmetic.
     offline : bool, optional
         Forbid downloading. Default: whether the environment variable ``FEATUREKIT_OFFLINE`` is set to
         anything but ``0``.
@@ -169,7 +180,7 @@ def find(name: str, weights: str | os.PathLike[str] | None = None, *, offline: b
     Raises
     ------
     BackboneError
-        If there is no backbone of that name.
+        If there is no backbone of that name, or no such precision.
     WeightsError
         If the weights are not here and cannot be downloaded.
 
@@ -178,11 +189,16 @@ def find(name: str, weights: str | os.PathLike[str] | None = None, *, offline: b
     >>> find("efficientnet_lite0").found_in
     'package'
     """
-    spec = _spec(name)
+    if precision not in PRECISIONS:
+        raise BackboneError(f"no precision called {precision!r}. There are: {', '.join(PRECISIONS)}.")
+    return replace(_find(_spec(name), weights, offline), precision=PRECISIONS[precision])
+
+
+def _find(spec: BackboneSpec, weights: str | os.PathLike[str] | None, offline: bool | None) -> Backbone:
     if weights is not None:
         path = Path(weights)
         if not path.is_file():
-            raise WeightsError(f"no such weight file for {name}: {path}")
+            raise WeightsError(f"no such weight file for {spec.name}: {path}")
         return Backbone(spec, path, "file")
     local = find_local(spec)
     if local is not None:

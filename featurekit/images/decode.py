@@ -7,8 +7,10 @@ preprocessing of the weights.
 from __future__ import annotations
 
 import io
+import math
 import os
 import stat
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +25,7 @@ that nobody photographs in."""
 MAX_PIXELS = 178_956_970
 """Refuse larger images. This is where Pillow itself stops, about half a gigabyte of RGB."""
 
-# Beyond this aspect ratio the square is cut out before resizing: the resized long side would be huge
-# (a 60000 x 2 image would become 7680000 x 256), and all of it but the centre is thrown away.
-_EXTREME_ASPECT = 16
+_SUPPORT = 2  # pixels that the widest filter, bicubic, looks at to either side
 
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
@@ -113,9 +113,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def prepare(image: Image.Image, resize: int, crop: int, interpolation: str) -> NDArray[np.uint8]:
     """Resize the shorter side, cut the centre square, and return its pixels.
 
-    Size, rounding and filter are those of torchvision's ``Resize`` and ``CenterCrop`` on PIL images,
-    so the pixels are equal to theirs. Only images more than 16 times as long as wide are cut before
-    resizing, to bound memory.
+    Size, rounding and filter are those of torchvision's ``Resize`` and ``CenterCrop`` on PIL images, but only
+    the pixels that the square needs are computed, in two thirds of the time. Pillow knows the place of the
+    square in single precision only, so that a few pixels are rounded the other way: on photos, the mean
+    difference to resizing the whole image is below 0.003 of 255, and 0.00002 with the default backbone's
+    sizes (``tests/benchmarks/decoding.py``).
 
     Parameters
     ----------
@@ -137,18 +139,32 @@ def prepare(image: Image.Image, resize: int, crop: int, interpolation: str) -> N
     (224, 224, 3)
     """
     width, height = image.size
-    if max(width, height) > _EXTREME_ASPECT * min(width, height):
-        side = min(width, height) * _EXTREME_ASPECT
-        left, top = max(0, (width - side) // 2), max(0, (height - side) // 2)
-        image = image.crop((left, top, min(width, left + side), min(height, top + side)))
-        width, height = image.size
-    if width <= height:
-        size = (resize, int(resize * height / width))
-    else:
-        size = (int(resize * width / height), resize)
-    resized = image if image.size == size else image.resize(size, _RESAMPLING[interpolation])
-    left, top = round((size[0] - crop) / 2.0), round((size[1] - crop) / 2.0)
-    return np.asarray(resized.crop((left, top, left + crop, top + crop)))
+    shorter = min(width, height)
+    x = _Span.of(width, int(resize * width / shorter), crop)
+    y = _Span.of(height, int(resize * height / shorter), crop)
+    # Cut out first what the square needs: Pillow then takes the order of passes that it takes for the whole
+    # image, columns before rows, and not the other one, whose rounding differs.
+    image = image.crop((x.first, y.first, x.last, y.last))
+    box = (x.start - x.first, y.start - y.first, x.stop - x.first, y.stop - y.first)
+    return np.asarray(image.resize((crop, crop), _RESAMPLING[interpolation], box=box))
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """What the square needs of one side of the image: from `start` to `stop`, and the whole pixels around."""
+
+    start: float
+    stop: float
+    first: int
+    last: int
+
+    @classmethod
+    def of(cls, length: int, resized: int, crop: int) -> _Span:
+        scale = length / resized
+        offset = round((resized - crop) / 2.0)
+        start, stop = offset * scale, min((offset + crop) * scale, float(length))
+        reach = math.ceil(_SUPPORT * max(scale, 1.0)) + 1  # of the filter beyond the box
+        return cls(start, stop, max(0, math.floor(start) - reach), min(length, math.ceil(stop) + reach))
 
 
 def read_bytes(path: str | os.PathLike[str]) -> tuple[bytes, os.stat_result]:

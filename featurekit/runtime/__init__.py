@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Protocol
 
@@ -9,28 +15,59 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backbones import Backbone
+from ..errors import BackboneError
+from .allocator import keep_freed_memory
+from .fidelity import ENOUGH, Fidelity
+
+__all__ = ["RUNTIMES", "Fidelity", "Pending", "Runtime", "check_precision", "keep_freed_memory", "load_runtime"]
+
+RUNTIMES = ("auto", "openvino", "torch")
+"""What may be asked for."""
+
+logger = logging.getLogger(__name__)
+
+
+class Pending(Protocol):
+    """Rows that are being computed."""
+
+    def done(self) -> bool:
+        """Whether `result` would return at once."""
+        ...
+
+    def result(self) -> NDArray[np.float32]:
+        """The rows, shape (n, d). Waits for them."""
+        ...
 
 
 class Runtime(Protocol):
     """A frozen network, ready to run."""
 
     description: str
-    """What computes, for provenance: library, version and device."""
+    """What computes, for provenance: library, version, device and precision."""
 
-    def __call__(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Map images of shape (n, crop, crop, 3) to rows of shape (n, d)."""
+    batch_size: int
+    """Images in one batch that suit it."""
+
+    depth: int
+    """Batches that should be under way at once, so that it never waits."""
+
+    def submit(self, batch: NDArray[np.uint8]) -> Pending:
+        """Begin to compute the rows of images of shape (n, crop, crop, 3)."""
         ...
 
 
-def load_runtime(backbone: Backbone, device: str = "auto") -> Runtime:
+def load_runtime(backbone: Backbone, device: str = "auto", runtime: str = "auto") -> Runtime:
     """Load a backbone for running. Cached, so that clones of an estimator share one network.
 
     Parameters
     ----------
     backbone : Backbone
-        From :func:`featurekit.backbones.find`.
+        From :func:`featurekit.backbones.find`; its precision is that of the arithmetic.
     device : str
-        ``"auto"`` (CUDA, else Apple's MPS, else CPU) or a torch device such as ``"cpu"`` or ``"cuda:1"``.
+        ``"auto"`` (CUDA, else Apple's MPS, else CPU) or a torch device such as ``"cpu"`` or ``"cuda:1"``, or
+        several that share the work: ``"cuda:0,cuda:1"``.
+    runtime : {"auto", "openvino", "torch"}
+        ``"auto"`` is OpenVINO on a CPU, where it is installed, and PyTorch otherwise.
 
     Returns
     -------
@@ -39,16 +76,103 @@ def load_runtime(backbone: Backbone, device: str = "auto") -> Runtime:
     Raises
     ------
     BackboneError
-        If there is no such device here.
+        If there is no such device or runtime here, or it cannot compute in this precision.
     WeightsError
         If the weights do not fit the network.
     """
-    return _load(backbone, backbone.space.weights, device)
+    if runtime not in RUNTIMES:
+        raise BackboneError(f"no runtime called {runtime!r}. There are: {', '.join(RUNTIMES)}.")
+    devices = tuple(name.strip() for name in str(device).split(","))
+    return _load(backbone, backbone.space.weights, devices, runtime)
 
 
-@lru_cache(maxsize=2)
-def _load(backbone: Backbone, weights: str, device: str) -> Runtime:
+@lru_cache(maxsize=4)
+def _load(backbone: Backbone, weights: str, devices: tuple[str, ...], runtime: str) -> Runtime:
     # `weights`, the hash, is part of the key: a file that was replaced is another network.
+    if len(devices) > 1:
+        return _Several([_load_one(backbone, device, runtime) for device in devices])
+    return _load_one(backbone, devices[0], runtime)
+
+
+if hasattr(os, "register_at_fork"):  # the threads of a runtime are not there in a forked process
+    os.register_at_fork(after_in_child=_load.cache_clear)
+
+
+def _load_one(backbone: Backbone, device: str, runtime: str) -> Runtime:
+    if runtime == "openvino" and device not in {"auto", "cpu"}:
+        raise BackboneError(
+            f"OpenVINO runs on the CPU here, not on the device {device!r}. Use PyTorch: runtime 'torch'."
+        )
+    if runtime == "openvino" or (runtime == "auto" and _prefers_openvino(backbone, device)):
+        from .openvino_runtime import ConversionError, OpenVinoRuntime
+
+        try:
+            return OpenVinoRuntime(backbone)
+        except ConversionError as error:
+            if runtime == "openvino":
+                raise
+            logger.warning("%s PyTorch is used instead.", error)
     from .torch_runtime import TorchRuntime
 
     return TorchRuntime(backbone, device)
+
+
+def _prefers_openvino(backbone: Backbone, device: str) -> bool:
+    if importlib.util.find_spec("openvino") is None or device not in {"auto", "cpu"}:
+        return False
+    if device == "auto" and _has_accelerator():
+        return False
+    from .openvino_runtime import computes_in
+
+    return computes_in(backbone.precision)
+
+
+def _has_accelerator() -> bool:
+    # To ask torch takes seconds, and most machines without a GPU have no driver of one either.
+    if sys.platform == "linux" and not any(map(os.path.exists, ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg"))):
+        return False
+    import torch
+
+    return torch.cuda.is_available() or torch.backends.mps.is_available()
+
+
+class _Several:
+    """Devices that share the work: batches go to them in turn."""
+
+    def __init__(self, parts: Sequence[Runtime]) -> None:
+        self._parts = parts
+        self._next = 0
+        self.description = " and ".join(dict.fromkeys(part.description for part in parts))
+        self.batch_size = max(part.batch_size for part in parts)
+        self.depth = sum(part.depth for part in parts)
+
+    def submit(self, batch: NDArray[np.uint8]) -> Pending:
+        self._next = (self._next + 1) % len(self._parts)
+        return self._parts[self._next].submit(batch)
+
+
+def check_precision(backbone: Backbone, network: Runtime, batch: NDArray[np.uint8], device: str) -> Fidelity | None:
+    """Compare rows in a lower precision with exact float32, and warn where they are far from it.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    network : Runtime
+        Of this backbone.
+    batch : ndarray of uint8, shape (n, crop, crop, 3)
+        Real images.
+    device : str
+        As for :func:`load_runtime`.
+
+    Returns
+    -------
+    Fidelity or None
+        None if the backbone's precision is float32.
+    """
+    if backbone.precision == "float32":
+        return None
+    exact = _load_one(replace(backbone, precision="float32"), device.split(",")[0].strip(), "auto")
+    fidelity = Fidelity.of(network.submit(batch).result(), exact.submit(batch).result())
+    if fidelity.cosine < ENOUGH:
+        logger.warning("%s in %s is not close to float32: %s", backbone.spec.name, backbone.precision, fidelity)
+    return fidelity

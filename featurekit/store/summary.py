@@ -27,6 +27,10 @@ class Summary:
         Duration of the run.
     notes : tuple of str
         What was noticed about the source.
+    runtime : str
+        What ran the network: library, version, device and precision. Empty if nothing was computed.
+    fidelity : str
+        How its precision compared with float32 on the first images. Empty for float32.
     """
 
     images: int
@@ -37,6 +41,8 @@ class Summary:
     removed: int
     seconds: float
     notes: tuple[str, ...] = ()
+    runtime: str = ""
+    fidelity: str = ""
 
     @property
     def images_per_second(self) -> float:

@@ -1,4 +1,4 @@
-"""Extraction: the network runs once over every image whose row is not there yet."""
+"""What one run does to one output: what it held, what it will hold, and how that is made its published state."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from ._version import __version__
-from .backbones import DEFAULT_BACKBONE, Backbone, find
-from .errors import DamagedRowsError, SourceError, StoreError, StoreFormatError
-from .images import UNLISTED, Item, Source, read_source
-from .pipeline import Outcome, check_counts, columns_of, fill, progress_bar
-from .store import (
+from .._version import __version__
+from ..backbones import Backbone
+from ..errors import DamagedRowsError, SourceError, StoreError, StoreFormatError
+from ..images import UNLISTED, Item, Source
+from ..pipeline import Destination, Outcome, columns_of
+from ..store import (
     DTYPES,
     DUPLICATE,
     FAILED,
@@ -33,12 +33,9 @@ from .store import (
     Ledger,
     ShardCache,
     Summary,
-    WriteLock,
-    check_target,
     decode,
     encode,
     is_store_file,
-    lock_file,
     parts_folder,
     publish,
     publish_index,
@@ -48,162 +45,109 @@ from .store import (
 logger = logging.getLogger(__name__)
 
 
-def extract(
-    source: Any,
-    *,
-    output: str | os.PathLike[str],
-    backbone: str = DEFAULT_BACKBONE,
-    weights: str | os.PathLike[str] | None = None,
-    labels: Sequence[object] | None = None,
-    groups: Sequence[object] | None = None,
-    root: str | os.PathLike[str] | None = None,
-    replace: bool = False,
-    refresh: bool = False,
-    verify: bool = True,
-    dtype: str | None = None,
-    batch_size: int = 32,
-    workers: int | None = None,
-    device: str = "auto",
-    offline: bool | None = None,
-    progress: bool = False,
-) -> FeatureStore:
-    """Run a frozen backbone over the images of a source and keep the rows in an HDF5 store.
-
-    Rows that the store has already are not computed again, whatever the file is called now; an
-    interrupted run goes on where it stopped; rows that were damaged on the disk are computed again. An
-    image that cannot be read never stops the run: the ledger names it and the reason.
+class Update:
+    """One output of a run: opened, filled, published.
 
     Parameters
     ----------
-    source : path or sequence
-        A folder of class folders, a flat folder, a CSV or Parquet manifest (``path,label[,group]``), or a
-        sequence of paths, PIL images and uint8 arrays.
-    output : path
-        The ``.h5`` file to write; work in progress lives beside it, in ``<output>.parts``. Or a folder (a
-        name without ending), which keeps immutable shards and an index of them: for data so large that
-        writing one file anew for every change takes too long. Both always hold the last complete state.
-    backbone : str
-        Its name; ``featurekit models`` lists them.
-    weights : path, optional
-        A local weight file instead of the default weights.
-    labels, groups : sequence, optional
-        One for each image, if the source is a sequence.
-    root : path, optional
-        Folder that the paths of a manifest are relative to. Default: the manifest's folder.
-    replace : bool
-        Allow rows of images that are not in this source to leave the store, when it was written from
-        another place.
-    refresh : bool
-        Believe nothing that was noted before: read and hash every image again, also those whose size and
-        modification time are unchanged; and set aside an output that is too damaged to be opened (it gets
-        the ending ``.damaged``). Rows are computed only of images whose content is new.
-    verify : bool
-        Compare every row that the output holds already with its checksum.
-    dtype : {"float32", "float16"}, optional
-        Of the rows on the disk; float16 takes half the room and keeps three decimal digits. Default: that
-        of the output, float32 for a new one.
-    batch_size : int
-        Images in one call of the network. The rows do not depend on it.
-    workers : int, optional
-        Threads that decode images. Default: the number of processors.
-    device : str
-        ``"auto"``, or a torch device such as ``"cpu"`` or ``"cuda:0"``.
-    offline : bool, optional
-        Forbid downloading weights. Default: the environment variable ``FEATUREKIT_OFFLINE``.
-    progress : bool
-        Show a progress bar on standard error.
+    target : Path
+        A store file, or the folder of a folder store. The caller holds its lock.
+    backbone : Backbone
+    listing : Source
+    replace, refresh, dtype
+        As in :func:`extract`.
 
-    Returns
-    -------
-    FeatureStore
-        Opened for reading; its ``summary`` says what this run did and its ``ledger`` what became of every
-        image.
+    Attributes
+    ----------
+    destination : Destination
+        For :func:`fill`.
 
     Raises
     ------
-    SourceError
-        If the source cannot be used, or not one of its images can be read.
-    BackboneError, WeightsError
-        If the backbone or its weights cannot be had.
-    FeatureSpaceError
-        If the output holds rows of another feature space; the message says what differs.
-    StoreLockedError
-        If another process is writing to the output.
-    StoreError
-        If the output cannot be written.
-
-    Examples
-    --------
-    >>> from featurekit import extract
-    >>> folder, target = getfixture("digits_folder"), getfixture("tmp_path") / "digits.h5"
-    >>> store = extract(folder, output=target)
-    >>> store.X.shape, store.summary.computed, store.summary.failed
-    ((60, 1280), 60, 0)
-    >>> extract(folder, output=target).summary.computed
-    0
+    FeatureSpaceError, StoreError
+        If the output holds something else, or rows of it would leave that should not.
     """
-    started = time.perf_counter()
-    check_counts(batch_size, workers)
-    listing = read_source(source, labels=labels, groups=groups, root=root)
-    target = check_target(Path(output))
-    found = find(backbone, weights, offline=offline)
-    with WriteLock(lock_file(target)):
-        old = _read_old(target, refresh)
-        cache = ShardCache(
-            parts_folder(target), found.space, old.store, root=listing.root, dtype=_dtype(old.store, dtype)
+
+    def __init__(
+        self, target: Path, backbone: Backbone, listing: Source, *, replace: bool, refresh: bool, dtype: str | None
+    ) -> None:
+        self.target = target
+        self._listing = listing
+        self._replace = replace
+        self._old = old = _read_old(target, refresh)
+        self._cache = ShardCache(
+            parts_folder(target), backbone.space, old.store, root=listing.root, dtype=_dtype(old.store, dtype)
         )
-        gone, removed = _removed(old, listing, replace)
-        signatures = None if refresh else cache.signatures()
-        computed, damaged = 0, old.damaged
-        while True:
-            with progress_bar(len(listing.items), progress) as advance:
-                filled = fill(
-                    listing.items,
-                    found,
-                    cache,
-                    batch_size=batch_size,
-                    workers=workers,
-                    device=device,
-                    signatures=signatures,
-                    advance=advance,
-                )
-            computed += filled.computed
-            columns, ledger = _rows_and_ledger(listing.items, filled.outcomes, gone)
-            if not len(columns):
-                raise _nothing_readable(ledger)
-            _check_contents_leaving(old, listing, columns, replace)
-            changed = damaged or not _up_to_date(old, listing, columns, ledger)
-            try:
-                if verify and (not changed or not is_store_file(target)):
-                    cache.check()
-                if changed:
-                    _publish(target, found, cache, _provenance(source, listing, found, cache.runtimes), columns, ledger)
-                break
-            except DamagedRowsError:
-                dropped = cache.drop_damaged()
-                if not dropped:
-                    raise
-                logger.warning("%d rows of %s were damaged on the disk and are computed again", dropped, target)
-                damaged = True
-        if old.store is not None:
-            old.store.close()
-        store = FeatureStore(target)
-        if changed or parts_folder(target).exists():
-            cache.discard_published(store)
-    counts = ledger.counts()
-    duplicates, failed = counts.get(DUPLICATE, 0), counts.get(FAILED, 0)
-    images = len(listing.items)
-    store.summary = Summary(
-        images=images,
-        computed=computed,
-        reused=images - computed - duplicates - failed,
-        duplicates=duplicates,
-        failed=failed,
-        removed=removed,
-        seconds=time.perf_counter() - started,
-        notes=_notes(old, listing, columns),
-    )
-    return store
+        self._gone, self._removed = _removed(old, listing, replace)
+        self._damaged = old.damaged
+        self._changed = False
+        self.destination = Destination(backbone, self._cache, None if refresh else self._cache.signatures())
+
+    def publish(self, source: Any, outcomes: Sequence[Outcome], verify: bool) -> bool:
+        """Make the rows of these outcomes the published state; False if some turned out damaged and are missing now."""
+        old, listing, cache, target = self._old, self._listing, self._cache, self.target
+        columns, ledger = _rows_and_ledger(listing.items, outcomes, self._gone)
+        if not len(columns):
+            raise _nothing_readable(ledger)
+        _check_contents_leaving(old, listing, columns, self._replace)
+        self._changed = self._damaged or not _up_to_date(old, listing, columns, ledger)
+        try:
+            if verify and (not self._changed or not is_store_file(target)):
+                cache.check()
+            if self._changed:
+                _publish(target, self.destination.backbone, cache, self._provenance(source), columns, ledger)
+        except DamagedRowsError:
+            dropped = cache.drop_damaged()
+            if not dropped:
+                raise
+            logger.warning("%d rows of %s were damaged on the disk and are computed again", dropped, target)
+            self._damaged = True
+            return False
+        self._columns, self._ledger = columns, ledger
+        return True
+
+    def finish(self, started: float) -> FeatureStore:
+        """The published store, opened for reading, with what the run that began at `started` did."""
+        if self._old.store is not None:
+            self._old.store.close()
+        store = FeatureStore(self.target)
+        if self._changed or parts_folder(self.target).exists():
+            self._cache.discard_published(store)
+        counts = self._ledger.counts()
+        duplicates, failed = counts.get(DUPLICATE, 0), counts.get(FAILED, 0)
+        images, computed = len(self._listing.items), self.destination.computed
+        store.summary = Summary(
+            images=images,
+            computed=computed,
+            reused=images - computed - duplicates - failed,
+            duplicates=duplicates,
+            failed=failed,
+            removed=self._removed,
+            seconds=time.perf_counter() - started,
+            notes=_notes(self._old, self._listing, self._columns),
+            runtime=self.destination.runtime,
+            fidelity=self.destination.fidelity,
+        )
+        return store
+
+    def _provenance(self, source: Any) -> dict[str, str]:
+        backbone, listing = self.destination.backbone, self._listing
+        packages = ("torch", backbone.spec.library, "numpy", "pillow", "h5py")
+        fidelity = self.destination.fidelity
+        if not fidelity and self._old.store is not None:  # nothing was computed now
+            fidelity = str(self._old.store.provenance.get("fidelity", ""))
+        return {
+            "created": datetime.now(UTC).isoformat("T", "seconds"),
+            "source": os.fspath(source) if isinstance(source, str | os.PathLike) else "images from Python",
+            "kind": listing.kind,
+            "root": listing.root,
+            "place": listing.place,
+            "runtime": self._cache.runtimes,
+            **({"fidelity": fidelity} if fidelity else {}),
+            "version_featurekit": __version__,
+            "version_python": platform.python_version(),
+            **{f"version_{name}": metadata.version(name) for name in packages},
+        }
 
 
 @dataclass(slots=True)
@@ -382,19 +326,3 @@ def _nothing_readable(ledger: Ledger) -> SourceError:
     shown = "\n".join(f"  {entry.path}: {entry.reason}" for entry in ledger[:10])
     more = f"\n  ... and {len(ledger) - 10} more" if len(ledger) > 10 else ""
     return SourceError(f"none of the {len(ledger)} images could be read, so no store was written:\n{shown}{more}")
-
-
-def _provenance(source: Any, listing: Source, backbone: Backbone, runtime: str) -> dict[str, str]:
-    packages = ("torch", backbone.spec.library, "numpy", "pillow", "h5py")
-    versions = {f"version_{name}": metadata.version(name) for name in packages}
-    return {
-        "created": datetime.now(UTC).isoformat("T", "seconds"),
-        "source": os.fspath(source) if isinstance(source, str | os.PathLike) else "images from Python",
-        "kind": listing.kind,
-        "root": listing.root,
-        "place": listing.place,
-        "runtime": runtime,
-        "version_featurekit": __version__,
-        "version_python": platform.python_version(),
-        **versions,
-    }

@@ -1,0 +1,233 @@
+"""From a source to stores: list, fill what is missing, publish."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, overload
+
+from ..backbones import DEFAULT_BACKBONE, find
+from ..errors import StoreError
+from ..images import read_source
+from ..pipeline import check_counts, fill, progress_bar
+from ..store import FeatureStore, WriteLock, check_target, lock_file
+from .update import Update
+
+_Path = str | os.PathLike[str]
+_PLACE = "{backbone}"
+
+
+@overload
+def extract(
+    source: Any,
+    *,
+    output: _Path,
+    backbone: str = ...,
+    weights: _Path | Mapping[str, _Path] | None = ...,
+    labels: Sequence[object] | None = ...,
+    groups: Sequence[object] | None = ...,
+    root: _Path | None = ...,
+    replace: bool = ...,
+    refresh: bool = ...,
+    verify: bool = ...,
+    dtype: str | None = ...,
+    precision: str = ...,
+    batch_size: int | None = ...,
+    workers: int | None = ...,
+    device: str = ...,
+    runtime: str = ...,
+    offline: bool | None = ...,
+    progress: bool = ...,
+) -> FeatureStore: ...
+
+
+@overload
+def extract(
+    source: Any,
+    *,
+    output: _Path,
+    backbone: Sequence[str],
+    weights: _Path | Mapping[str, _Path] | None = ...,
+    labels: Sequence[object] | None = ...,
+    groups: Sequence[object] | None = ...,
+    root: _Path | None = ...,
+    replace: bool = ...,
+    refresh: bool = ...,
+    verify: bool = ...,
+    dtype: str | None = ...,
+    precision: str = ...,
+    batch_size: int | None = ...,
+    workers: int | None = ...,
+    device: str = ...,
+    runtime: str = ...,
+    offline: bool | None = ...,
+    progress: bool = ...,
+) -> list[FeatureStore]: ...
+
+
+def extract(
+    source: Any,
+    *,
+    output: _Path,
+    backbone: str | Sequence[str] = DEFAULT_BACKBONE,
+    weights: _Path | Mapping[str, _Path] | None = None,
+    labels: Sequence[object] | None = None,
+    groups: Sequence[object] | None = None,
+    root: _Path | None = None,
+    replace: bool = False,
+    refresh: bool = False,
+    verify: bool = True,
+    dtype: str | None = None,
+    precision: str = "fp32",
+    batch_size: int | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    runtime: str = "auto",
+    offline: bool | None = None,
+    progress: bool = False,
+) -> FeatureStore | list[FeatureStore]:
+    """Run frozen backbones over the images of a source and keep the rows in HDF5 stores.
+
+    Rows that the store has already are not computed again, whatever the file is called now; an
+    interrupted run goes on where it stopped; rows that were damaged on the disk are computed again. An
+    image that cannot be read never stops the run: the ledger names it and the reason.
+
+    Parameters
+    ----------
+    source : path or sequence
+        A folder of class folders, a flat folder, a CSV or Parquet manifest (``path,label[,group]``), or a
+        sequence of paths, PIL images and uint8 arrays.
+    output : path
+        The ``.h5`` file to write; work in progress lives beside it, in ``<output>.parts``. Or a folder (a
+        name without ending), which keeps immutable shards and an index of them: for data so large that
+        writing one file anew for every change takes too long. Both always hold the last complete state.
+        For several backbones, a name with ``{backbone}`` in it.
+    backbone : str or sequence of str
+        Its name; ``featurekit models`` lists them. Of several, each gets its own store, and each image is read
+        and decoded once for all of them.
+    weights : path or mapping of names to paths, optional
+        A local weight file instead of the default weights; for several backbones, by name.
+    labels, groups : sequence, optional
+        One for each image, if the source is a sequence.
+    root : path, optional
+        Folder that the paths of a manifest are relative to. Default: the manifest's folder.
+    replace : bool
+        Allow rows of images that are not in this source to leave the store, when it was written from
+        another place.
+    refresh : bool
+        Believe nothing that was noted before: read and hash every image again, also those whose size and
+        modification time are unchanged; and set aside an output that is too damaged to be opened (it gets
+        the ending ``.damaged``). Rows are computed only of images whose content is new.
+    verify : bool
+        Compare every row that the output holds already with its checksum.
+    dtype : {"float32", "float16"}, optional
+        Of the rows on the disk; float16 takes half the room and keeps three decimal digits. Default: that
+        of the output, float32 for a new one.
+    precision : {"fp32", "bf16", "fp16", "tf32"}
+        Of the network's arithmetic. Each is a feature space of its own, but for fp32, which is exact whatever
+        computes it. In the others the first images are computed in fp32 as well, the difference is kept in the
+        store's ``provenance["fidelity"]``, and a cosine below 0.999 is warned of.
+    batch_size : int, optional
+        Images in one call of the network. The rows do not depend on it. Default: what suits the runtime; halved
+        where the memory of a GPU does not suffice.
+    workers : int, optional
+        Threads that decode images. Default: the number of processors.
+    device : str
+        ``"auto"``, a torch device such as ``"cpu"`` or ``"cuda:0"``, or several: ``"cuda:0,cuda:1"``.
+    runtime : {"auto", "openvino", "torch"}
+        What runs the network. ``"auto"``: OpenVINO on a CPU, PyTorch elsewhere.
+    offline : bool, optional
+        Forbid downloading weights. Default: the environment variable ``FEATUREKIT_OFFLINE``.
+    progress : bool
+        Show a progress bar on standard error.
+
+    Returns
+    -------
+    FeatureStore, or a list of them if `backbone` is a sequence
+        Opened for reading; its ``summary`` says what this run did and its ``ledger`` what became of every
+        image.
+
+    Raises
+    ------
+    SourceError
+        If the source cannot be used, or not one of its images can be read.
+    BackboneError, WeightsError
+        If the backbone, its weights, the device, runtime or precision cannot be had.
+    FeatureSpaceError
+        If the output holds rows of another feature space; the message says what differs.
+    StoreLockedError
+        If another process is writing to the output.
+    StoreError
+        If the output cannot be written.
+
+    Examples
+    --------
+    >>> from featurekit import extract
+    >>> folder, target = getfixture("digits_folder"), getfixture("tmp_path") / "digits.h5"
+    >>> store = extract(folder, output=target)
+    >>> store.X.shape, store.summary.computed, store.summary.failed
+    ((60, 1280), 60, 0)
+    >>> extract(folder, output=target).summary.computed
+    0
+
+    Two backbones in one pass over the images:
+
+    >>> names = ["efficientnet_lite0", "resnet18"]  # doctest: +SKIP
+    >>> lite0, resnet18 = extract("photos", output="photos.{backbone}.h5", backbone=names)  # doctest: +SKIP
+    """
+    started = time.perf_counter()
+    check_counts(batch_size, workers)
+    names = [backbone] if isinstance(backbone, str) else list(backbone)
+    outputs = _outputs(output, names, several=not isinstance(backbone, str))
+    listing = read_source(source, labels=labels, groups=groups, root=root)
+    targets = [check_target(path) for path in outputs]
+    found = [find(name, file, precision=precision, offline=offline) for name, file in _weights(names, weights)]
+    with ExitStack() as locks:
+        for target in targets:
+            locks.enter_context(WriteLock(lock_file(target)))
+        updates = [
+            Update(target, each, listing, replace=replace, refresh=refresh, dtype=dtype)
+            for target, each in zip(targets, found, strict=True)
+        ]
+        unfinished = updates
+        while unfinished:
+            with progress_bar(len(listing.items), progress) as advance:
+                outcomes = fill(
+                    listing.items,
+                    [update.destination for update in unfinished],
+                    batch_size=batch_size,
+                    workers=workers,
+                    device=device,
+                    runtime=runtime,
+                    advance=advance,
+                )
+            unfinished = [update for update in unfinished if not update.publish(source, outcomes, verify)]
+        stores = [update.finish(started) for update in updates]
+    return stores[0] if isinstance(backbone, str) else stores
+
+
+def _outputs(output: _Path, names: Sequence[str], *, several: bool) -> list[Path]:
+    text = os.fspath(output)
+    if not several:
+        return [Path(text)]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"backbone must name one or more different backbones, got {list(names)}")
+    if _PLACE not in text and len(names) > 1:
+        raise StoreError(
+            f"a store holds the rows of one backbone, and {len(names)} are to be written to {text}. Say where the name "
+            f"of the backbone goes in the name of the output, such as photos.{_PLACE}.h5"
+        )
+    return [Path(text.replace(_PLACE, name)) for name in names]
+
+
+def _weights(names: Sequence[str], weights: _Path | Mapping[str, _Path] | None) -> list[tuple[str, _Path | None]]:
+    if not isinstance(weights, Mapping):
+        if weights is not None and len(names) > 1:
+            raise ValueError("for several backbones, weights must be a mapping of their names to files")
+        return [(name, weights) for name in names]
+    if unknown := [name for name in weights if name not in names]:
+        raise ValueError(f"weights are given for {', '.join(unknown)}, which is not among {', '.join(names)}")
+    return [(name, weights.get(name)) for name in names]

@@ -1,0 +1,193 @@
+"""Networks converted for OpenVINO, kept on the disk: the second start needs neither PyTorch nor conversion."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backbones import Backbone
+from ..errors import BackboneError, StoreError
+from ..store.writer import replacing
+from .fidelity import Fidelity
+
+logger = logging.getLogger(__name__)
+
+_MAGIC = b"featurekit network 1\n"
+_HASH_BYTES = 32
+# Measured: 2e-6. Beyond this the conversion is wrong.
+_LARGEST_ERROR = 1e-4
+
+
+class ConversionError(BackboneError):
+    """OpenVINO cannot run a network as PyTorch does."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConvertedNetwork:
+    """A network as OpenVINO reads it.
+
+    Attributes
+    ----------
+    graph : bytes
+        XML.
+    weights : ndarray of uint8
+    """
+
+    graph: bytes
+    weights: NDArray[np.uint8]
+
+
+def converted_network(backbone: Backbone, batch: int) -> ConvertedNetwork:
+    """The network for batches of exactly `batch` images: from the disk, or converted now and written there.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    batch : int
+
+    Returns
+    -------
+    ConvertedNetwork
+        Its weights are float32, whatever the backbone's precision: OpenVINO lowers it itself.
+
+    Raises
+    ------
+    ConversionError
+        If the network cannot be converted, or its rows are not those of PyTorch.
+    """
+    path = cache_folder() / "networks" / f"{backbone.spec.name}-{_key(backbone, batch)}.openvino"
+    network = _read(path)
+    if network is None:
+        logger.info("Converting %s for OpenVINO (once on this machine)", backbone.spec.name)
+        network = _convert(replace(backbone, precision="float32"), batch)
+        _write(path, network)
+    return network
+
+
+def cache_folder() -> Path:
+    """Where featurekit keeps what it can make again: ``FEATUREKIT_CACHE``, or ``featurekit`` in the user's caches."""
+    named = os.environ.get("FEATUREKIT_CACHE")
+    if named:
+        return Path(named).expanduser()
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA", "~")
+    elif sys.platform == "darwin":
+        base = "~/Library/Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base, "featurekit").expanduser()
+
+
+def _key(backbone: Backbone, batch: int) -> str:
+    """All that decides what the conversion gives."""
+    spec = backbone.spec
+    parts = {
+        "space": json.loads(replace(backbone, precision="float32").space.to_json()),
+        "architecture": [spec.library, spec.architecture, spec.classifier],
+        "batch": batch,
+        "versions": {name: metadata.version(name) for name in ("openvino", "torch", spec.library)},
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _read(path: Path) -> ConvertedNetwork | None:
+    try:
+        data = np.fromfile(path, dtype=np.uint8)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        logger.warning("The converted network %s cannot be read (%s) and is made again", path, error.strerror)
+        return None
+    start = len(_MAGIC) + _HASH_BYTES
+    content = data[start:]
+    if data[: len(_MAGIC)].tobytes() != _MAGIC or data[len(_MAGIC) : start].tobytes() != _hash(content):
+        logger.warning("The converted network %s is damaged and is made again", path)
+        return None
+    length = int.from_bytes(content[:8].tobytes(), "little")
+    return ConvertedNetwork(content[8 : 8 + length].tobytes(), np.ascontiguousarray(content[8 + length :]))
+
+
+def _write(path: Path, network: ConvertedNetwork) -> None:
+    length = len(network.graph).to_bytes(8, "little")
+    head = np.frombuffer(length + network.graph, dtype=np.uint8)
+    content = np.concatenate([head, network.weights])
+    try:
+        with replacing(path, path.with_name(f".{path.name}.{os.getpid()}.tmp")) as file:
+            data = memoryview(_MAGIC + _hash(content) + content.tobytes())
+            while data:
+                data = data[file.write(data) or 0 :]
+    except (StoreError, OSError) as error:
+        logger.warning(
+            "The converted network cannot be kept, and is made again by the next run: %s. Name a folder for it with "
+            "the environment variable FEATUREKIT_CACHE.",
+            error,
+        )
+
+
+def _hash(content: NDArray[np.uint8]) -> bytes:
+    return hashlib.sha256(content.data).digest()
+
+
+def _convert(backbone: Backbone, batch: int) -> ConvertedNetwork:
+    from .openvino_runtime import import_openvino
+
+    openvino = import_openvino()
+    import torch
+
+    from .torch_runtime import ImagesToRows
+
+    network = ImagesToRows(backbone).eval()
+    images = _test_images(batch, backbone.spec.preprocessing.crop)
+    try:
+        with torch.no_grad(), _quiet():
+            exported = torch.export.export(network, (torch.from_numpy(images),))
+            model = openvino.convert_model(exported)
+            model.reshape([batch, *images.shape[1:]])
+            compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+            fidelity = Fidelity.of(compiled([images])[0], network(torch.from_numpy(images)).numpy())
+    except Exception as error:  # exporter and converter raise errors of their own kinds
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ConversionError(f"{backbone.spec.name} cannot be converted for OpenVINO: {reason}.") from error
+    if not fidelity.relative_error < _LARGEST_ERROR:
+        raise ConversionError(f"{backbone.spec.name} as OpenVINO runs it is not PyTorch's network: {fidelity}.")
+    logger.info("%s, OpenVINO against PyTorch: %s", backbone.spec.name, fidelity)
+    return _serialised(openvino, model)
+
+
+def _serialised(openvino: Any, model: Any) -> ConvertedNetwork:
+    with tempfile.TemporaryDirectory(prefix="featurekit-") as folder:
+        path = Path(folder, "network.xml")
+        # Not halved to float16, which is the default.
+        openvino.save_model(model, path, compress_to_fp16=False)
+        return ConvertedNetwork(path.read_bytes(), np.fromfile(path.with_suffix(".bin"), dtype=np.uint8))
+
+
+def _test_images(n: int, side: int) -> NDArray[np.uint8]:
+    """Images with the smoothness and the range of photos, the same each time."""
+    random = np.random.default_rng(0)
+    coarse = random.integers(0, 256, (n, 8, 8, 3))
+    places = np.arange(side) * 8 // side
+    smooth = coarse[:, places][:, :, places]
+    return np.clip(smooth + random.normal(0, 12, (n, side, side, 3)), 0, 255).astype(np.uint8)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Exporters warn of their own inner workings; what matters is compared with PyTorch afterwards."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
