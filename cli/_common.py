@@ -12,12 +12,13 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from featurekit import FeatureStore
+    from featurekit import FeatureStore, TransferClassifier
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
 HEADS = ("logreg", "svm", "linear-svm", "ridge", "lda", "knn")
 DTYPES = ("float32", "float16")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
+DECODERS = ("auto", "pillow", "torchvision")
 RUNTIMES = ("auto", "openvino", "torch")
 TOO_MANY_FAILED = 3
 
@@ -76,6 +77,21 @@ def add_extraction_options(parser: argparse.ArgumentParser, *, backbone: bool = 
             + ("; several, with commas between them: each image is decoded once for all" if several else ""),
         )
         group.add_argument(
+            "--layer",
+            default="penultimate",
+            metavar="NAME",
+            help="where features are taken: penultimate, or a stage (featurekit models --json) averaged over the image"
+            + ("; several, with commas: the network runs once for all" if several else "")
+            + " (default: %(default)s)",
+        )
+        group.add_argument(
+            "--decoder",
+            choices=DECODERS,
+            default="auto",
+            help="auto is the fastest whose pixels are Pillow's to rounding, pillow the reference itself, torchvision "
+            "works on the device of the network; each makes features of its own kind (default: %(default)s)",
+        )
+        group.add_argument(
             "--precision",
             choices=PRECISIONS,
             default="fp32",
@@ -107,7 +123,7 @@ def add_extraction_options(parser: argparse.ArgumentParser, *, backbone: bool = 
 
 
 def extract_from(
-    arguments: argparse.Namespace, output: Path, *, backbone: str | list[str], **more: Any
+    arguments: argparse.Namespace, output: Path, *, backbones: list[str], layers: list[str], **more: Any
 ) -> list[FeatureStore]:
     """Call the library's `extract` with the options of :func:`add_extraction_options`, and `more`."""
     from featurekit import extract
@@ -115,10 +131,12 @@ def extract_from(
     stores = extract(
         arguments.source,
         output=output,
-        backbone=[backbone] if isinstance(backbone, str) else backbone,
+        backbone=backbones,
+        layer=layers,
         weights=arguments.weights,
         root=arguments.root,
         precision=arguments.precision,
+        decoder=arguments.decoder,
         batch_size=arguments.batch_size,
         workers=arguments.workers,
         device=arguments.device,
@@ -135,7 +153,7 @@ def extract_from(
 
 
 @contextmanager
-def rows_of(arguments: argparse.Namespace, *, backbone: str, keep: bool) -> Iterator[FeatureStore]:
+def rows_of(arguments: argparse.Namespace, *, keep: bool) -> Iterator[FeatureStore]:
     """The rows of SOURCE: of the store that it is, or extracted now.
 
     Extracted rows go to ``--store``; without it to the default store if `keep`, else to a folder that is
@@ -147,22 +165,31 @@ def rows_of(arguments: argparse.Namespace, *, backbone: str, keep: bool) -> Iter
         with FeatureStore(arguments.source) as store:
             yield store
     elif arguments.store is not None or keep:
-        output = Path(arguments.store) if arguments.store else default_store(arguments.source, backbone)
-        (store,) = extract_from(arguments, output, backbone=backbone)
-        with store:
+        name = default_store(arguments.source, arguments.backbone, arguments.layer)
+        with _extract_one(arguments, Path(arguments.store or name)) as store:
             yield store
     else:
         with TemporaryDirectory(prefix="featurekit-") as folder:
-            (store,) = extract_from(arguments, Path(folder, "rows.h5"), backbone=backbone)
-            with store:
+            with _extract_one(arguments, Path(folder, "rows.h5")) as store:
                 yield store
 
 
-def default_store(source: str, backbone: str) -> Path:
-    """Where the rows of SOURCE go if nobody says: ``<name>.<backbone>.h5`` in the current folder."""
+def _extract_one(arguments: argparse.Namespace, output: Path) -> FeatureStore:
+    (store,) = extract_from(arguments, output, backbones=[arguments.backbone], layers=[arguments.layer])
+    return store
+
+
+def take_options_of(arguments: argparse.Namespace, classifier: TransferClassifier) -> None:
+    """Extract as the images were extracted that a model was fitted on."""
+    arguments.backbone, arguments.weights = classifier.backbone, classifier.weights
+    vars(arguments).update(classifier.space_.options)
+
+
+def default_store(source: str, backbone: str, layer: str) -> Path:
+    """Where the rows of SOURCE go if nobody says: ``<name>.<backbone>[.<layer>].h5`` in the current folder."""
     path = Path(source)
     name = path.resolve().name if path.is_dir() else path.stem
-    return Path(f"{name or 'images'}.{backbone}.h5")
+    return Path(".".join([name or "images", backbone, *([] if layer == "penultimate" else [layer]), "h5"]))
 
 
 def is_store(source: str) -> bool:

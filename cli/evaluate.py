@@ -39,12 +39,10 @@ def run(arguments: argparse.Namespace) -> int:
     from featurekit.report import draw_confusion_matrix, evaluation_text
 
     classifier = None
-    backbone = arguments.backbone
     if arguments.model:
         classifier = load_model(arguments.model, weights=arguments.weights)
-        backbone = classifier.backbone
-        arguments.weights, arguments.precision = classifier.weights, classifier.precision
-    with _common.rows_of(arguments, backbone=backbone, keep=classifier is None) as store:
+        _common.take_options_of(arguments, classifier)
+    with _common.rows_of(arguments, keep=classifier is None) as store:
         if classifier is not None:
             result = evaluate(classifier, store)
             title = f"{arguments.model} on {store.path.name}"

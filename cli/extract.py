@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never
 
@@ -29,7 +30,8 @@ def add_parser(verbs: Any) -> None:
         "--output",
         metavar="STORE",
         help="a FILE.h5, or a folder (a name without ending) that keeps shards, for very large data "
-        "(default: <SOURCE>.<BACKBONE>.h5 in this folder). For several backbones, with {backbone} in it",
+        "(default: <SOURCE>.<BACKBONE>.h5 in this folder). For several backbones or layers, with {backbone} or "
+        "{layer} in it",
     )
     parser.add_argument(
         "--replace", action="store_true", help="let rows leave that came from another place and are not in SOURCE"
@@ -54,17 +56,19 @@ def add_parser(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Extract and say what was done."""
     names = [name.strip() for name in arguments.backbone.split(",")]
+    layers = [name.strip() for name in arguments.layer.split(",")]
     if arguments.output is not None:
         if not arguments.output:
             arguments.wrong_usage("the name of the output is empty")
         output = Path(arguments.output)
     else:
-        output = _common.default_store(arguments.source, "{backbone}")
+        output = _common.default_store(arguments.source, "{backbone}", layers[0] if len(layers) == 1 else "{layer}")
     arguments.weights = _weights(arguments.weights, names, arguments.wrong_usage)
     stores = _common.extract_from(
         arguments,
         output,
-        backbone=names,
+        backbones=names,
+        layers=layers,
         replace=arguments.replace,
         refresh=arguments.refresh,
         verify=not arguments.no_verify,
@@ -102,6 +106,7 @@ def _as_json(store: FeatureStore) -> dict[str, Any]:
     return {
         "store": str(store.path),
         "backbone": store.space.backbone,
+        "layer": store.space.layer,
         "fingerprint": store.fingerprint,
         "rows": len(store),
         "images": s.images,
@@ -113,7 +118,7 @@ def _as_json(store: FeatureStore) -> dict[str, Any]:
         "seconds": s.seconds,
         "images_per_second": s.images_per_second,
         "runtime": s.runtime,
-        "fidelity": s.fidelity,
+        "fidelity": None if s.fidelity is None else asdict(s.fidelity),
         "failures": [{"path": path, "reason": why} for path, why in _common.failed_images(store)],
     }
 
@@ -122,8 +127,9 @@ def _tell(store: FeatureStore) -> None:
     s = store.summary
     assert s is not None
     classes = len(store.class_counts)
+    layer = "" if store.space.layer == "penultimate" else f" {store.space.layer}"
     print(
-        f"{store.path}: {len(store)} rows of {store.space.backbone} (d = {store.space.dim}), "
+        f"{store.path}: {len(store)} rows of {store.space.backbone}{layer} (d = {store.space.dim}), "
         + (f"{classes} classes" if classes else "no labels")
     )
     print(
@@ -133,4 +139,5 @@ def _tell(store: FeatureStore) -> None:
         + f", in {s.seconds:.1f} s ({s.images_per_second:.0f} images/s)"
     )
     if s.fidelity:
-        print(f"{store.space.short_precision} against fp32: {s.fidelity}")
+        options = store.space.options
+        print(f"{options['precision']}, decoder {options['decoder']}, against fp32 and Pillow: {s.fidelity}")

@@ -40,11 +40,11 @@ def run(arguments: argparse.Namespace) -> int:
     from featurekit import TransferClassifier
     from featurekit.evaluation import cross_validate_head
 
-    with _common.rows_of(arguments, backbone=arguments.backbone, keep=True) as store:
+    with _common.rows_of(arguments, keep=True) as store:
         space = store.space
-        classifier = TransferClassifier(
-            space.backbone, arguments.head, weights=arguments.weights, precision=space.short_precision
-        ).fit(store)
+        classifier = TransferClassifier(space.backbone, arguments.head, weights=arguments.weights, **space.options).fit(
+            store
+        )
         labelled = store.y != ""
         groups = store.groups[labelled]
         score = None

@@ -35,7 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
                         "library": spec.library,
                         "weights": spec.weights,
                         "weights_file": spec.weights_file,
-                        "dim": spec.dim,
+                        "dim": spec.dim(),
+                        "layers": dict(spec.layers),
                         "image_size": spec.preprocessing.crop,
                         "parameters": spec.parameters,
                         "offline": local is not None,
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
                     spec.library,
                     spec.weights,
                     "no: downloaded at first use" if local is None else f"yes ({local.found_in})",
-                    str(spec.dim),
+                    str(spec.dim()),
                     str(spec.preprocessing.crop),
                     f"{spec.parameters / 1e6:.1f} M",
                 ]
@@ -65,4 +66,6 @@ def run(arguments: argparse.Namespace) -> int:
         )
     )
     print("\nAny of them also takes a local weight file: --weights FILE (.pth or .safetensors).")
+    layers = ", ".join(layer for layer, _ in SPECS[_common.DEFAULT_BACKBONE].layers)
+    print(f"Layers of {_common.DEFAULT_BACKBONE}: {layers}. Those of the others, with their d: --json")
     return 0

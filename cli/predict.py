@@ -43,8 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
     from featurekit import FeaturekitError, load_model
 
     classifier = load_model(arguments.model, weights=arguments.weights)
-    arguments.weights, arguments.precision = classifier.weights, classifier.precision
-    with _common.rows_of(arguments, backbone=classifier.backbone, keep=False) as store:
+    _common.take_options_of(arguments, classifier)
+    with _common.rows_of(arguments, keep=False) as store:
         labels = [str(label) for label in classifier.predict(store)]
         classes = [str(label) for label in classifier.classes_]
         has_probabilities = hasattr(classifier, "predict_proba")

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .backbones import DEFAULT_BACKBONE, Backbone, find
 from .errors import DamagedRowsError, FeatureSpaceError, ImageError, SourceError
-from .fingerprint import FeatureSpace
+from .fingerprint import PENULTIMATE, FeatureSpace
 from .images import Item, items_from
 from .pipeline import Destination, fill, progress_bar
 from .store import (
@@ -45,6 +45,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     ----------
     backbone : str, default="efficientnet_lite0"
         Its name; ``featurekit models`` lists them.
+    layer : str, default="penultimate"
+        Where rows are taken; see :func:`featurekit.extract`.
     weights : path, optional
         A local weight file instead of the default weights.
     cache : path, optional
@@ -54,6 +56,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         that its index does not name). None computes every time.
     precision : {"fp32", "bf16", "fp16", "tf32"}, default="fp32"
         Of the network's arithmetic; see :func:`featurekit.extract`.
+    decoder : {"auto", "pillow", "torchvision"}, default="auto"
+        What decodes and resizes; see :func:`featurekit.extract`.
     batch_size : int, optional
         Images in one call of the network. The rows do not depend on it. Default: what suits the runtime.
     workers : int, optional
@@ -87,9 +91,11 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         self,
         backbone: str = DEFAULT_BACKBONE,
         *,
+        layer: str = PENULTIMATE,
         weights: str | os.PathLike[str] | None = None,
         cache: str | os.PathLike[str] | None = None,
         precision: str = "fp32",
+        decoder: str = "auto",
         batch_size: int | None = None,
         workers: int | None = None,
         device: str = "auto",
@@ -97,9 +103,11 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         progress: bool = False,
     ) -> None:
         self.backbone = backbone
+        self.layer = layer
         self.weights = weights
         self.cache = cache
         self.precision = precision
+        self.decoder = decoder
         self.batch_size = batch_size
         self.workers = workers
         self.device = device
@@ -129,10 +137,11 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         if isinstance(X, FeatureStore):
             if X.space.backbone != self.backbone:
                 raise FeatureSpaceError(f"{X.path} holds rows of {X.space.backbone!r}, not of {self.backbone!r}")
-            if X.space.short_precision != self.precision:
-                raise FeatureSpaceError(
-                    f"{X.path} holds rows in {X.space.short_precision}, and precision is {self.precision!r}"
-                )
+            for name, value in X.space.options.items():
+                if value != getattr(self, name):
+                    raise FeatureSpaceError(
+                        f"{X.path} holds rows of {name} {value!r}, and this extractor's is {getattr(self, name)!r}"
+                    )
             self.space_: FeatureSpace = X.space
         else:
             self.space_ = self._find().space
@@ -224,7 +233,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return tags
 
     def _find(self) -> Backbone:
-        return find(self.backbone, self.weights, precision=self.precision)
+        return find(self.backbone, self.weights, layer=self.layer, precision=self.precision, decoder=self.decoder)
 
 
 @contextmanager

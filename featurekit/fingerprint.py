@@ -17,6 +17,12 @@ HASH_BYTES = 32
 PRECISIONS = {"fp32": "float32", "tf32": "tf32", "bf16": "bfloat16", "fp16": "float16"}
 """What users call a precision, and what a feature space calls it."""
 
+DECODERS = ("auto", "pillow", "torchvision")
+"""What turns files into pixels, see :attr:`Preprocessing.decoder`."""
+
+PENULTIMATE = "penultimate"
+"""The layer that ends in what the removed classifier saw."""
+
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
@@ -32,6 +38,10 @@ class Preprocessing:
         Antialiased, as Pillow does it.
     mean, std : tuple of float
         Per channel, for pixels scaled to 0..1: ``(pixel / 255 - mean) / std``.
+    decoder : {"auto", "pillow", "torchvision"}
+        What decodes and resizes. ``"auto"`` is the fastest on a CPU that gives Pillow's pixels to rounding (mean
+        difference 0.005 of 255, which moves rows by a cosine of 0.9999 or more), ``"pillow"`` the reference itself,
+        ``"torchvision"`` does it on the device of the network.
     """
 
     resize: int
@@ -39,6 +49,7 @@ class Preprocessing:
     interpolation: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    decoder: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +97,17 @@ class FeatureSpace:
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     @property
-    def short_precision(self) -> str:
-        """The precision as users call it: a key of `PRECISIONS`."""
-        return next(short for short, name in PRECISIONS.items() if name == self.precision)
+    def options(self) -> dict[str, Any]:
+        """Layer, precision and decoder in a user's words: what :func:`featurekit.backbones.find` takes."""
+        precision = next(short for short, name in PRECISIONS.items() if name == self.precision)
+        return {"layer": self.layer, "precision": precision, "decoder": self.preprocessing.decoder}
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        data = asdict(self)
+        if self.preprocessing.decoder == "auto":  # not written: it came later than the first stores
+            del data["preprocessing"]["decoder"]
+        return json.dumps(data, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> FeatureSpace:
@@ -113,14 +128,15 @@ class FeatureSpace:
                     interpolation=str(pre.pop("interpolation")),
                     mean=_triple(pre.pop("mean")),
                     std=_triple(pre.pop("std")),
+                    decoder=str(pre.pop("decoder", "auto")),
                 ),
                 **{name: str(data.pop(name)) for name in _TEXT_FIELDS},
                 dim=int(data.pop("dim")),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a feature space: {error!r}") from error
-        if space.precision not in PRECISIONS.values():
-            raise ValueError(f"unknown precision {space.precision!r}")
+        if space.precision not in PRECISIONS.values() or space.preprocessing.decoder not in DECODERS:
+            raise ValueError(f"unknown precision or decoder: {space.precision!r}, {space.preprocessing.decoder!r}")
         if data or pre:
             raise ValueError(f"unknown parts of a feature space: {sorted(data) + sorted(pre)}")
         return space

@@ -20,7 +20,7 @@ from .backbones import DEFAULT_BACKBONE
 from .bundle import read_bundle, write_bundle
 from .errors import BundleError, HeadError
 from .extractor import FeatureExtractor
-from .fingerprint import FeatureSpace
+from .fingerprint import PENULTIMATE, FeatureSpace
 from .heads import head_name, make_head
 from .images import is_missing
 from .metrics import Evaluation, evaluate_predictions
@@ -45,7 +45,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
     head : str or scikit-learn classifier, default="logreg"
         The new last layer: ``"logreg"``, ``"svm"``, ``"linear-svm"``, ``"ridge"``, ``"lda"``, ``"knn"``,
         or any classifier or pipeline, which is cloned.
-    weights, cache, precision, batch_size, workers, device, runtime, progress
+    layer, weights, cache, precision, decoder, batch_size, workers, device, runtime, progress
         As in :class:`FeatureExtractor`.
 
     Attributes
@@ -72,9 +72,11 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         backbone: str = DEFAULT_BACKBONE,
         head: Any = "logreg",
         *,
+        layer: str = PENULTIMATE,
         weights: str | os.PathLike[str] | None = None,
         cache: str | os.PathLike[str] | None = None,
         precision: str = "fp32",
+        decoder: str = "auto",
         batch_size: int | None = None,
         workers: int | None = None,
         device: str = "auto",
@@ -83,9 +85,11 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
     ) -> None:
         self.backbone = backbone
         self.head = head
+        self.layer = layer
         self.weights = weights
         self.cache = cache
         self.precision = precision
+        self.decoder = decoder
         self.batch_size = batch_size
         self.workers = workers
         self.device = device
@@ -214,17 +218,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         return write_bundle(path, manifest, self.head_, _card(manifest))
 
     def _new_extractor(self) -> FeatureExtractor:
-        return FeatureExtractor(
-            self.backbone,
-            weights=self.weights,
-            cache=self.cache,
-            precision=self.precision,
-            batch_size=self.batch_size,
-            workers=self.workers,
-            device=self.device,
-            runtime=self.runtime,
-            progress=self.progress,
-        )
+        parameters = self.get_params(deep=False)
+        del parameters["head"]
+        return FeatureExtractor(**parameters)
 
     def _rows(self, X: Any) -> NDArray[np.float32]:
         check_is_fitted(self, "head_")
@@ -274,7 +270,7 @@ def load_model(
             backbone=str(settings["backbone"]),
             head=str(manifest["head"]),
             weights=weights if weights is not None else settings["weights"],
-            precision=space.short_precision,
+            **space.options,
         )
         if space.fingerprint != manifest["fingerprint"]:
             raise ValueError("the fingerprint is not that of the feature space")

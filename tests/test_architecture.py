@@ -13,6 +13,7 @@ FLOORS = {
     "_optional": 0,
     "_version": 0,
     "images": 1,
+    "fidelity": 1,
     "fingerprint": 1,
     "heads": 1,
     "metrics": 1,
@@ -30,7 +31,7 @@ FLOORS = {
     "__init__": 8,
 }
 # What may import torch (or a package that does) when it is imported itself.
-TORCH_MODULES = {"backbones/network.py", "runtime/torch_runtime.py"}
+TORCH_MODULES = {"backbones/network.py", "runtime/torch_runtime.py", "runtime/torchvision_decoder.py"}
 # _optional needs the error it raises.
 WITHIN_A_FLOOR = {("_optional", "errors")}
 FILES = sorted((ROOT / "featurekit").rglob("*.py"))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import WeightsError
+from ..fingerprint import PENULTIMATE
 from .registry import Backbone, BackboneSpec, missing_weights
 
 logger = logging.getLogger(__name__)
@@ -48,6 +50,56 @@ def load_network(backbone: Backbone) -> nn.Module:
     _check_fit(network.state_dict(), state, backbone)
     network.load_state_dict(state)
     return network.eval().requires_grad_(False)
+
+
+class LayerRows(nn.Module):
+    """A network that gives rows of several of its layers, side by side, in one pass.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        From :func:`load_network`. It is changed: its stages note what they put out.
+    layers : sequence of str
+        Names of modules whose output is a feature map (n, channels, height, width), which is averaged; or
+        ``"penultimate"``, the network's own output.
+    """
+
+    def __init__(self, network: nn.Module, layers: Sequence[str]) -> None:
+        super().__init__()
+        self._layers = tuple(layers)
+        self._taps = {}
+        for name in self._layers:
+            if name != PENULTIMATE:
+                parent, _, last = name.rpartition(".")
+                tap = _Tap(network.get_submodule(name))
+                setattr(network.get_submodule(parent), last, tap)
+                self._taps[name] = tap
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Float images (n, 3, height, width) to rows (n, sum of the layers' lengths), in the order of the layers."""
+        last: Tensor = self.network(images)
+        rows = [
+            last.flatten(1) if name == PENULTIMATE else self._taps[name].take().mean((2, 3)) for name in self._layers
+        ]
+        return rows[0] if len(rows) == 1 else torch.cat(rows, 1)
+
+
+class _Tap(nn.Module):
+    """Notes what a module puts out, apart for each thread."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self._noted: dict[int, Tensor] = {}
+
+    def forward(self, images: Tensor) -> Tensor:
+        out: Tensor = self.module(images)
+        self._noted[threading.get_ident()] = out
+        return out
+
+    def take(self) -> Tensor:
+        return self._noted.pop(threading.get_ident())
 
 
 def _architecture(spec: BackboneSpec) -> nn.Module:

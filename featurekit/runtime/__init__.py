@@ -16,10 +16,21 @@ from numpy.typing import NDArray
 
 from ..backbones import Backbone
 from ..errors import BackboneError
+from ..fidelity import ENOUGH, Fidelity
+from ..fingerprint import PENULTIMATE
 from .allocator import keep_freed_memory
-from .fidelity import ENOUGH, Fidelity
+from .decoders import Decoder, load_decoder
 
-__all__ = ["RUNTIMES", "Fidelity", "Pending", "Runtime", "check_precision", "keep_freed_memory", "load_runtime"]
+__all__ = [
+    "RUNTIMES",
+    "Decoder",
+    "Pending",
+    "Runtime",
+    "check_fidelity",
+    "keep_freed_memory",
+    "load_decoder",
+    "load_runtime",
+]
 
 RUNTIMES = ("auto", "openvino", "torch")
 """What may be asked for."""
@@ -56,7 +67,9 @@ class Runtime(Protocol):
         ...
 
 
-def load_runtime(backbone: Backbone, device: str = "auto", runtime: str = "auto") -> Runtime:
+def load_runtime(
+    backbone: Backbone, device: str = "auto", runtime: str = "auto", layers: Sequence[str] | None = None
+) -> Runtime:
     """Load a backbone for running. Cached, so that clones of an estimator share one network.
 
     Parameters
@@ -68,6 +81,8 @@ def load_runtime(backbone: Backbone, device: str = "auto", runtime: str = "auto"
         several that share the work: ``"cuda:0,cuda:1"``.
     runtime : {"auto", "openvino", "torch"}
         ``"auto"`` is OpenVINO on a CPU, where it is installed, and PyTorch otherwise.
+    layers : sequence of str, optional
+        Layers whose rows are computed in one pass, side by side. Default: the backbone's own.
 
     Returns
     -------
@@ -83,22 +98,25 @@ def load_runtime(backbone: Backbone, device: str = "auto", runtime: str = "auto"
     if runtime not in RUNTIMES:
         raise BackboneError(f"no runtime called {runtime!r}. There are: {', '.join(RUNTIMES)}.")
     devices = tuple(name.strip() for name in str(device).split(","))
-    return _load(backbone, backbone.space.weights, devices, runtime)
+    weights = backbone.space.weights
+    # What does not change the network is no part of the key.
+    backbone, layers = replace(backbone, layer=PENULTIMATE, decoder="auto"), tuple(layers or (backbone.layer,))
+    return _load(backbone, weights, layers, devices, runtime)
 
 
 @lru_cache(maxsize=4)
-def _load(backbone: Backbone, weights: str, devices: tuple[str, ...], runtime: str) -> Runtime:
+def _load(backbone: Backbone, weights: str, layers: tuple[str, ...], devices: tuple[str, ...], runtime: str) -> Runtime:
     # `weights`, the hash, is part of the key: a file that was replaced is another network.
     if len(devices) > 1:
-        return _Several([_load_one(backbone, device, runtime) for device in devices])
-    return _load_one(backbone, devices[0], runtime)
+        return _Several([_load_one(backbone, layers, device, runtime) for device in devices])
+    return _load_one(backbone, layers, devices[0], runtime)
 
 
 if hasattr(os, "register_at_fork"):  # the threads of a runtime are not there in a forked process
     os.register_at_fork(after_in_child=_load.cache_clear)
 
 
-def _load_one(backbone: Backbone, device: str, runtime: str) -> Runtime:
+def _load_one(backbone: Backbone, layers: Sequence[str], device: str, runtime: str) -> Runtime:
     if runtime == "openvino" and device not in {"auto", "cpu"}:
         raise BackboneError(
             f"OpenVINO runs on the CPU here, not on the device {device!r}. Use PyTorch: runtime 'torch'."
@@ -107,14 +125,14 @@ def _load_one(backbone: Backbone, device: str, runtime: str) -> Runtime:
         from .openvino_runtime import ConversionError, OpenVinoRuntime
 
         try:
-            return OpenVinoRuntime(backbone)
+            return OpenVinoRuntime(backbone, layers)
         except ConversionError as error:
             if runtime == "openvino":
                 raise
             logger.warning("%s PyTorch is used instead.", error)
     from .torch_runtime import TorchRuntime
 
-    return TorchRuntime(backbone, device)
+    return TorchRuntime(backbone, layers, device)
 
 
 def _prefers_openvino(backbone: Backbone, device: str) -> bool:
@@ -137,42 +155,58 @@ def _has_accelerator() -> bool:
 
 
 class _Several:
-    """Devices that share the work: batches go to them in turn."""
+    """Devices that share the work: a batch goes to the one with the fewest before it."""
 
     def __init__(self, parts: Sequence[Runtime]) -> None:
         self._parts = parts
-        self._next = 0
+        self._under_way: list[list[Pending]] = [[] for _ in parts]
         self.description = " and ".join(dict.fromkeys(part.description for part in parts))
         self.batch_size = max(part.batch_size for part in parts)
         self.depth = sum(part.depth for part in parts)
 
     def submit(self, batch: NDArray[np.uint8]) -> Pending:
-        self._next = (self._next + 1) % len(self._parts)
-        return self._parts[self._next].submit(batch)
+        self._under_way = [[pending for pending in each if not pending.done()] for each in self._under_way]
+        number = min(range(len(self._parts)), key=lambda i: len(self._under_way[i]))
+        pending = self._parts[number].submit(batch)
+        self._under_way[number].append(pending)
+        return pending
 
 
-def check_precision(backbone: Backbone, network: Runtime, batch: NDArray[np.uint8], device: str) -> Fidelity | None:
-    """Compare rows in a lower precision with exact float32, and warn where they are far from it.
+def check_fidelity(
+    backbone: Backbone,
+    layers: Sequence[str],
+    network: Runtime,
+    batch: NDArray[np.uint8],
+    reference: NDArray[np.uint8],
+    device: str,
+) -> list[Fidelity]:
+    """Compare rows with those of exact float32 on reference pixels, and warn where they are far from it.
 
     Parameters
     ----------
     backbone : Backbone
+    layers : sequence of str
     network : Runtime
-        Of this backbone.
-    batch : ndarray of uint8, shape (n, crop, crop, 3)
-        Real images.
+        Of this backbone and these layers.
+    batch, reference : ndarray of uint8, shape (n, crop, crop, 3)
+        Real images, as they were decoded, and as Pillow decodes them.
     device : str
         As for :func:`load_runtime`.
 
     Returns
     -------
-    Fidelity or None
-        None if the backbone's precision is float32.
+    list of Fidelity
+        One for each layer.
     """
-    if backbone.precision == "float32":
-        return None
-    exact = _load_one(replace(backbone, precision="float32"), device.split(",")[0].strip(), "auto")
-    fidelity = Fidelity.of(network.submit(batch).result(), exact.submit(batch).result())
-    if fidelity.cosine < ENOUGH:
-        logger.warning("%s in %s is not close to float32: %s", backbone.spec.name, backbone.precision, fidelity)
-    return fidelity
+    exact = network
+    if backbone.precision != "float32":
+        exact = _load_one(replace(backbone, precision="float32"), layers, device.split(",")[0].strip(), "auto")
+    got, expected = network.submit(batch).result(), exact.submit(reference).result()
+    ends = np.cumsum([backbone.spec.dim(layer) for layer in layers])[:-1]
+    fidelities = []
+    for layer, a, b in zip(layers, np.split(got, ends, axis=1), np.split(expected, ends, axis=1), strict=True):
+        fidelities.append(fidelity := Fidelity.of(a, b))
+        if fidelity.cosine < ENOUGH:
+            name = f"{backbone.spec.name}, {layer}, in {backbone.precision}"
+            logger.warning("%s is not close to float32: %s", name, fidelity)
+    return fidelities

@@ -9,7 +9,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import metadata
@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from ..backbones import Backbone
 from ..errors import BackboneError, StoreError
+from ..fidelity import Fidelity
 from ..store.writer import replacing
-from .fidelity import Fidelity
 
 logger = logging.getLogger(__name__)
 
@@ -51,12 +51,14 @@ class ConvertedNetwork:
     weights: NDArray[np.uint8]
 
 
-def converted_network(backbone: Backbone, batch: int) -> ConvertedNetwork:
+def converted_network(backbone: Backbone, layers: Sequence[str], batch: int) -> ConvertedNetwork:
     """The network for batches of exactly `batch` images: from the disk, or converted now and written there.
 
     Parameters
     ----------
     backbone : Backbone
+    layers : sequence of str
+        Whose rows it gives, side by side.
     batch : int
 
     Returns
@@ -69,11 +71,11 @@ def converted_network(backbone: Backbone, batch: int) -> ConvertedNetwork:
     ConversionError
         If the network cannot be converted, or its rows are not those of PyTorch.
     """
-    path = cache_folder() / "networks" / f"{backbone.spec.name}-{_key(backbone, batch)}.openvino"
+    path = cache_folder() / "networks" / f"{backbone.spec.name}-{_key(backbone, layers, batch)}.openvino"
     network = _read(path)
     if network is None:
         logger.info("Converting %s for OpenVINO (once on this machine)", backbone.spec.name)
-        network = _convert(replace(backbone, precision="float32"), batch)
+        network = _convert(replace(backbone, precision="float32"), layers, batch)
         _write(path, network)
     return network
 
@@ -92,12 +94,14 @@ def cache_folder() -> Path:
     return Path(base, "featurekit").expanduser()
 
 
-def _key(backbone: Backbone, batch: int) -> str:
+def _key(backbone: Backbone, layers: Sequence[str], batch: int) -> str:
     """All that decides what the conversion gives."""
     spec = backbone.spec
     parts = {
-        "space": json.loads(replace(backbone, precision="float32").space.to_json()),
+        "weights": backbone.space.weights,
         "architecture": [spec.library, spec.architecture, spec.classifier],
+        "images": [spec.preprocessing.crop, *spec.preprocessing.mean, *spec.preprocessing.std],
+        "layers": list(layers),
         "batch": batch,
         "versions": {name: metadata.version(name) for name in ("openvino", "torch", spec.library)},
     }
@@ -142,7 +146,7 @@ def _hash(content: NDArray[np.uint8]) -> bytes:
     return hashlib.sha256(content.data).digest()
 
 
-def _convert(backbone: Backbone, batch: int) -> ConvertedNetwork:
+def _convert(backbone: Backbone, layers: Sequence[str], batch: int) -> ConvertedNetwork:
     from .openvino_runtime import import_openvino
 
     openvino = import_openvino()
@@ -150,11 +154,11 @@ def _convert(backbone: Backbone, batch: int) -> ConvertedNetwork:
 
     from .torch_runtime import ImagesToRows
 
-    network = ImagesToRows(backbone).eval()
+    network = ImagesToRows(backbone, layers).eval()
     images = _test_images(batch, backbone.spec.preprocessing.crop)
     try:
         with torch.no_grad(), _quiet():
-            exported = torch.export.export(network, (torch.from_numpy(images),))
+            exported = torch.export.export(network, (torch.from_numpy(images),), strict=False)
             model = openvino.convert_model(exported)
             model.reshape([batch, *images.shape[1:]])
             compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

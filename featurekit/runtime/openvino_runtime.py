@@ -37,6 +37,8 @@ class OpenVinoRuntime:
     Parameters
     ----------
     backbone : Backbone
+    layers : sequence of str
+        Whose rows, side by side.
 
     Raises
     ------
@@ -46,14 +48,14 @@ class OpenVinoRuntime:
         If OpenVINO cannot run the network as PyTorch does.
     """
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, layers: Sequence[str]) -> None:
         if not computes_in(backbone.precision):
             raise BackboneError(
                 f"this CPU has no {backbone.precision} arithmetic that OpenVINO could use. Use fp32, or have PyTorch "
                 "emulate it, which is slower than fp32 (runtime 'torch')."
             )
         openvino, core = import_openvino(), _core()
-        network = converted_network(backbone, PIECE)
+        network = converted_network(backbone, layers, PIECE)
         model = core.read_model(network.graph, openvino.Tensor(network.weights))
         settings = {
             "PERFORMANCE_HINT": "THROUGHPUT",
@@ -66,7 +68,7 @@ class OpenVinoRuntime:
         self._requests = [compiled.create_infer_request() for _ in range(streams)]
         self._idle = list(self._requests)
         self._threads = ThreadPoolExecutor(streams, thread_name_prefix="featurekit-openvino")
-        self._dim = backbone.spec.dim
+        self._dim = sum(map(backbone.spec.dim, layers))
         self.description = f"openvino {openvino.__version__.partition('-')[0]} on cpu, {backbone.precision}"
         self.batch_size = max(32, 2 * PIECE * streams)
         self.depth = 2

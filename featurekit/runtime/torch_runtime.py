@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..backbones import Backbone
-from ..backbones.network import load_network
+from ..backbones.network import LayerRows, load_network
 from ..errors import BackboneError
 from .allocator import keep_freed_memory
 
@@ -32,15 +32,17 @@ class ImagesToRows(nn.Module):
     ----------
     backbone : Backbone
         Its precision is the type of the weights; the normalisation is computed in float32 whatever it is.
+    layers : sequence of str
+        Whose rows, side by side.
     """
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, layers: Sequence[str]) -> None:
         super().__init__()
         self.dtype = _DTYPES[backbone.precision]
-        self.network = load_network(backbone).to(self.dtype)
+        self.rows = LayerRows(load_network(backbone), layers).to(self.dtype)
         pre = backbone.spec.preprocessing
         mean, std = (np.array(values, dtype=np.float64) for values in (pre.mean, pre.std))
         # (pixel / 255 - mean) / std as one multiplication and one addition.
@@ -51,8 +53,8 @@ class ImagesToRows(nn.Module):
         """Compute rows."""
         # NHWC in memory seen as NCHW is channels_last: no copy.
         normalised = images.permute(0, 3, 1, 2).to(torch.float32) * self.scale + self.shift
-        rows: Tensor = self.network(normalised.to(self.dtype))
-        return rows.flatten(1).to(torch.float32)
+        rows: Tensor = self.rows(normalised.to(self.dtype))
+        return rows.to(torch.float32)
 
 
 def _per_channel(values: NDArray[np.float64]) -> Tensor:
@@ -71,6 +73,8 @@ class TorchRuntime:
     ----------
     backbone : Backbone
         In ``float32``, TF32 is off.
+    layers : sequence of str
+        Whose rows, side by side.
     device : str
         ``"auto"`` or a torch device.
 
@@ -80,8 +84,8 @@ class TorchRuntime:
         If there is no such device here, or it does not know the precision.
     """
 
-    def __init__(self, backbone: Backbone, device: str = "auto") -> None:
-        self._device = _pick_device(device)
+    def __init__(self, backbone: Backbone, layers: Sequence[str], device: str = "auto") -> None:
+        self._device = pick_device(device)
         self._tf32 = backbone.precision == "tf32"
         if self._tf32 and self._device.type != "cuda":
             raise BackboneError(f"TF32 is a mode of NVIDIA's GPUs, and the device is {self._device.type}. Use fp32.")
@@ -89,7 +93,7 @@ class TorchRuntime:
         if self._device.type == "cpu":
             keep_freed_memory()
         # channels_last: half as long again as contiguous on the CPU this was tried on, and what CUDA prefers.
-        self._network = ImagesToRows(backbone).eval().to(self._device).to(memory_format=torch.channels_last)
+        self._network = ImagesToRows(backbone, layers).eval().to(self._device).to(memory_format=torch.channels_last)
         self.description = f"torch {torch.__version__} on {self._device}, {backbone.precision}"
         self.batch_size = 256 if cuda else 32
         self.depth = 3 if cuda else 2
@@ -157,7 +161,14 @@ def halving(
             most = (size + 1) // 2
 
 
-def _pick_device(name: str) -> torch.device:
+def pick_device(name: str) -> torch.device:
+    """The torch device of this name, tried out; ``"auto"`` is CUDA, else MPS, else the CPU.
+
+    Raises
+    ------
+    BackboneError
+        If there is no such device here.
+    """
     if name == "auto":
         if torch.cuda.is_available():
             name = "cuda"

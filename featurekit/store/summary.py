@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..fidelity import Fidelity
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -29,8 +31,9 @@ class Summary:
         What was noticed about the source.
     runtime : str
         What ran the network: library, version, device and precision. Empty if nothing was computed.
-    fidelity : str
-        How its precision compared with float32 on the first images. Empty for float32.
+    fidelity : Fidelity, optional
+        How the rows of the first images compared with those of exact float32 on Pillow's pixels, where precision or
+        decoder can make a difference.
     """
 
     images: int
@@ -42,7 +45,7 @@ class Summary:
     seconds: float
     notes: tuple[str, ...] = ()
     runtime: str = ""
-    fidelity: str = ""
+    fidelity: Fidelity | None = None
 
     @property
     def images_per_second(self) -> float:

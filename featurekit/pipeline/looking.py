@@ -1,0 +1,208 @@
+"""The first half of the pipeline: read and hash each item, and decode those whose rows are missing."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..errors import ImageError
+from ..fingerprint import Preprocessing, content_hash, pixel_hash
+from ..images import Item, read_bytes, to_rgb
+from ..runtime import Decoder, keep_freed_memory
+from .records import Destination, Outcome
+
+
+def looked_at(
+    items: Sequence[Item],
+    destinations: Sequence[Destination],
+    decoder: Decoder,
+    workers: int | None,
+    ahead: Callable[[], int],
+) -> Iterator[tuple[Outcome, Item]]:
+    """Yield an outcome for each item, in order: with pixels if a row of it has to be computed.
+
+    Parameters
+    ----------
+    items, destinations, decoder
+    workers : int, optional
+        Threads.
+    ahead : callable
+        How many items may be looked at before the first of them is asked for.
+    """
+    keep_freed_memory()
+    look = _Look(destinations, decoder)
+    window: deque[tuple[Outcome | _Place, Item]] = deque()
+    chunk = _Chunk()
+    # As many threads as processors, beside as many of the network: whichever is the slower of the two has the
+    # processors while the other waits for it, and no split into fixed shares was faster
+    # (tests/benchmarks/pipeline.py --workers).
+    pool = ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="featurekit-decode")
+
+    def next_of_window() -> tuple[Outcome, Item]:
+        found, item = window.popleft()
+        if isinstance(found, Outcome):
+            return found, item
+        if found.chunk.outcomes is None:
+            found.chunk.submit(pool, look)
+        return found.outcome(), item
+
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of odd metadata and of large images; what matters is raised as an error. Filters
+            # are process-wide, so they are set here once and not in the threads.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            for index, item in enumerate(items):
+                seen = look.unchanged(item)
+                if seen is not None and not window:
+                    yield seen, item
+                    continue
+                if seen is not None:
+                    window.append((seen, item))
+                else:
+                    if chunk.outcomes is not None:
+                        chunk = _Chunk()
+                    window.append((_Place(chunk, len(chunk.items)), item))
+                    chunk.items.append((index, item))
+                    if len(chunk.items) == decoder.chunk:
+                        chunk.submit(pool, look)
+                if len(window) > max(ahead(), 2 * decoder.chunk):
+                    yield next_of_window()
+            while window:
+                yield next_of_window()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@dataclass(slots=True)
+class _Chunk:
+    """Items that one thread looks at together."""
+
+    items: list[tuple[int, Item]] = field(default_factory=list)
+    outcomes: Future[list[Outcome]] | None = None
+
+    def submit(self, pool: ThreadPoolExecutor, look: _Look) -> None:
+        self.outcomes = pool.submit(look, self.items)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One of a chunk."""
+
+    chunk: _Chunk
+    number: int
+
+    def outcome(self) -> Outcome:
+        assert self.chunk.outcomes is not None
+        return self.chunk.outcomes.result()[self.number]
+
+
+class _Look:
+    """Reads, hashes and decodes; called by threads."""
+
+    def __init__(self, destinations: Sequence[Destination], decoder: Decoder) -> None:
+        self._destinations = destinations
+        self._decoder = decoder
+        self._first: dict[bytes, int] = {}  # content hash -> the item that brings it: equal files are decoded once
+
+    def unchanged(self, item: Item) -> Outcome | None:
+        """The outcome of a file that no destination needs to look at again."""
+        outcome: Outcome | None = None
+        for destination in self._destinations:
+            known = destination.signatures.get(item.path) if destination.signatures is not None else None
+            if known is None or not isinstance(item.origin, str) or item.problem:
+                return None
+            size, mtime_ns, content = known
+            if outcome is None:
+                try:
+                    stat = os.stat(item.origin)
+                except (OSError, ValueError):
+                    return None
+                outcome = Outcome(content, stat.st_size, stat.st_mtime_ns)
+            if (outcome.size, outcome.mtime_ns, outcome.content) != (size, mtime_ns, content):
+                return None
+            if content not in destination.cache:
+                return None
+        return outcome
+
+    def __call__(self, items: Sequence[tuple[int, Item]]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        images: list[_Image] = []
+        for index, item in items:
+            outcome = Outcome(reason=item.problem)
+            outcomes.append(outcome)
+            if item.problem:
+                continue
+            with _noting_failure(outcome):
+                image = _read(item, outcome)
+                wanted = {d.backbone.preprocessing for d in self._destinations if outcome.content not in d.cache}
+                # setdefault is atomic: of equal files in several threads, exactly one is decoded.
+                if wanted and self._first.setdefault(outcome.content, index) == index:
+                    images.append((outcome, image, wanted))
+        if images:
+            self._decode(images)
+        return outcomes
+
+    def _decode(self, images: Sequence[_Image]) -> None:
+        if len(images) > 1:
+            try:
+                self._decode_together(images)
+                return
+            except _FAILURES:
+                pass  # which of them was it?
+        for each in images:
+            with _noting_failure(each[0]):
+                self._decode_together([each])
+
+    def _decode_together(self, images: Sequence[_Image]) -> None:
+        prepared = self._decoder([image for _, image, _ in images], [wanted for _, _, wanted in images])
+        for (outcome, _, _), pixels in zip(images, prepared, strict=True):
+            if isinstance(pixels, ImageError):
+                outcome.reason = str(pixels)
+            else:
+                outcome.pixels = pixels
+
+
+_Image = tuple[Outcome, bytes | Image.Image, set[Preprocessing]]
+_FAILURES = (OSError, ValueError, MemoryError)
+
+
+@contextmanager
+def _noting_failure(outcome: Outcome) -> Iterator[None]:
+    """An image that cannot be read or decoded stops nothing."""
+    try:
+        yield
+    except ImageError as error:  # a ValueError, too
+        outcome.reason = str(error)
+    except _FAILURES as error:
+        outcome.reason = f"unreadable: {type(error).__name__}: {error}"
+
+
+def _read(item: Item, outcome: Outcome) -> bytes | Image.Image:
+    """The file or the picture of an item; notes its hash, size and time."""
+    if isinstance(item.origin, str):
+        data, info = read_bytes(item.origin)
+        outcome.size, outcome.mtime_ns = info.st_size, info.st_mtime_ns
+        outcome.content = content_hash(data)
+        return data
+    picture = as_picture(item.origin)
+    outcome.content = pixel_hash(np.asarray(picture))
+    return picture
+
+
+def as_picture(image: Image.Image | NDArray[np.uint8]) -> Image.Image:
+    """An image that came as pixels, in mode RGB."""
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image)
+    if not image.width or not image.height:
+        raise ImageError(f"an image of {image.width} x {image.height} pixels")
+    return to_rgb(image)

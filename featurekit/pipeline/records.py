@@ -1,0 +1,64 @@
+"""What the stages of the pipeline hand to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backbones import Backbone
+from ..fidelity import Fidelity
+from ..fingerprint import HASH_BYTES, Preprocessing
+from ..store import Columns, RowCache, Signatures, Text
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one item: the content hash of an image that has a row, or the reason why it has none."""
+
+    content: bytes = b""
+    size: int = 0
+    mtime_ns: int = 0
+    reason: str = ""
+    pixels: dict[Preprocessing, NDArray[np.uint8]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Destination:
+    """A backbone and the cache that its rows go to; and what :func:`fill` did there.
+
+    Attributes
+    ----------
+    backbone : Backbone
+    cache : RowCache
+    signatures : Signatures, optional
+        Of files that were seen before, by item path: what spares reading an unchanged file.
+    computed : int
+        How many rows the network computed.
+    decoder, runtime : str
+        What prepared the images, and what ran the network; empty if nothing was computed.
+    fidelity : Fidelity, optional
+        How rows compared with exact ones, where precision or decoder can make a difference.
+    """
+
+    backbone: Backbone
+    cache: RowCache
+    signatures: Signatures | None = None
+    computed: int = 0
+    decoder: str = ""
+    runtime: str = ""
+    fidelity: Fidelity | None = None
+
+
+def columns_of(path: Text, label: Text, group: Text, outcomes: Sequence[Outcome]) -> Columns:
+    """Columns of a store: the text of each row, and what its outcome knows."""
+    return Columns(
+        path,
+        label,
+        group,
+        sha256=np.frombuffer(b"".join([o.content for o in outcomes]), dtype=np.uint8).reshape(-1, HASH_BYTES),
+        size=np.array([o.size for o in outcomes], dtype=np.int64),
+        mtime_ns=np.array([o.mtime_ns for o in outcomes], dtype=np.int64),
+    )

@@ -1,0 +1,96 @@
+"""Decoders: from the bytes of image files to the pixels that networks take."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import cache
+from importlib import metadata
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..errors import ImageError
+from ..fingerprint import Preprocessing
+from ..images import Stored, decode_fast, is_fast, open_image, prepare, prepare_fast
+
+logger = logging.getLogger(__name__)
+
+Prepared = dict[Preprocessing, NDArray[np.uint8]] | ImageError
+"""Pixels, shape (crop, crop, 3), for each preprocessing; or the reason why there are none."""
+
+
+class Decoder(Protocol):
+    """Prepares images. Called by several threads."""
+
+    chunk: int
+    """How many images at a time suit it."""
+
+    description: str
+    """Libraries and versions, for provenance."""
+
+    def __call__(self, images: Sequence[bytes | Image.Image], wanted: Sequence[set[Preprocessing]]) -> list[Prepared]:
+        """Pixels of files, or of pictures in mode RGB, for the preprocessings that are wanted of each."""
+        ...
+
+
+@cache
+def load_decoder(name: str, device: str) -> Decoder:
+    """The decoder that a feature space names; see :attr:`Preprocessing.decoder`.
+
+    Parameters
+    ----------
+    name : {"auto", "pillow", "torchvision"}
+    device : str
+        As for :func:`load_runtime`. Of several the first.
+
+    Raises
+    ------
+    BackboneError
+        If it cannot use this device.
+    """
+    if name == "torchvision":
+        from .torchvision_decoder import TorchvisionDecoder
+
+        return TorchvisionDecoder(device.split(",")[0].strip())
+    if name == "auto" and not is_fast():
+        logger.info("simplejpeg and cykooz-resizer are not installed: Pillow decodes, which takes twice as long")
+    return _FastDecoder() if name == "auto" and is_fast() else PillowDecoder()
+
+
+class PillowDecoder:
+    """Pillow alone: the reference."""
+
+    chunk = 1
+
+    def __init__(self) -> None:
+        self.description = _versions("pillow")
+
+    def __call__(self, images: Sequence[bytes | Image.Image], wanted: Sequence[set[Preprocessing]]) -> list[Prepared]:
+        """Pixels of each image for each of the preprocessings wanted of it, or the reason why there are none."""
+        return [self._one(image, wishes) for image, wishes in zip(images, wanted, strict=True)]
+
+    def _one(self, image: bytes | Image.Image, wishes: set[Preprocessing]) -> Prepared:
+        try:
+            picture = open_image(image) if isinstance(image, bytes) else image
+        except ImageError as error:
+            return error
+        return {wish: prepare(picture, wish.resize, wish.crop, wish.interpolation) for wish in wishes}
+
+
+class _FastDecoder(PillowDecoder):
+    def __init__(self) -> None:
+        self.description = _versions("simplejpeg", "cykooz-resizer", "pillow")
+
+    def _one(self, image: bytes | Image.Image, wishes: set[Preprocessing]) -> Prepared:
+        try:
+            stored = decode_fast(image) if isinstance(image, bytes) else Stored(np.asarray(image))
+        except ImageError as error:
+            return error
+        return {wish: prepare_fast(stored, wish.resize, wish.crop, wish.interpolation) for wish in wishes}
+
+
+def _versions(*packages: str) -> str:
+    return ", ".join(f"{name} {metadata.version(name)}" for name in packages)

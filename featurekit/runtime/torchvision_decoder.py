@@ -1,0 +1,108 @@
+"""Decoding and resizing by torchvision on the device of the network: on CUDA, JPEG files by the GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torchvision
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from ..errors import ImageError
+from ..fingerprint import Preprocessing
+from ..images import ORIENTATIONS, centre_box, jpeg_orientation, open_image
+from .decoders import Prepared
+from .torch_runtime import pick_device
+
+
+class TorchvisionDecoder:
+    """Prepares images with torchvision: ordinary JPEGs are decoded on the device, everything else by Pillow.
+
+    On a GPU, decoder, chroma upsampling and rounding are NVIDIA's, so that pixels are near Pillow's but not equal.
+    That is why the decoder is part of a feature space.
+
+    Parameters
+    ----------
+    device : str
+        ``"auto"`` or a torch device.
+
+    Raises
+    ------
+    BackboneError
+        If there is no such device here.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._device = pick_device(device)
+        # A GPU decodes many files at a time; a thread of a CPU is best at one.
+        self.chunk = 32 if self._device.type == "cuda" else 1
+        self.description = f"torchvision {torchvision.__version__} on {self._device}"
+
+    def __call__(self, images: Sequence[bytes | Image.Image], wanted: Sequence[set[Preprocessing]]) -> list[Prepared]:
+        """Pixels of each image for each of the preprocessings wanted of it, or the reason why there are none."""
+        try:
+            with torch.inference_mode():
+                return [
+                    image if isinstance(image, ImageError) else {wish: _prepare(image, wish) for wish in wishes}
+                    for image, wishes in zip(self._decoded(images), wanted, strict=True)
+                ]
+        except torch.cuda.OutOfMemoryError:  # of many large photos at once
+            if len(images) == 1:
+                raise
+            torch.cuda.empty_cache()
+            return [self([image], [wishes])[0] for image, wishes in zip(images, wanted, strict=True)]
+
+    def _decoded(self, images: Sequence[bytes | Image.Image]) -> list[Tensor | ImageError]:
+        """Upright RGB images (3, height, width) on the device."""
+        decoded: list[Tensor | ImageError | None] = [None] * len(images)
+        orientations = [jpeg_orientation(image) if isinstance(image, bytes) else None for image in images]
+        ordinary = [i for i, orientation in enumerate(orientations) if orientation is not None]
+        for i, tensor in zip(ordinary, self._jpegs([images[i] for i in ordinary]), strict=True):
+            if tensor is not None:
+                decoded[i] = _upright(tensor, orientations[i] or 1)
+        return [found if found is not None else self._by_pillow(images[i]) for i, found in enumerate(decoded)]
+
+    def _jpegs(self, files: Sequence[Any]) -> list[Tensor | None]:
+        """Decode JPEG files; None where the decoder refuses one, which is for Pillow to judge then."""
+        if not files:
+            return []
+        buffers = [torch.frombuffer(bytearray(data), dtype=torch.uint8) for data in files]
+        try:
+            mode = torchvision.io.ImageReadMode.RGB
+            return list(torchvision.io.decode_jpeg(buffers, mode=mode, device=self._device))
+        except RuntimeError:
+            return [None] if len(files) == 1 else [tensor for data in files for tensor in self._jpegs([data])]
+
+    def _by_pillow(self, image: Any) -> Tensor | ImageError:
+        try:
+            picture = open_image(image) if isinstance(image, bytes) else image
+        except ImageError as error:
+            return error
+        return torch.from_numpy(np.array(picture)).permute(2, 0, 1).to(self._device)
+
+
+def _upright(image: Tensor, orientation: int) -> Tensor:
+    left_right, top_bottom, exchanged = ORIENTATIONS[orientation]
+    image = image.flip([axis for axis, mirrored in ((1, top_bottom), (2, left_right)) if mirrored])
+    return image.transpose(1, 2) if exchanged else image
+
+
+def _prepare(image: Tensor, wish: Preprocessing) -> NDArray[np.uint8]:
+    left, top, right, bottom = centre_box(image.shape[2], image.shape[1])
+    image = image[:, top:bottom, left:right]
+    _, height, width = image.shape
+    shorter = min(width, height)
+    size = (int(wish.resize * height / shorter), int(wish.resize * width / shorter))
+    # Antialiased resizing of integers is there on CPUs only.
+    batch = image[None] if image.device.type == "cpu" else image[None].to(torch.float32)
+    resized = torch.nn.functional.interpolate(batch, size, mode=wish.interpolation, antialias=True)
+    top, left = (round((length - wish.crop) / 2.0) for length in size)
+    square = resized[0, :, top : top + wish.crop, left : left + wish.crop]
+    if square.dtype != torch.uint8:
+        square = square.round_().clamp_(0, 255).to(torch.uint8)
+    pixels: NDArray[np.uint8] = square.permute(1, 2, 0).contiguous().cpu().numpy()
+    return pixels
