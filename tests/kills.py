@@ -7,7 +7,6 @@ them while they publish. Prints what was checked, as JSON; if a check fails, exi
 from __future__ import annotations
 
 import argparse
-import importlib
 import itertools
 import json
 import math
@@ -31,10 +30,10 @@ import h5py
 import numpy as np
 from PIL import Image
 
-from featurekit import pipeline
 from featurekit.backbones import find
 from featurekit.extraction import extract
 from featurekit.fingerprint import HASH_BYTES, FeatureSpace
+from featurekit.pipeline import forward
 from featurekit.store import (
     INDEX,
     Columns,
@@ -201,7 +200,7 @@ def run_extraction(photos: Path, target: Path, tell: Tell, summary: Path) -> Non
         add(self, columns, rows, runtime)
         tell(columns)
 
-    ShardCache.add, pipeline._SAVE_ROWS = add_and_tell, 8
+    ShardCache.add, forward._SAVE_ROWS = add_and_tell, 8
     store = extract(photos, output=target, batch_size=8, device="cpu", offline=True)
     summary.write_text(str(store.summary.computed))
 
@@ -235,9 +234,6 @@ def kill_extractions(folder: Path, name: str, kills: int, seed: int) -> Counter[
     """Kill extractions of a folder of images that changes, each until it is done."""
     rng, counts, log, summary = random.Random(seed), Counter[str](), folder / "log", folder / "summary"
     backbone = find("efficientnet_lite0", offline=True)
-    # Imported, not used: forks share the imports, and must share no threads of OpenMP.
-    importlib.import_module("featurekit.runtime.torch_runtime")
-    importlib.import_module(backbone.spec.library)
     photos, sources = Photos(folder / "photos", rng), 0
     while counts["kills"] < kills or (counts["merging"] < kills // 4 and sources < kills):
         if sources % 3 == 0:

@@ -249,25 +249,25 @@ def test_arrays_and_pil_images(photos, tmp_path):
 
 
 def test_an_interrupted_run_goes_on_and_ends_the_same(grown, tmp_path, monkeypatch, forwards):
-    import featurekit.pipeline
+    from featurekit.pipeline import forward
 
-    monkeypatch.setattr(featurekit.pipeline, "_SAVE_ROWS", 8)
+    monkeypatch.setattr(forward, "_SAVE_ROWS", 8)
     whole = extract(grown, output=tmp_path / "whole.h5")
     done = sum(forwards)
-    original = featurekit.pipeline._Work.run
+    original = forward.Forward._collect
 
     def stop_at_the_third(self):
-        if sum(forwards) > done + 16:
+        if sum(forwards) > done + 32:
             raise KeyboardInterrupt
         original(self)
 
-    monkeypatch.setattr(featurekit.pipeline._Work, "run", stop_at_the_third)
+    monkeypatch.setattr(forward.Forward, "_collect", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         extract(grown, output=tmp_path / "s.h5", batch_size=8)
     assert not (tmp_path / "s.h5").exists()
-    computed = sum(forwards) - done
-    assert 0 < computed < 60
-    monkeypatch.setattr(featurekit.pipeline._Work, "run", original)
+    computed = sum(len(FeatureStore(path)) for path in (tmp_path / "s.h5.parts").glob("rows-*.h5"))
+    assert 0 < computed < sum(forwards) - done < 60
+    monkeypatch.setattr(forward.Forward, "_collect", original)
     resumed = extract(grown, output=tmp_path / "s.h5", batch_size=8)
     assert (resumed.summary.computed, resumed.summary.reused) == (60 - computed, computed)
     assert_equal_stores(whole.path, resumed.path)
@@ -275,8 +275,8 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(grown, tmp_path, monkeypat
 
 
 KILLED = """
-import featurekit.pipeline
-featurekit.pipeline._SAVE_ROWS = 16
+from featurekit.pipeline import forward
+forward._SAVE_ROWS = 16
 from featurekit import extract
 extract({source!r}, output={target!r}, batch_size=8)
 """
@@ -327,6 +327,7 @@ def test_outputs_that_cannot_be(digits_folder, tmp_path):
 def test_provenance_says_how_it_was_made(digits_store, digits_folder):
     p = digits_store.provenance
     assert p["root"] == str(digits_folder)
-    assert p["runtime"].startswith("torch ")
+    assert p["runtime"].startswith("openvino ")
+    assert p["decoder"].startswith("simplejpeg ")
     assert p["version_torch"] == torch.__version__.split("+")[0] or p["version_torch"] == torch.__version__
     assert {"created", "kind", "source", "version_featurekit", "version_timm", "version_h5py"} <= p.keys()

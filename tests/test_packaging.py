@@ -31,7 +31,7 @@ def test_every_import_is_a_declared_dependency():
             if match := re.match(r"\s*(?:from|import) ([a-zA-Z_]\w*)(?:\.\w+)*(?: import .*| as .*)?$", line):
                 imported.add(match[1])
     third_party = {name for name in imported if name not in sys.stdlib_module_names} - {"featurekit"}
-    distribution = {"PIL": "pillow", "sklearn": "scikit-learn"}
+    distribution = {"PIL": "pillow", "sklearn": "scikit-learn", "cykooz_resizer": "cykooz-resizer"}
     declared = {re.split(r"[<>=\[]", text)[0] for text in PROJECT["project"]["dependencies"]}
     assert {distribution.get(name, name) for name in third_party} <= declared
 

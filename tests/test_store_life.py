@@ -75,9 +75,9 @@ def test_the_whole_life(grown, target, tmp_path, forwards):
 
 
 def test_a_folder_keeps_its_shards(grown, tmp_path, monkeypatch):
-    import featurekit.pipeline
+    from featurekit.pipeline import forward
 
-    monkeypatch.setattr(featurekit.pipeline, "_SAVE_ROWS", 16)
+    monkeypatch.setattr(forward, "_SAVE_ROWS", 16)
     target = tmp_path / "s"
     first = extract(grown, output=target, batch_size=8)
     shards = {path.name: path.stat().st_ino for path in target.glob("rows-*.h5")}

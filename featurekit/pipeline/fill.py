@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from ..errors import FeaturekitError
 from ..images import Item
 from ..runtime import load_decoder
 from .forward import forwards_for
@@ -70,8 +69,8 @@ def fill(
             forward.finish()
     except BaseException:
         for forward in forwards:
-            with suppress(FeaturekitError):
-                forward.save()
+            with suppress(Exception):  # what went wrong is more interesting
+                forward.rescue()
         raise
     for outcome in outcomes:  # the later ones of equal files were not decoded
         outcome.reason = outcome.reason or failures.get(outcome.content, "")

@@ -93,6 +93,12 @@ class Forward:
             self._collect()
         self.save()
 
+    def rescue(self) -> None:
+        """Give to the caches what is computed already, after something went wrong."""
+        while self._running and self._running[0][1].done():
+            self._collect()
+        self.save()
+
     def save(self) -> None:
         """Give the computed rows to the caches."""
         if not self._done or self._network is None:

@@ -260,8 +260,8 @@ class FeatureStore:
 
         Examples
         --------
-        >>> from sklearn.linear_model import SGDClassifier
-        >>> store, head = getfixture("digits_store"), SGDClassifier(random_state=0)
+        >>> from sklearn.naive_bayes import GaussianNB
+        >>> store, head = getfixture("digits_store"), GaussianNB()
         >>> for X, y in store.iter_batches(16, seed=0):
         ...     head = head.partial_fit(X, y, classes=["0", "1", "2"])
         >>> head.score(store.X, store.y) > 0.9

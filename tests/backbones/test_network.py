@@ -37,7 +37,7 @@ def test_networks_are_frozen_and_give_penultimate_features(name, weight_files):
     before = {key: value.clone() for key, value in network.state_dict().items()}
     images = torch.randn(2, 3, 64, 64)
     features = network(images)
-    assert features.shape == (2, SPECS[name].dim)
+    assert features.shape == (2, SPECS[name].dim())
     assert torch.equal(features, network(images))
     # BatchNorm's running statistics, too, stay as they were.
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
@@ -68,7 +68,7 @@ def test_lite0_gives_the_logits_of_its_package(photos):
     from featurekit.runtime import load_runtime
 
     pixels = np.stack([prepare(photo, 256, 224, "bicubic") for photo in photos])
-    logits = load_runtime(backbone, "cpu")(pixels) @ weight.numpy().T + bias.numpy()
+    logits = load_runtime(backbone, "cpu").submit(pixels).result() @ weight.numpy().T + bias.numpy()
     # scikit-learn's photos show the Summer Palace (ImageNet class 698, palace) and a dahlia (985, daisy).
     top = logits.argmax(axis=1)
     assert top[:3].tolist() == [698, 698, 698]

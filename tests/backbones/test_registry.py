@@ -24,7 +24,7 @@ def test_facts_equal_torchvisions(name):
     assert (tuple(transforms.mean), tuple(transforms.std)) == (pre.mean, pre.std)
     assert weights.meta["num_params"] == spec.parameters
     network = torchvision.models.get_model(name)
-    assert network.get_submodule(spec.classifier).in_features == spec.dim
+    assert network.get_submodule(spec.classifier).in_features == spec.dim()
 
 
 def test_facts_equal_timms():
@@ -37,7 +37,7 @@ def test_facts_equal_timms():
     assert int(pre.crop / config["crop_pct"]) == pre.resize
     assert (config["interpolation"], config["mean"], config["std"]) == (pre.interpolation, pre.mean, pre.std)
     assert sum(p.numel() for p in network.parameters()) == spec.parameters
-    assert network.get_submodule(spec.classifier).in_features == spec.dim
+    assert network.get_submodule(spec.classifier).in_features == spec.dim()
 
 
 def test_the_default_is_installed_and_found_without_torch():

@@ -288,7 +288,7 @@ def test_ctrl_c_keeps_the_work(tmp_path):
     assert b"Traceback" not in seen
     command += ["--json"]
     data = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    assert data["reused"] >= 64
+    assert data["reused"] >= 32  # two more batches may have been under way
     assert data["computed"] + data["reused"] == 600
 
 

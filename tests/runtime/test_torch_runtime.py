@@ -32,7 +32,7 @@ def test_rows_equal_timms_own_pipeline(photos, pixels):
     transform = timm.data.create_transform(**timm.data.resolve_model_data_config(network), is_training=False)
     with torch.no_grad():
         expected = network.eval()(torch.stack([transform(photo) for photo in photos])).numpy()
-    got = load_runtime(LITE0, "cpu")(pixels)
+    got = load_runtime(LITE0, "cpu").submit(pixels).result()
     assert got.dtype == np.float32
     assert np.abs(got - expected).max() < 2e-5 * np.abs(expected).max()
 
@@ -58,7 +58,7 @@ def test_a_device_that_is_not_there(device):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_rows_equal_those_of_the_cpu(pixels):
-    cpu, cuda = load_runtime(LITE0, "cpu")(pixels), load_runtime(LITE0, "cuda")(pixels)
+    cpu, cuda = load_runtime(LITE0, "cpu").submit(pixels).result(), load_runtime(LITE0, "cuda").submit(pixels).result()
     assert np.abs(cpu - cuda).max() < 1e-4 * np.abs(cpu).max()
 
 
