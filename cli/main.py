@@ -7,6 +7,7 @@ interrupted.
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import signal
@@ -14,7 +15,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from featurekit import FeaturekitError, __version__
 
@@ -101,6 +102,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if terminate is not None:
             signal.signal(signal.SIGTERM, terminate)
     return code
+
+
+def run() -> NoReturn:
+    """Run the command and end the process: what the installed script calls."""
+    code = main()
+    # The collector need not look at torch's objects once more: that takes 1.5 seconds of the 1.8 that ending takes.
+    gc.freeze()
+    sys.exit(code)
 
 
 def _stop(*_: object) -> None:

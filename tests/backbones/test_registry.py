@@ -27,10 +27,11 @@ def test_facts_equal_torchvisions(name):
     assert network.get_submodule(spec.classifier).in_features == spec.dim()
 
 
-def test_facts_equal_timms():
+@pytest.mark.parametrize("name", [name for name, spec in SPECS.items() if spec.library == "timm"])
+def test_facts_equal_timms(name):
     import timm
 
-    spec = SPECS["efficientnet_lite0"]
+    spec = SPECS[name]
     network = timm.create_model(spec.architecture, pretrained=False)
     config, pre = timm.data.resolve_model_data_config(network), spec.preprocessing
     assert config["input_size"] == (3, pre.crop, pre.crop)
