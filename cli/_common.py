@@ -88,9 +88,9 @@ def add_extraction_options(parser: argparse.ArgumentParser, *, backbone: bool = 
             "--decoder",
             choices=DECODERS,
             default="auto",
-            help="auto is the fastest whose pixels are Pillow's to rounding, pillow the reference itself, scaled decodes "
-            "large JPEGs at a fraction of their size, torchvision works on the device of the network; each makes "
-            "features of its own kind (default: %(default)s)",
+            help="auto is the fastest whose pixels are Pillow's to rounding, pillow the reference itself, scaled "
+            "decodes large JPEGs at a fraction of their size, torchvision works on the device of the network; each "
+            "makes features of its own kind (default: %(default)s)",
         )
         group.add_argument(
             "--precision",

@@ -91,10 +91,12 @@ def load_runtime(
     Raises
     ------
     BackboneError
-        If there is no such device or runtime here, or it cannot compute in this precision.
+        If there is no such device or runtime here, it cannot compute in this precision, or a network ran already in
+        the process that this one was forked from.
     WeightsError
         If the weights do not fit the network.
     """
+    _refuse_fork()
     if runtime not in RUNTIMES:
         raise BackboneError(f"no runtime called {runtime!r}. There are: {', '.join(RUNTIMES)}.")
     devices = tuple(name.strip() for name in str(device).split(","))
@@ -112,11 +114,23 @@ def _load(backbone: Backbone, weights: str, layers: tuple[str, ...], devices: tu
     return _load_one(backbone, layers, devices[0], runtime)
 
 
-if hasattr(os, "register_at_fork"):  # the threads of a runtime are not there in a forked process
-    os.register_at_fork(after_in_child=_load.cache_clear)
+# The process that loaded a runtime. In one forked from it, OpenVINO crashes and PyTorch hangs: their threads are not
+# there, and they do not notice.
+_loaded_by: int | None = None
+
+
+def _refuse_fork() -> None:
+    if _loaded_by not in {None, os.getpid()}:
+        raise BackboneError(
+            f"this process was forked from process {_loaded_by} after a network had run there, and neither OpenVINO "
+            "nor PyTorch survives that. Start processes with 'spawn' or 'forkserver' "
+            "(multiprocessing.set_start_method), or with joblib, whose default is safe."
+        )
 
 
 def _load_one(backbone: Backbone, layers: Sequence[str], device: str, runtime: str) -> Runtime:
+    global _loaded_by
+    _loaded_by = os.getpid()
     if runtime == "openvino" and device not in {"auto", "cpu"}:
         raise BackboneError(
             f"OpenVINO runs on the CPU here, not on the device {device!r}. Use PyTorch: runtime 'torch'."

@@ -67,7 +67,7 @@ class OpenVinoRuntime:
         streams = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._requests = [compiled.create_infer_request() for _ in range(streams)]
         self._idle = list(self._requests)
-        self._threads = ThreadPoolExecutor(streams, thread_name_prefix="featurekit-openvino")
+        self._threads = _threads(streams)
         self._dim = sum(map(backbone.spec.dim, layers))
         self.description = f"openvino {openvino.__version__.partition('-')[0]} on cpu, {backbone.precision}"
         self.batch_size = max(32, 2 * PIECE * streams)
@@ -80,7 +80,7 @@ class OpenVinoRuntime:
         return _Pieces(rows, [self._threads.submit(self._run, batch, rows, start) for start in starts])
 
     def _run(self, batch: NDArray[np.uint8], rows: NDArray[np.float32], start: int) -> None:
-        request = self._idle.pop()  # there are as many as threads
+        request = self._idle.pop()  # there are as many as threads can take
         try:
             piece = batch[start : start + PIECE]
             n = len(piece)
@@ -112,6 +112,12 @@ def computes_in(precision: str) -> bool:
     """Whether this CPU has arithmetic of this precision that OpenVINO uses."""
     capability = _CAPABILITIES.get(precision)
     return capability is not None and capability in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+@cache
+def _threads(n: int) -> ThreadPoolExecutor:
+    """Shared by all networks: two at a time would only take each other's processors and caches."""
+    return ThreadPoolExecutor(n, thread_name_prefix="featurekit-openvino")
 
 
 @cache

@@ -113,6 +113,20 @@ def weights_of(name: str) -> Path | None:
     return path
 
 
+def precisions(device: str) -> list[str]:
+    """Those that the device has arithmetic for; others are emulated, or refused."""
+    if device == "auto":
+        import torch
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda"):
+        return ["fp32", "tf32", "bf16", "fp16"]
+    from featurekit.fingerprint import PRECISIONS
+    from featurekit.runtime.openvino_runtime import computes_in
+
+    return [short for short in ("fp32", "bf16") if computes_in(PRECISIONS[short])]
+
+
 def seconds(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
     """Median seconds of each way, timed in turn."""
     taken: dict[str, list[float]] = {name: [] for name in ways}

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import bench
 import numpy as np
@@ -24,7 +23,7 @@ from PIL import Image
 from featurekit.backbones import find
 from featurekit.fidelity import Fidelity
 from featurekit.images import open_image
-from featurekit.runtime import keep_freed_memory, load_decoder, load_runtime
+from featurekit.runtime import Runtime, keep_freed_memory, load_decoder, load_runtime
 
 BACKBONE = find("efficientnet_lite0")
 PRE = BACKBONE.preprocessing
@@ -49,6 +48,38 @@ def pillow_box(data: bytes) -> np.ndarray:
     return np.asarray(image.resize((PRE.crop, PRE.crop), Image.Resampling.BICUBIC, box=(left, top, right, bottom)))
 
 
+def compared(files: Sequence[bytes], device: str, network: Runtime, repeats: int) -> list[dict[str, object]]:
+    """A row for each way."""
+    ways = {
+        "pillow": by("pillow", "cpu"),
+        "pillow-box": pillow_box,
+        "auto": by("auto", "cpu"),
+        "torchvision": by("torchvision", device),
+        "scaled": by("scaled", "cpu"),
+    }
+    with ThreadPoolExecutor() as pool:
+        alone = bench.seconds({name: lambda w=way: list(map(w, files)) for name, way in ways.items()}, repeats)
+        threads = bench.seconds({name: lambda w=way: list(pool.map(w, files)) for name, way in ways.items()}, repeats)
+    found = {name: np.stack([way(file) for file in files]) for name, way in ways.items()}
+    exact = network.submit(found["pillow"]).result()
+    rows = []
+    for name, pixels in found.items():
+        difference = np.abs(pixels.astype(np.int16) - found["pillow"])
+        fidelity = Fidelity.of(network.submit(pixels).result(), exact)
+        rows.append(
+            {
+                "way": name,
+                "one thread, images/s": len(files) / alone[name],
+                "all threads, images/s": len(files) / threads[name],
+                "mean difference": float(difference.mean()),
+                "largest": int(difference.max()),
+                "least cosine": f"{fidelity.cosine:.6f}",
+                "relative error": fidelity.relative_error,
+            }
+        )
+    return rows
+
+
 def main() -> None:
     """Measure and print."""
     parser = bench.parser(__doc__, images=200)
@@ -57,41 +88,14 @@ def main() -> None:
     keep_freed_memory()
     report = bench.Report("decoding")
     network = load_runtime(BACKBONE, "cpu")
-    sources: dict[str, Sequence[Path]] = {
+    sources = {
         "400 x 533 JPEG": bench.photos(arguments.images),
         "32 x 32 PNG": bench.thumbnails(arguments.images),
         "24 megapixel JPEG": bench.large(arguments.large),
     }
-    ways = {
-        "pillow": by("pillow", "cpu"),
-        "pillow-box": pillow_box,
-        "auto": by("auto", "cpu"),
-        "torchvision": by("torchvision", arguments.device),
-        "scaled": by("scaled", "cpu"),
-    }
     for kind, paths in sources.items():
         files = [path.read_bytes() for path in paths]
-        pool = ThreadPoolExecutor()
-        alone = bench.seconds({n: lambda w=w: [w(f) for f in files] for n, w in ways.items()}, arguments.repeats)
-        threads = bench.seconds({n: lambda w=w: list(pool.map(w, files)) for n, w in ways.items()}, arguments.repeats)
-        found = {name: np.stack([way(file) for file in files]) for name, way in ways.items()}
-        exact = network.submit(found["pillow"]).result()
-        rows = []
-        for name, pixels in found.items():
-            difference = np.abs(pixels.astype(np.int16) - found["pillow"])
-            fidelity = Fidelity.of(network.submit(pixels).result(), exact)
-            rows.append(
-                {
-                    "way": name,
-                    "one thread, images/s": len(files) / alone[name],
-                    "all threads, images/s": len(files) / threads[name],
-                    "mean difference": float(difference.mean()),
-                    "largest": int(difference.max()),
-                    "least cosine": f"{fidelity.cosine:.6f}",
-                    "relative error": fidelity.relative_error,
-                }
-            )
-        report.table(f"{kind}, {len(files)} files", rows)
+        report.table(f"{kind}, {len(files)} files", compared(files, arguments.device, network, arguments.repeats))
     report.write(arguments.out)
 
 

@@ -15,11 +15,12 @@ network runs on a GPU. ``--workers`` times the pipeline for several numbers of d
 
 from __future__ import annotations
 
-import shutil
+import os
 import tempfile
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import bench
@@ -27,12 +28,9 @@ import numpy as np
 
 from featurekit import extract
 from featurekit.backbones import Backbone, find
-from featurekit.errors import BackboneError
 from featurekit.fingerprint import content_hash
 from featurekit.images import read_bytes
 from featurekit.runtime import Runtime, keep_freed_memory, load_decoder, load_runtime
-
-PRECISIONS = ("fp32", "bf16")
 
 
 def decode(paths: Sequence[Path], backbone: Backbone, device: str) -> list[np.ndarray]:
@@ -62,13 +60,50 @@ def forward(network: Runtime, pixels: Sequence[np.ndarray]) -> None:
         pending.result()
 
 
-def precisions(name: str, device: str) -> list[str]:
-    """Those that are not emulated."""
-    from featurekit.runtime.openvino_runtime import computes_in
+def whole(
+    paths: Sequence[Path], backbone: Backbone, weights: Path | None, device: str, workers: int | None = None
+) -> None:
+    """``extract`` into a store that is deleted afterwards."""
+    with tempfile.TemporaryDirectory(prefix="featurekit-pipeline-") as home:
+        extract(
+            paths,
+            output=Path(home, "store.h5"),
+            backbone=backbone.spec.name,
+            weights=weights,
+            device=device,
+            workers=workers,
+            **backbone.space.options,
+        ).close()
 
-    if device.startswith("cuda"):
-        return ["fp32", "tf32", "bf16", "fp16"]
-    return [short for short in PRECISIONS if computes_in(find("efficientnet_lite0", precision=short).precision)]
+
+def compared(paths: Sequence[Path], backbone: Backbone, weights: Path | None, device: str, repeats: int) -> dict:
+    """Decode, forward and the whole, in images/s, and the limit."""
+    network = load_runtime(backbone, device)
+    pixels = decode(paths, backbone, device)
+    forward(network, pixels)  # warm
+    taken = bench.seconds(
+        {
+            "decode": lambda: decode(paths, backbone, device),
+            "forward": lambda: forward(network, pixels),
+            "pipeline": lambda: whole(paths, backbone, weights, device),
+        },
+        repeats,
+    )
+    shared = "on cpu" in network.description
+    least = taken["decode"] + taken["forward"] if shared else max(taken["decode"], taken["forward"])
+    return {
+        **{way: len(paths) / s for way, s in taken.items()},
+        "limit": len(paths) / least,
+        "of the limit": f"{least / taken['pipeline']:.2f}",
+        "run by": network.description,
+    }
+
+
+def by_workers(paths: Sequence[Path], backbone: Backbone, weights: Path | None, device: str, repeats: int) -> dict:
+    """The whole, in images/s, for numbers of decoding threads."""
+    numbers = sorted({1, 2, 3, 4, 8, os.cpu_count() or 1, 2 * (os.cpu_count() or 1)})
+    ways = {f"{n} threads": partial(whole, paths, backbone, weights, device, n) for n in numbers}
+    return {way: len(paths) / s for way, s in bench.seconds(ways, repeats).items()}
 
 
 def main() -> None:
@@ -86,61 +121,19 @@ def main() -> None:
         "32 x 32 PNG": bench.thumbnails(arguments.images),
         "24 megapixel JPEG": bench.large(arguments.large),
     }
-    report, rows, splits = bench.Report("workers" if arguments.workers else "pipeline"), [], []
-    home = Path(tempfile.mkdtemp(prefix="featurekit-pipeline-"))
+    measure = by_workers if arguments.workers else compared
+    rows = []
     for name in arguments.backbones.split(","):
         weights = bench.weights_of(name)
-        for precision in precisions(name, device):
+        for precision in bench.precisions(device):
             backbone = find(name, weights, precision=precision, decoder=decoder)
-            try:
-                network = load_runtime(backbone, device)
-            except BackboneError as error:
-                print(f"{name} {precision}: {error}")
-                continue
             for kind, paths in sources.items():
-                pixels = decode(paths, backbone, device)
-                forward(network, pixels)  # warm
-                number = iter(range(10**6))
-
-                def whole(workers: int | None = None) -> None:
-                    extract(
-                        paths,
-                        output=home / f"{next(number)}.h5",
-                        backbone=name,
-                        weights=weights,
-                        precision=precision,
-                        decoder=decoder,
-                        device=device,
-                        workers=workers,
-                    ).close()
-
-                n = len(paths)
-                if arguments.workers:
-                    ways = {str(w): (lambda w=w: whole(w)) for w in (1, 2, 3, 4, 8)}
-                    taken = bench.seconds(ways, arguments.repeats)
-                    speeds = {f"{w} threads": n / s for w, s in taken.items()}
-                    splits.append({"images": kind, "backbone": name, "precision": precision, **speeds})
-                    continue
-                ways = {
-                    "decode": lambda: decode(paths, backbone, device),
-                    "forward": lambda: forward(network, pixels),
-                    "pipeline": whole,
-                }
-                taken = bench.seconds(ways, arguments.repeats)
-                on_gpu = "cpu" not in network.description
-                least = max(taken["decode"], taken["forward"]) if on_gpu else taken["decode"] + taken["forward"]
-                rows.append(
-                    {"images": kind, "backbone": name, "precision": precision}
-                    | {way: n / s for way, s in taken.items()}
-                    | {"limit": n / least, "of the limit": least / taken["pipeline"]}
-                )
+                found = measure(paths, backbone, weights, device, arguments.repeats)
+                rows.append({"images": kind, "backbone": name, "precision": precision, **found})
                 print(rows[-1], flush=True)
-                shutil.rmtree(home)
-                home.mkdir()
-    title = f"images/s, {network.description}; decoder: {load_decoder(decoder, device).description}"
-    report.table(title, splits or rows)
+    report = bench.Report("workers" if arguments.workers else "pipeline")
+    report.table(f"images/s; decoder: {load_decoder(decoder, device).description}", rows)
     report.write(arguments.out)
-    shutil.rmtree(home)
 
 
 if __name__ == "__main__":
