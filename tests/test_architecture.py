@@ -31,7 +31,12 @@ FLOORS = {
     "__init__": 8,
 }
 # What may import torch (or a package that does) when it is imported itself.
-TORCH_MODULES = {"backbones/network.py", "runtime/torch_runtime.py", "runtime/torchvision_decoder.py"}
+TORCH_MODULES = {
+    "backbones/network.py",
+    "runtime/tf32.py",
+    "runtime/torch_runtime.py",
+    "runtime/torchvision_decoder.py",
+}
 # _optional needs the error it raises.
 WITHIN_A_FLOOR = {("_optional", "errors")}
 FILES = sorted((ROOT / "featurekit").rglob("*.py"))

@@ -45,7 +45,7 @@ def looked_at(
     # As many threads as processors, beside as many of the network: whichever is the slower of the two has the
     # processors while the other waits for it, and no split into fixed shares was faster
     # (tests/benchmarks/pipeline.py --workers).
-    pool = ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix="featurekit-decode")
+    pool = ThreadPoolExecutor(workers or _processors(), thread_name_prefix="featurekit-decode")
 
     def next_of_window() -> tuple[Outcome, Item]:
         found, item = window.popleft()
@@ -81,6 +81,11 @@ def looked_at(
                 yield next_of_window()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _processors() -> int:
+    """How many this process may use, which may be fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(slots=True)

@@ -146,17 +146,25 @@ def _load_one(backbone: Backbone, layers: Sequence[str], device: str, runtime: s
             logger.warning("%s PyTorch is used instead.", error)
     from .torch_runtime import TorchRuntime
 
-    return TorchRuntime(backbone, layers, device)
+    network = TorchRuntime(backbone, layers, device)
+    if network.is_on_cpu and backbone.precision != "float32" and not _cpu_computes_in(backbone.precision):
+        logger.warning("this CPU has no %s arithmetic and emulates it: slower than fp32", backbone.precision)
+    return network
 
 
 def _prefers_openvino(backbone: Backbone, device: str) -> bool:
-    if importlib.util.find_spec("openvino") is None or device not in {"auto", "cpu"}:
+    if device not in {"auto", "cpu"} or (device == "auto" and _has_accelerator()):
         return False
-    if device == "auto" and _has_accelerator():
+    return _cpu_computes_in(backbone.precision)
+
+
+def _cpu_computes_in(precision: str) -> bool:
+    """Whether OpenVINO is there and has arithmetic of this precision."""
+    if importlib.util.find_spec("openvino") is None:
         return False
     from .openvino_runtime import computes_in
 
-    return computes_in(backbone.precision)
+    return computes_in(precision)
 
 
 def _has_accelerator() -> bool:

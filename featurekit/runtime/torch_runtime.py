@@ -16,6 +16,7 @@ from ..backbones import Backbone
 from ..backbones.network import LayerRows, load_network
 from ..errors import BackboneError
 from .allocator import keep_freed_memory
+from .tf32 import tf32
 
 _DTYPES = {
     "float32": torch.float32,
@@ -90,7 +91,8 @@ class TorchRuntime:
         if self._tf32 and self._device.type != "cuda":
             raise BackboneError(f"TF32 is a mode of NVIDIA's GPUs, and the device is {self._device.type}. Use fp32.")
         cuda = self._device.type == "cuda"
-        if self._device.type == "cpu":
+        self.is_on_cpu = self._device.type == "cpu"
+        if self.is_on_cpu:
             keep_freed_memory()
         # channels_last: half as long again as contiguous on the CPU this was tried on, and what CUDA prefers.
         self._network = ImagesToRows(backbone, layers).eval().to(self._device).to(memory_format=torch.channels_last)
@@ -123,11 +125,10 @@ class TorchRuntime:
 
     @contextmanager
     def _on_cuda(self) -> Iterator[None]:
-        """A stream of this thread's own, and no more of TF32 than the precision says."""
+        """A stream of this thread's own, and TF32 only where the precision says so."""
         if not hasattr(self._local, "stream"):
             self._local.stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
-        torch.backends.cuda.matmul.allow_tf32 = self._tf32
-        with torch.cuda.stream(self._local.stream), torch.backends.cudnn.flags(enabled=True, allow_tf32=self._tf32):
+        with torch.cuda.stream(self._local.stream), tf32(self._tf32):
             yield
 
 
@@ -157,8 +158,9 @@ def halving(
         except torch.cuda.OutOfMemoryError:
             if size == 1:
                 raise
-            torch.cuda.empty_cache()
             most = (size + 1) // 2
+        # Not in the handler: the error holds on to what was computed when it was raised.
+        torch.cuda.empty_cache()
 
 
 def pick_device(name: str) -> torch.device:
