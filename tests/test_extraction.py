@@ -331,3 +331,74 @@ def test_provenance_says_how_it_was_made(digits_store, digits_folder):
     assert p["decoder"].startswith("simplejpeg ")
     assert p["version_torch"] == torch.__version__.split("+")[0] or p["version_torch"] == torch.__version__
     assert {"created", "kind", "source", "version_featurekit", "version_timm", "version_h5py"} <= p.keys()
+
+
+def test_several_backbones_and_layers_get_a_store_each(digits_folder, tmp_path, digits_store):
+    names, layers = ["efficientnet_lite0", "efficientnet_lite1"], ["blocks.1", "penultimate"]
+    stores = extract(digits_folder, output=tmp_path / "{backbone}.{layer}.h5", backbone=names, layer=layers)
+    assert [(s.space.backbone, s.space.layer) for s in stores] == [(n, part) for n in names for part in layers]
+    assert [s.path.name for s in stores[:2]] == ["efficientnet_lite0.blocks.1.h5", "efficientnet_lite0.penultimate.h5"]
+    assert [s.X.shape for s in stores] == [(60, 24), (60, 1280), (60, 24), (60, 1280)]
+    assert np.array_equal(stores[1].X[...], digits_store.X[...])
+    alone = extract(digits_folder, output=tmp_path / "alone.h5", layer="blocks.1")
+    assert_equal_stores(alone.path, stores[0].path)
+    again = extract(digits_folder, output=tmp_path / "{backbone}.{layer}.h5", backbone=names, layer=layers)
+    assert [s.summary.computed for s in again] == [0] * 4
+    (one,) = extract(digits_folder, output=tmp_path / "alone.h5", layer=["blocks.1"])
+    assert one.summary.reused == 60
+
+
+def test_one_of_several_lacks_images(grown, tmp_path, forwards):
+    names = ["efficientnet_lite0", "efficientnet_lite1"]
+    extract(grown, output=tmp_path / "efficientnet_lite0.h5")
+    forwards.clear()
+    stores = extract(grown, output=tmp_path / "{backbone}.h5", backbone=names)
+    assert [s.summary.computed for s in stores] == [0, 60]
+    assert sum(forwards) == 60
+
+
+def test_several_need_names_of_their_own(digits_folder, tmp_path):
+    two = ["efficientnet_lite0", "efficientnet_lite1"]
+    with pytest.raises(
+        StoreError, match=r"Say where backbone and layer go .* such as photos\.\{backbone\}\.\{layer\}\.h5"
+    ):
+        extract(digits_folder, output=tmp_path / "s.h5", backbone=two)
+    with pytest.raises(StoreError, match="one layer of one backbone"):
+        extract(digits_folder, output=tmp_path / "{backbone}.h5", layer=["blocks.1", "blocks.2"])
+    for wrong in ([], ["efficientnet_lite0", "efficientnet_lite0"]):
+        with pytest.raises(ValueError, match="one or more different backbones"):
+            extract(digits_folder, output=tmp_path / "{backbone}.h5", backbone=wrong)
+    with pytest.raises(ValueError, match="a mapping of their names to files"):
+        extract(digits_folder, output=tmp_path / "{backbone}.h5", backbone=two, weights="w.pth")
+    with pytest.raises(ValueError, match=r"weights are given for resnet18, which is not among"):
+        extract(digits_folder, output=tmp_path / "{backbone}.h5", backbone=two, weights={"resnet18": "w.pth"})
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"precision": "bf16"}, "precision: 'float32', not 'bfloat16'"),
+        ({"layer": "blocks.6"}, "layer: 'penultimate', not 'blocks.6'"),
+        ({"decoder": "pillow"}, "preprocessing.decoder: 'auto', not 'pillow'"),
+    ],
+)
+def test_precisions_layers_and_decoders_are_never_mixed(grown, tmp_path, options, named):
+    extract(grown, output=tmp_path / "s.h5").close()
+    before = (tmp_path / "s.h5").read_bytes()
+    with pytest.raises(FeatureSpaceError, match="rows of two are never mixed") as raised:
+        extract(grown, output=tmp_path / "s.h5", **options)
+    assert named in str(raised.value)
+    assert (tmp_path / "s.h5").read_bytes() == before
+
+
+def test_exact_runtimes_share_a_feature_space(grown, tmp_path):
+    """Fp32 is one space whatever computes it: a store that OpenVINO began, PyTorch may go on with."""
+    extract(grown, output=tmp_path / "s.h5").close()
+    picture(1).save(grown / "0" / "new.png")
+    store = extract(grown, output=tmp_path / "s.h5", runtime="torch")
+    assert store.summary.computed == 1
+    assert store.summary.runtime.startswith("torch ")
+    assert [part.split()[0] for part in store.provenance["runtime"].split("; ")] == ["openvino", "torch"]
+    rows = extract(grown, output=tmp_path / "torch.h5", runtime="torch").X[...]
+    assert np.abs(store.X[...] - rows).max() < 2e-5 * np.abs(rows).max()

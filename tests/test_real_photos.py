@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from featurekit import FeatureExtractor, TransferClassifier, evaluate, extract
+from featurekit.fidelity import Fidelity
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +55,13 @@ def test_32_photos_equal_timms_own_transform_and_network(shared_data):
     with torch.no_grad():
         batch = torch.stack([transform(Image.open(path).convert("RGB")) for path in paths])
         expected = network.eval()(batch).numpy()
-    got = FeatureExtractor().fit_transform(paths)
-    largest = np.abs(got - expected).max()
-    print(f"32 photos: largest difference {largest:.2e}, largest value {np.abs(expected).max():.2f}")
-    assert got.shape == expected.shape == (32, 1280)
-    assert largest < 2e-5 * np.abs(expected).max()
+    for runtime in ("auto", "torch"):
+        got = FeatureExtractor(decoder="pillow", runtime=runtime).fit_transform(paths)
+        largest = np.abs(got - expected).max()
+        print(f"32 photos, {runtime}: largest difference {largest:.2e}, largest value {np.abs(expected).max():.2f}")
+        assert got.shape == expected.shape == (32, 1280)
+        assert largest < 2e-5 * np.abs(expected).max()
+    fidelity = Fidelity.of(FeatureExtractor().fit_transform(paths), expected)
+    print(f"32 photos, decoder auto: {fidelity}")
+    assert fidelity.cosine > 0.9999
+    assert fidelity.relative_error < 0.02

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .fill import check_counts, fill
+from .filling import check_counts, fill
 from .progress import progress_bar
 from .records import Destination, Outcome, columns_of
 

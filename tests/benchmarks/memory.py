@@ -21,7 +21,6 @@ CHILD = """
 import json, resource, sys, time
 source, output, device = sys.argv[1:]
 from featurekit.extraction import run
-from featurekit.pipeline import fill
 ticks = []
 original = run.fill
 def fill(items, destinations, advance, **options):

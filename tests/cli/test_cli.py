@@ -323,3 +323,78 @@ def test_probabilities_of_one_run_equal_the_librarys(run, store, model):
     expected = TransferClassifier().fit(opened).predict_proba(opened)
     got = np.array([[float(line[f"p({name})"]) for name in "012"] for line in lines])
     assert np.abs(got - expected).max() < 1e-6
+
+
+def test_several_backbones_and_layers_in_one_command(digits_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    two = ["extract", str(digits_folder), "--backbone", "efficientnet_lite0,efficientnet_lite1"]
+    assert main([*two, "--layer", "blocks.0,penultimate", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert [(s["backbone"], s["layer"], s["computed"]) for s in data["stores"]] == [
+        ("efficientnet_lite0", "blocks.0", 60),
+        ("efficientnet_lite0", "penultimate", 60),
+        ("efficientnet_lite1", "blocks.0", 60),
+        ("efficientnet_lite1", "penultimate", 60),
+    ]
+    name = digits_folder.name
+    assert sorted(os.listdir()) == [
+        f"{name}.efficientnet_lite{n}.{layer}.h5" for n in "01" for layer in ("blocks.0", "penultimate")
+    ]
+    assert main([*two, "-o", "s.h5"]) == 1
+    assert "Say where backbone and layer go" in capsys.readouterr().err
+    assert main([*two]) == 0
+    out = capsys.readouterr().out
+    assert f"{name}.efficientnet_lite1.h5: 60 rows of efficientnet_lite1 (d = 1280), 3 classes" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--backbone", "efficientnet_lite0,resnet18", "--weights", "w.pth"], "write --weights NAME=FILE"),
+        (["--weights", "a.pth", "--weights", "b.pth"], "given more than once"),
+        (["--layer", "blocks.77"], "Did you mean"),
+        (["--backbone", "efficientnet_lite0,"], "no backbone called ''"),
+        (["--device", "nonsense"], "cannot run on the device 'nonsense'"),
+        (["--device", "cpu", "--precision", "tf32"], "TF32 is a mode of NVIDIA's GPUs"),
+        (["--runtime", "openvino", "--device", "cuda"], "OpenVINO runs on the CPU here"),
+    ],
+)
+def test_options_that_cannot_be(digits_folder, tmp_path, capsys, arguments, said):
+    try:
+        code = main(["extract", str(digits_folder), "-o", str(tmp_path / "{backbone}.h5"), *arguments])
+    except SystemExit as error:  # wrong usage
+        code = error.code
+    assert code in {1, 2}
+    assert said in capsys.readouterr().err
+
+
+def test_a_model_remembers_layer_precision_and_decoder(digits_folder, tmp_path, capsys):
+    store, model = str(tmp_path / "s.h5"), str(tmp_path / "model")
+    options = ["--layer", "blocks.4", "--decoder", "pillow"]
+    assert main(["extract", str(digits_folder), "-o", store, *options]) == 0
+    assert main(["fit", store, "-o", model, "--cv", "0"]) == 0
+    capsys.readouterr()
+    for source in (store, str(digits_folder)):  # rows that are there, and images that are extracted as they were
+        assert main(["evaluate", source, "--model", model, "--json"]) == 0
+        data = json.loads(capsys.readouterr().out)
+        assert (data["n"], data["accuracy"]) == (60, 1.0)
+    assert main(["predict", str(digits_folder), "--model", model, "--json"]) == 0
+    predictions = json.loads(capsys.readouterr().out)["predictions"]
+    assert all(line["label"] == line["path"][0] for line in predictions)
+
+
+def test_what_a_precision_costs_is_said(digits_folder, tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    for path in sorted(digits_folder.glob("*/*.png"))[:3]:
+        (tmp_path / "photos" / f"{path.parent.name}-{path.name}").write_bytes(path.read_bytes())
+    command = ["extract", str(tmp_path / "photos"), "-o", str(tmp_path / "s.h5"), "--precision", "bf16"]
+    assert main(command) == 0
+    assert "bf16, decoder auto, against fp32 and Pillow: cosine 0.9" in capsys.readouterr().out
+    assert main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["fidelity"] is None  # nothing was computed now
+
+
+def test_the_installed_command_ends_the_process():
+    """Its entry is not `main`: it spares the collector a last look at everything."""
+    command = [sys.executable, "-m", "featurekit_cli", "store", "info", "nowhere.h5"]
+    assert subprocess.run(command, capture_output=True).returncode == 1

@@ -1,0 +1,129 @@
+"""Converted networks on the disk: the second start needs no PyTorch; damage, a full disk and strange networks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from featurekit.backbones import find
+from featurekit.runtime import load_runtime
+from featurekit.runtime.converted import ConversionError, cache_folder, converted_network
+
+pytest.importorskip("openvino")
+
+LITE0 = find("efficientnet_lite0")
+START = (
+    "import sys, numpy as np\n"
+    "from featurekit.backbones import find\n"
+    "from featurekit.runtime import load_runtime\n"
+    "network = load_runtime(find('efficientnet_lite0'), 'cpu')\n"
+    "rows = network.submit(np.zeros((1, 224, 224, 3), np.uint8)).result()\n"
+    "print(network.description.split()[0], 'torch' in sys.modules, 'openvino_telemetry' in sys.modules\n"
+    "      and sys.modules['openvino_telemetry'] is not None, rows.sum())"
+)
+
+
+def start(**environment):
+    done = subprocess.run(
+        [sys.executable, "-c", START], env=os.environ | environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.split(), done.stderr
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """A cache of its own, filled by the first start."""
+    folder = tmp_path_factory.mktemp("cache")
+    first, _ = start(FEATUREKIT_CACHE=str(folder))
+    assert first[:3] == ["openvino", "True", "False"]  # converted by PyTorch, and nothing is reported to anybody
+    return folder, first[3]
+
+
+def test_the_second_start_needs_no_pytorch(cache):
+    folder, total = cache
+    second, said = start(FEATUREKIT_CACHE=str(folder))
+    assert second == ["openvino", "False", "False", total]
+    assert said == ""
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda data: data[: len(data) // 2], lambda data: data[:-1] + b"?", lambda data: b""]
+)
+def test_a_damaged_file_is_made_again(cache, tmp_path, spoil):
+    folder, total = cache
+    (file,) = (folder / "networks").iterdir()
+    (tmp_path / "networks").mkdir()
+    (tmp_path / "networks" / file.name).write_bytes(spoil(file.read_bytes()))
+    again, said = start(FEATUREKIT_CACHE=str(tmp_path))
+    assert again == ["openvino", "True", "False", total]
+    assert "is damaged and is made again" in said
+    assert start(FEATUREKIT_CACHE=str(tmp_path))[0][1] == "False"
+
+
+def test_a_cache_that_cannot_be_written_costs_time_only(cache, tmp_path):
+    (tmp_path / "file").touch()
+    found, said = start(FEATUREKIT_CACHE=str(tmp_path / "file"))
+    assert found == ["openvino", "True", "False", cache[1]]
+    assert "cannot be kept" in said
+    assert "FEATUREKIT_CACHE" in said
+
+
+def test_where_the_cache_is(monkeypatch, tmp_path):
+    monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path / "named"))
+    assert cache_folder() == tmp_path / "named"
+    monkeypatch.delenv("FEATUREKIT_CACHE")
+    if sys.platform.startswith("linux"):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        assert cache_folder() == tmp_path / "featurekit"
+
+
+def test_other_weights_and_layers_are_other_files(monkeypatch, tmp_path):
+    import torchvision
+
+    monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path))
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        torch.save(torchvision.models.mobilenet_v3_small().state_dict(), tmp_path / f"{seed}.pth")
+    first = find("mobilenet_v3_small", tmp_path / "0.pth")
+    converted_network(first, ["penultimate"], 2)
+    converted_network(first, ["features.3"], 2)
+    converted_network(find("mobilenet_v3_small", tmp_path / "1.pth"), ["penultimate"], 2)
+    assert len(list((tmp_path / "networks").iterdir())) == 3
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "networks").iterdir()}
+    converted_network(find("mobilenet_v3_small", tmp_path / "0.pth", decoder="pillow"), ["penultimate"], 2)
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "networks").iterdir()}
+
+
+def test_a_network_that_cannot_be_converted_is_run_by_pytorch(monkeypatch, tmp_path, caplog):
+    """A conversion that gives other rows than PyTorch is refused, and nothing wrong reaches the disk."""
+    from featurekit.runtime import _load, converted
+
+    monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path))
+    monkeypatch.setattr(converted, "_LARGEST_ERROR", 0.0)  # no conversion is that exact
+    with pytest.raises(ConversionError, match="as OpenVINO runs it is not PyTorch's network"):
+        converted_network(LITE0, ["penultimate"], 4)
+    assert not (tmp_path / "networks").exists()
+    _load.cache_clear()
+    try:
+        with caplog.at_level(logging.WARNING):
+            assert load_runtime(LITE0, "cpu").description.startswith("torch ")
+        assert "PyTorch is used instead" in caplog.text
+        with pytest.raises(ConversionError):
+            load_runtime(LITE0, "cpu", "openvino")
+    finally:
+        _load.cache_clear()
+
+
+def test_rows_are_pytorchs(photos):
+    from featurekit.images import prepare
+
+    pixels = np.stack([prepare(photo, 256, 224, "bicubic") for photo in photos])
+    by_openvino = load_runtime(LITE0, "cpu", "openvino").submit(pixels).result()
+    by_torch = load_runtime(LITE0, "cpu", "torch").submit(pixels).result()
+    assert np.linalg.norm(by_openvino - by_torch) < 1e-5 * np.linalg.norm(by_torch)
