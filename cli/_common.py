@@ -18,7 +18,7 @@ DEFAULT_BACKBONE = "efficientnet_lite0"
 HEADS = ("logreg", "svm", "linear-svm", "ridge", "lda", "knn")
 DTYPES = ("float32", "float16")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
-DECODERS = ("auto", "pillow", "scaled", "torchvision")
+DECODERS = ("auto", "pillow", "scaled", "torchcodec")
 RUNTIMES = ("auto", "openvino", "torch")
 TOO_MANY_FAILED = 3
 
@@ -89,7 +89,7 @@ def add_extraction_options(parser: argparse.ArgumentParser, *, backbone: bool = 
             choices=DECODERS,
             default="auto",
             help="auto is the fastest whose pixels are Pillow's to rounding, pillow the reference itself, scaled "
-            "decodes large JPEGs at a fraction of their size, torchvision works on the device of the network; each "
+            "decodes large JPEGs at a fraction of their size, torchcodec works on the device of the network; each "
             "makes features of its own kind (default: %(default)s)",
         )
         group.add_argument(

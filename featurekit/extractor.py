@@ -56,7 +56,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         that its index does not name). None computes every time.
     precision : {"fp32", "bf16", "fp16", "tf32"}, default="fp32"
         Of the network's arithmetic; see :func:`featurekit.extract`.
-    decoder : {"auto", "pillow", "scaled", "torchvision"}, default="auto"
+    decoder : {"auto", "pillow", "scaled", "torchcodec"}, default="auto"
         What decodes and resizes; see :func:`featurekit.extract`.
     batch_size : int, optional
         Images in one call of the network. The rows do not depend on it. Default: what suits the runtime.

@@ -42,8 +42,9 @@ class Fidelity:
         a, b = rows.astype(np.float64), reference.astype(np.float64)
         tiny = np.finfo(np.float64).tiny
         norms = np.linalg.norm(a, axis=1), np.linalg.norm(b, axis=1)
-        cosine = ((a * b).sum(axis=1) + tiny) / (norms[0] * norms[1] + tiny)
-        error = np.linalg.norm(a - b, axis=1) / (norms[1] + tiny)
+        with np.errstate(invalid="ignore"):
+            cosine = np.minimum(((a * b).sum(axis=1) + tiny) / (norms[0] * norms[1] + tiny), 1.0)
+            error = np.linalg.norm(a - b, axis=1) / (norms[1] + tiny)
         # Not finite: as bad as can be, not unnoticed.
         cosine, error = np.nan_to_num(cosine, nan=-1.0), np.nan_to_num(error, nan=np.inf)
         return cls(float(cosine.min()), float(cosine.mean()), float(error.max()), len(rows))

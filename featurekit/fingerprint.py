@@ -17,7 +17,7 @@ HASH_BYTES = 32
 PRECISIONS = {"fp32": "float32", "tf32": "tf32", "bf16": "bfloat16", "fp16": "float16"}
 """What users call a precision, and what a feature space calls it."""
 
-DECODERS = ("auto", "pillow", "scaled", "torchvision")
+DECODERS = ("auto", "pillow", "scaled", "torchcodec")
 """What turns files into pixels, see :attr:`Preprocessing.decoder`."""
 
 FAITHFUL_DECODERS = ("auto", "pillow")
@@ -41,11 +41,11 @@ class Preprocessing:
         Antialiased, as Pillow does it.
     mean, std : tuple of float
         Per channel, for pixels scaled to 0..1: ``(pixel / 255 - mean) / std``.
-    decoder : {"auto", "pillow", "scaled", "torchvision"}
+    decoder : {"auto", "pillow", "scaled", "torchcodec"}
         What decodes and resizes. ``"auto"`` is the fastest on a CPU that gives Pillow's pixels to rounding (mean
         difference 0.005 of 255, which moves rows by a cosine of 0.9999 or more), ``"pillow"`` the reference itself.
-        ``"scaled"`` decodes large JPEGs to a half, a quarter or an eighth of their size, as long as twice the size
-        that is needed remains; ``"torchvision"`` decodes on the device of the network.
+        ``"scaled"`` decodes large JPEGs at a half to an eighth of their size, where twice the size that is needed
+        remains; ``"torchcodec"`` decodes on the device of the network.
     """
 
     resize: int

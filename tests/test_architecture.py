@@ -35,7 +35,7 @@ TORCH_MODULES = {
     "backbones/network.py",
     "runtime/tf32.py",
     "runtime/torch_runtime.py",
-    "runtime/torchvision_decoder.py",
+    "runtime/torchcodec_decoder.py",
 }
 # _optional needs the error it raises.
 WITHIN_A_FLOOR = {("_optional", "errors")}

@@ -34,7 +34,7 @@ class BackboneSpec:
     name : str
         As the user writes it.
     library, architecture : str
-        The package that builds the network (``"timm"`` or ``"torchvision"``) and its name there.
+        The package that builds the network (``"timm"`` or ``"torchcodec"``) and its name there.
     weights : str
         What the default weights are called there.
     weights_file : str
@@ -169,7 +169,7 @@ class Backbone:
         Where its rows are taken: one of ``spec.layers``.
     precision : {"float32", "tf32", "bfloat16", "float16"}
         Of the arithmetic it is to be run with.
-    decoder : {"auto", "pillow", "scaled", "torchvision"}
+    decoder : {"auto", "pillow", "scaled", "torchcodec"}
         What prepares its images.
     """
 
@@ -239,7 +239,7 @@ def find(
         Where rows are taken: ``"penultimate"``, or the name of a stage, whose feature map is averaged.
     precision : {"fp32", "tf32", "bf16", "fp16"}
         Of the network's arithmetic.
-    decoder : {"auto", "pillow", "scaled", "torchvision"}
+    decoder : {"auto", "pillow", "scaled", "torchcodec"}
         What decodes and resizes images; see :class:`Preprocessing`.
     offline : bool, optional
         Forbid downloading. Default: whether the environment variable ``FEATUREKIT_OFFLINE`` is set to

@@ -124,13 +124,13 @@ def extract(
         Of the network's arithmetic. Each is a feature space of its own, but for fp32, which is exact whatever
         computes it. In the others the first images are computed in fp32 as well, the difference is kept in the
         store's ``provenance["fidelity"]``, and a cosine below 0.999 is warned of.
-    decoder : {"auto", "pillow", "scaled", "torchvision"}
+    decoder : {"auto", "pillow", "scaled", "torchcodec"}
         What decodes and resizes. ``"auto"`` is libjpeg-turbo (simplejpeg) and a resize with SIMD (cykooz-resizer),
         2 to 3 times as fast as Pillow, whose pixels it gives to rounding: a mean difference of 0.005 of 255, rows with
-        a cosine of 0.9999 or more. ``"pillow"`` is the reference itself. ``"scaled"`` decodes large JPEGs to a half,
-        a quarter or an eighth of their size, where twice the size that is needed remains: 3 times as fast for 24
-        megapixels. ``"torchvision"`` works on `device`, a GPU's decoder included. The difference that these two
-        make is measured and kept as that of a precision is. Each decoder is a feature space of its own.
+        a cosine of 0.9999 or more. ``"pillow"`` is the reference itself. ``"scaled"`` decodes large JPEGs at a half
+        to an eighth of their size, where twice the size that is needed remains: 3 times as fast for 24 megapixels.
+        ``"torchcodec"`` works on `device`, a GPU's decoder included. The difference that these two make is measured
+        and kept as that of a precision is. Each decoder is a feature space of its own.
     batch_size : int, optional
         Images in one call of the network. The rows do not depend on it. Default: what suits the runtime; halved
         where the memory of a GPU does not suffice.

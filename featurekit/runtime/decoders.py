@@ -47,7 +47,7 @@ def load_decoder(name: str, device: str) -> Decoder:
 
     Parameters
     ----------
-    name : {"auto", "pillow", "scaled", "torchvision"}
+    name : {"auto", "pillow", "scaled", "torchcodec"}
     device : str
         As for :func:`load_runtime`. Of several the first.
 
@@ -56,10 +56,10 @@ def load_decoder(name: str, device: str) -> Decoder:
     BackboneError
         If it cannot use this device, or its libraries are not installed.
     """
-    if name == "torchvision":
-        from .torchvision_decoder import TorchvisionDecoder
+    if name == "torchcodec":
+        from .torchcodec_decoder import TorchcodecDecoder
 
-        return TorchvisionDecoder(device.split(",")[0].strip())
+        return TorchcodecDecoder(device.split(",")[0].strip())
     if name == "pillow":
         return PillowDecoder()
     if is_fast():

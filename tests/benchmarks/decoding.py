@@ -5,8 +5,8 @@
 pillow       the reference: decode, ``Resize(256)`` and ``CenterCrop(224)`` of the whole image
 pillow-box   decode, and resize what the square needs only, with ``resize(box=...)``
 auto         what featurekit does: simplejpeg and cykooz-resizer
-torchvision  ``decode_jpeg`` and an antialiased ``interpolate``, on ``--device``
-scaled       as auto, but JPEGs are decoded at 1/2, 1/4 or 1/8 where twice the size that is needed remains
+torchcodec   ``decode_jpeg`` and an antialiased ``interpolate``, on ``--device``
+scaled       as auto, but JPEGs are decoded at 1/2 to 1/8 of their size where twice what is needed remains
 
 Differences are of pixels from 0 to 255; cosine and relative error are of the default backbone's rows.
 """
@@ -54,7 +54,7 @@ def compared(files: Sequence[bytes], device: str, network: Runtime, repeats: int
         "pillow": by("pillow", "cpu"),
         "pillow-box": pillow_box,
         "auto": by("auto", "cpu"),
-        "torchvision": by("torchvision", device),
+        "torchcodec": by("torchcodec", device),
         "scaled": by("scaled", "cpu"),
     }
     with ThreadPoolExecutor() as pool:

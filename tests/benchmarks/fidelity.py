@@ -33,7 +33,7 @@ WAYS = {
     "torch bf16": {"runtime": "torch", "precision": "bf16"},
     "torch fp16": {"runtime": "torch", "precision": "fp16"},
     "scaled, openvino fp32": {"runtime": "openvino", "decoder": "scaled"},
-    "torchvision, torch fp32": {"runtime": "torch", "decoder": "torchvision"},
+    "torchcodec, torch fp32": {"runtime": "torch", "decoder": "torchcodec"},
 }
 
 

@@ -122,7 +122,7 @@ def main() -> None:
     rows, paths = [], bench.photos(arguments.images)
     for name in arguments.backbones.split(","):
         for precision in precisions:
-            for decoder in ("auto", "torchvision"):
+            for decoder in ("auto", "torchcodec"):
                 backbone = find(name, bench.weights_of(name), precision=precision, decoder=decoder)
                 found = pipeline.compared(paths, backbone, bench.weights_of(name), device, arguments.repeats)
                 rows.append({"backbone": name, "precision": precision, "decoder": decoder, **found})
@@ -131,7 +131,7 @@ def main() -> None:
 
     if device.startswith("cuda"):
         rows = []
-        for decoder in ("auto", "torchvision"):
+        for decoder in ("auto", "torchcodec"):
             backbone = find("resnet50", bench.weights_of("resnet50"), precision="bf16", decoder=decoder)
             many = bench.photos(20_000)
             run = partial(pipeline.whole, many, backbone, bench.weights_of("resnet50"), device)

@@ -1,6 +1,6 @@
 """How near extraction comes to what the machine could do: decode alone, forward alone, and the whole.
 
-    python tests/benchmarks/pipeline.py [--device cuda] [--decoder torchvision] [--workers]
+    python tests/benchmarks/pipeline.py [--device cuda] [--decoder torchcodec] [--workers]
 
 For photographs of 400 x 533 pixels, 32 x 32 PNG files and JPEG files of 24 megapixels; for Lite0 and ResNet-50; for
 each precision that the device has arithmetic for. In turn, in one process, after all imports:

@@ -18,7 +18,7 @@ def pillows(data, pre=PRE):
     return prepare(open_image(data), pre.resize, pre.crop, pre.interpolation).astype(int)
 
 
-@pytest.mark.parametrize("name", ["auto", "pillow", "scaled", "torchvision"])
+@pytest.mark.parametrize("name", ["auto", "pillow", "scaled", "torchcodec"])
 def test_odd_files_are_decoded_by_all(name, tmp_path):
     decoder = load_decoder(name, "cpu")
     paths = [tmp_path / path for path in write_odd(tmp_path)]
@@ -35,7 +35,7 @@ def test_odd_files_are_decoded_by_all(name, tmp_path):
             assert np.abs(pixels - pillows(data, pre)).max() <= (0 if name == "pillow" else 2), path
 
 
-@pytest.mark.parametrize("name", ["auto", "pillow", "scaled", "torchvision"])
+@pytest.mark.parametrize("name", ["auto", "pillow", "scaled", "torchcodec"])
 def test_bad_files_among_good_ones_harm_nobody(name, tmp_path):
     decoder = load_decoder(name, "cpu")
     bad = [path for path in map(tmp_path.joinpath, write_bad(tmp_path)) if path.is_file() and not path.is_symlink()]
@@ -51,7 +51,7 @@ def test_bad_files_among_good_ones_harm_nobody(name, tmp_path):
             assert str(prepared) == str(expected.value)
 
 
-@pytest.mark.parametrize("name", ["auto", "pillow", "scaled", "torchvision"])
+@pytest.mark.parametrize("name", ["auto", "pillow", "scaled", "torchcodec"])
 def test_pictures_from_memory(name):
     image = picture(3, (300, 400))
     (prepared,) = load_decoder(name, "cpu")([image], [{PRE}])
@@ -59,19 +59,19 @@ def test_pictures_from_memory(name):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_torchvision_turns_photos_upright(orientation):
+def test_torchcodec_turns_photos_upright(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encoded(picture(4, (203, 157)), "JPEG", exif=exif)
-    (prepared,) = load_decoder("torchvision", "cpu")([data], [{PRE}])
+    (prepared,) = load_decoder("torchcodec", "cpu")([data], [{PRE}])
     assert np.abs(prepared[PRE] - pillows(data)).max() <= 2
 
 
-def test_auto_and_torchvision_give_the_same_pixels():
+def test_auto_and_torchcodec_give_the_same_pixels():
     """Both resize as Pillow-SIMD does: features equal those of torchvision's transforms on tensors."""
     for seed in range(5):
         data = encoded(picture(seed, (533, 400)), "JPEG")
-        pixels = [load_decoder(name, "cpu")([data], [{PRE}])[0][PRE] for name in ("auto", "torchvision")]
+        pixels = [load_decoder(name, "cpu")([data], [{PRE}])[0][PRE] for name in ("auto", "torchcodec")]
         assert np.array_equal(*pixels)
 
 
@@ -91,4 +91,4 @@ def test_without_the_fast_libraries_pillow_decodes(monkeypatch):
 
 def test_a_device_that_is_not_there():
     with pytest.raises(BackboneError, match="cannot run on the device"):
-        load_decoder("torchvision", "cuda:77")
+        load_decoder("torchcodec", "cuda:77")

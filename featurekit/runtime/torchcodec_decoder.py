@@ -1,17 +1,18 @@
-"""Decoding and resizing by torchvision on the device of the network: on CUDA, JPEG files by the GPU."""
+"""Decoding by TorchCodec and resizing by PyTorch, on the device of the network: on CUDA, by the GPU."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import metadata
 from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from .._optional import require
 from ..errors import ImageError
 from ..fingerprint import Preprocessing
 from ..images import ORIENTATIONS, centre_box, jpeg_orientation, open_image
@@ -19,8 +20,8 @@ from .decoders import Prepared
 from .torch_runtime import pick_device
 
 
-class TorchvisionDecoder:
-    """Prepares images with torchvision: ordinary JPEGs are decoded on the device, everything else by Pillow.
+class TorchcodecDecoder:
+    """Prepares images on a device: ordinary JPEGs are decoded there, everything else by Pillow.
 
     On a GPU, decoder, chroma upsampling and rounding are NVIDIA's, so that pixels are near Pillow's but not equal.
     That is why the decoder is part of a feature space.
@@ -34,13 +35,16 @@ class TorchvisionDecoder:
     ------
     BackboneError
         If there is no such device here.
+    MissingExtraError
+        If TorchCodec is not installed.
     """
 
     def __init__(self, device: str) -> None:
+        self._decode = require("torchcodec.decoders", extra="gpu", purpose="The decoder 'torchcodec'").decode_jpeg
         self._device = pick_device(device)
         # A GPU decodes many files at a time; a thread of a CPU is best at one.
         self.chunk = 32 if self._device.type == "cuda" else 1
-        self.description = f"torchvision {torchvision.__version__} on {self._device}"
+        self.description = f"torchcodec {metadata.version('torchcodec')} on {self._device}"
 
     def __call__(self, images: Sequence[bytes | Image.Image], wanted: Sequence[set[Preprocessing]]) -> list[Prepared]:
         """Pixels of each image for each of the preprocessings wanted of it, or the reason why there are none."""
@@ -61,7 +65,7 @@ class TorchvisionDecoder:
         decoded: list[Tensor | ImageError | None] = [None] * len(images)
         orientations = [jpeg_orientation(image) if isinstance(image, bytes) else None for image in images]
         ordinary = [i for i, orientation in enumerate(orientations) if orientation is not None]
-        for i, tensor in zip(ordinary, self._jpegs([images[i] for i in ordinary]), strict=True):
+        for i, tensor in zip(ordinary, self._jpegs([_without_exif(images[i]) for i in ordinary]), strict=True):
             if tensor is not None:
                 decoded[i] = _upright(tensor, orientations[i] or 1)
         return [found if found is not None else self._by_pillow(images[i]) for i, found in enumerate(decoded)]
@@ -70,10 +74,8 @@ class TorchvisionDecoder:
         """Decode JPEG files; None where the decoder refuses one, which is for Pillow to judge then."""
         if not files:
             return []
-        buffers = [torch.frombuffer(bytearray(data), dtype=torch.uint8) for data in files]
         try:
-            mode = torchvision.io.ImageReadMode.RGB
-            return list(torchvision.io.decode_jpeg(buffers, mode=mode, device=self._device))
+            return list(self._decode(list(files), device=self._device))
         except RuntimeError:
             return [None] if len(files) == 1 else [tensor for data in files for tensor in self._jpegs([data])]
 
@@ -83,6 +85,13 @@ class TorchvisionDecoder:
         except ImageError as error:
             return error
         return torch.from_numpy(np.array(picture)).permute(2, 0, 1).to(self._device)
+
+
+def _without_exif(data: Any) -> Any:
+    """The same file, of which no decoder knows the orientation: some apply it, on some devices."""
+    start = data.find(b"Exif\0\0")
+    head = 14  # with that of the TIFF file that follows
+    return data if start < 0 else data[:start] + bytes(head) + data[start + head :]
 
 
 def _upright(image: Tensor, orientation: int) -> Tensor:
