@@ -18,6 +18,7 @@ EXPECTED = {
     r"moved to another class: 24 images, 0 computed(.|\n)*added: 25 images, 1 computed(.|\n)*"
     r"verify: (?P<n>\d+) of 25 rows damaged, row 7 among them: True\ndamaged rows: 25 images, (?P=n) computed(.|\n)*"
     r"verify: all as it was written\nremoved: \['palace/10.jpg', 'palace/11.jpg'\]\nexported: \{'X': \(23, 1280\)",
+    "05_layers_in_one_pass.py": r"blocks\.1 +d = +24 +accuracy 0\.\d+(.|\n)*penultimate +d = 1280 +accuracy 0\.\d+",
 }
 
 
