@@ -23,8 +23,8 @@ from .converted import ConversionError, converted_network
 __all__ = ["ConversionError", "OpenVinoRuntime", "computes_in"]
 
 # Images in one call of the compiled network. Rows were bit-equal for 1 to 4 whatever the number of threads and
-# streams, other kernels serve more; and no larger number was faster (tests/benchmarks/forward.py). Batches are cut
-# into such pieces and the last is filled up, so that a row depends on nothing but its image.
+# streams, other kernels serve more; and no larger number was faster. Batches are cut into such pieces and the last is
+# filled up, so that a row depends on nothing but its image.
 PIECE = 4
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}

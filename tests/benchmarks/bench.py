@@ -22,7 +22,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+SHARED = next(  # beside the checkout, or in it
+    (found for root in Path(__file__).parents[2:4] if (found := root / "shared" / "data").is_dir()), Path("shared/data")
+)
 CACHE = Path(os.environ.get("FEATUREKIT_BENCHMARKS", "~/.cache/featurekit-benchmarks")).expanduser()
 
 

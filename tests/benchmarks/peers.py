@@ -164,10 +164,9 @@ def main() -> None:
     photos = bench.photos(arguments.images)
     folder = bench.CACHE / f"peers-{len(photos)}"
     for i, path in enumerate(photos):
-        link = folder / "all" / f"{i:06d}.jpg"
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.exists():
-            link.write_bytes(path.read_bytes() + i.to_bytes(8, "big"))  # equal files would be computed once
+        copy = folder / "all" / f"{i:06d}.jpg"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes() + i.to_bytes(8, "big"))  # equal files would be computed once
     paths = [str(path) for path in sorted((folder / "all").iterdir())]
 
     lite0, resnet18 = "efficientnet_lite0", "resnet18"
