@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from featurekit import FeatureStore
 
 
+_USUAL = {"precision": "fp32", "decoder": "auto"}
+
+
 def add_parser(verbs: Any) -> None:
     """Add the verb."""
     parser = verbs.add_parser(
@@ -57,6 +60,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Extract and say what was done."""
     names = [name.strip() for name in arguments.backbone.split(",")]
     layers = [name.strip() for name in arguments.layer.split(",")]
+    for what, given in (("backbone", names), ("layer", layers)):
+        if len(set(given)) < len(given):
+            arguments.wrong_usage(f"--{what} names one twice: {', '.join(given)}")
     if arguments.output is not None:
         if not arguments.output:
             arguments.wrong_usage("the name of the output is empty")
@@ -128,8 +134,11 @@ def _tell(store: FeatureStore) -> None:
     assert s is not None
     classes = len(store.class_counts)
     layer = "" if store.space.layer == "penultimate" else f" {store.space.layer}"
+    options = store.space.options
+    other = [f"{name} {options[name]}" for name, usual in _USUAL.items() if options[name] != usual]
     print(
         f"{store.path}: {len(store)} rows of {store.space.backbone}{layer} (d = {store.space.dim}), "
+        + "".join(f"{each}, " for each in other)
         + (f"{classes} classes" if classes else "no labels")
     )
     print(
@@ -139,5 +148,4 @@ def _tell(store: FeatureStore) -> None:
         + f", in {s.seconds:.1f} s ({s.images_per_second:.0f} images/s)"
     )
     if s.fidelity:
-        options = store.space.options
         print(f"{options['precision']}, decoder {options['decoder']}, against fp32 and Pillow: {s.fidelity}")

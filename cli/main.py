@@ -106,10 +106,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run() -> NoReturn:
     """Run the command and end the process: what the installed script calls."""
+    _open_closed_streams()
     code = main()
     # The collector need not look at torch's objects once more: that takes 1.5 seconds of the 1.8 that ending takes.
     gc.freeze()
     sys.exit(code)
+
+
+def _open_closed_streams() -> None:
+    """Where the caller closed standard streams, as some daemons do, nothing else may get their numbers."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
 
 
 def _stop(*_: object) -> None:

@@ -170,7 +170,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "space_")
         if isinstance(X, FeatureStore):
-            check_space(X, self.space_)
+            options = ", ".join(f"{name} {value}" for name, value in self.space_.options.items())
+            check_space(X, self.space_, f"Extract the images again with {self.backbone}, {options}.")
             return X.X[...].astype(np.float32, copy=False)
         items = items_from(X)
         if not items:

@@ -47,6 +47,7 @@ def load_network(backbone: Backbone) -> nn.Module:
         state = dict(zip(names, state.values(), strict=True))
     # The classifier goes, so a checkpoint with another number of classes fits as well.
     state = {key: value for key, value in state.items() if not key.startswith(f"{spec.classifier}.")}
+    network = network.float()  # else the user's torch.set_default_dtype would round the weights
     _check_fit(network.state_dict(), state, backbone)
     network.load_state_dict(state)
     return network.eval().requires_grad_(False)
@@ -103,14 +104,15 @@ class _Tap(nn.Module):
 
 
 def _architecture(spec: BackboneSpec) -> nn.Module:
-    if spec.library == "timm":
-        import timm
+    with torch.device("cpu"):  # whatever the user's torch.set_default_device says
+        if spec.library == "timm":
+            import timm
 
-        network: nn.Module = timm.create_model(spec.architecture, pretrained=False)
-    else:
-        import torchvision
+            network: nn.Module = timm.create_model(spec.architecture, pretrained=False)
+        else:
+            import torchvision
 
-        network = torchvision.models.get_model(spec.architecture, weights=None)
+            network = torchvision.models.get_model(spec.architecture, weights=None)
     return network
 
 
@@ -145,16 +147,25 @@ def _check_fit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], back
         for key in expected
         if key in state and state[key].shape != expected[key].shape
     ]
-    problems = [
-        f"{len(keys)} {kind} (first: {keys[0]})"
-        for kind, keys in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshaped))
-        if keys
-    ]
+    unusable = [key for key in expected if key in state and not _is_usable(state[key], expected[key])]
+    kinds = {
+        "missing": missing,
+        "unexpected": unexpected,
+        "of another shape": misshaped,
+        "not of ordinary finite numbers": unusable,
+    }
+    problems = [f"{len(keys)} {kind} (first: {keys[0]})" for kind, keys in kinds.items() if keys]
     if problems:
         raise WeightsError(
             f"the weights in {backbone.weights_path} are not those of {backbone.spec.name}: of its "
-            f"{len(expected)} tensors, {'; '.join(problems)}. Is the file of another network?"
+            f"{len(expected)} tensors, {'; '.join(problems)}. Is the file of another network, or damaged?"
         )
+
+
+def _is_usable(tensor: Tensor, expected: Tensor) -> bool:
+    if tensor.is_meta or tensor.layout != torch.strided or tensor.is_floating_point() != expected.is_floating_point():
+        return False
+    return not tensor.is_complex() and bool(torch.isfinite(tensor).all())
 
 
 def download(spec: BackboneSpec, folder: Path) -> Path:

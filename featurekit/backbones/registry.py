@@ -34,7 +34,7 @@ class BackboneSpec:
     name : str
         As the user writes it.
     library, architecture : str
-        The package that builds the network (``"timm"`` or ``"torchcodec"``) and its name there.
+        The package that builds the network (``"timm"`` or ``"torchvision"``) and its name there.
     weights : str
         What the default weights are called there.
     weights_file : str
@@ -303,7 +303,7 @@ def hub_checkpoints() -> Path:
     """The folder where torch keeps downloaded weights (``torch.hub.get_dir()/checkpoints``)."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     home = os.environ.get("TORCH_HOME") or os.path.join(cache, "torch")
-    return Path(home).expanduser() / "hub" / "checkpoints"
+    return Path(os.path.expanduser(home)) / "hub" / "checkpoints"
 
 
 def missing_weights(spec: BackboneSpec, why: str) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Required, TypedDict, Unpack, overload
@@ -187,11 +188,11 @@ def extract(
     wanted = [(name, part) for name in names for part in layers]
     outputs = _outputs(output, wanted)
     listing = read_source(source, labels=labels, groups=groups, root=root)
-    targets = [check_target(path) for path in outputs]
     found = [
         find(name, files[name], layer=part, precision=precision, decoder=decoder, offline=offline)
         for name, part in wanted
     ]
+    targets = [check_target(path) for path in outputs]  # makes folders, so it comes last
     with ExitStack() as locks:
         for target in targets:
             locks.enter_context(WriteLock(lock_file(target)))
@@ -217,8 +218,8 @@ def extract(
 
 
 def _names(what: str, given: str | Sequence[str]) -> list[str]:
-    names = [given] if isinstance(given, str) else list(given)
-    if not names or len(set(names)) < len(names):
+    names = [given] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+    if not all(isinstance(name, str) for name in names) or not names or len(set(names)) < len(names):
         raise ValueError(f"{what} must name one or more different {what}s, got {names}")
     return names
 
@@ -226,7 +227,9 @@ def _names(what: str, given: str | Sequence[str]) -> list[str]:
 def _outputs(output: _Path, wanted: Sequence[tuple[str, str]]) -> list[Path]:
     text = os.fspath(output)
     paths = [text.replace("{backbone}", name).replace("{layer}", layer) for name, layer in wanted]
-    if len(set(paths)) < len(paths):
+    if unknown := [name for name in re.findall(r"{(\w*)}", text) if name not in {"backbone", "layer"}]:
+        raise StoreError(f"the output {text} has {{{unknown[0]}}} in it; there are {{backbone}} and {{layer}}")
+    if len(set(map(os.path.realpath, paths))) < len(paths):
         raise StoreError(
             f"a store holds the rows of one layer of one backbone, and {len(paths)} are to be written to {text}. Say "
             "where backbone and layer go in the name of the output, such as photos.{backbone}.{layer}.h5"

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .decode import jpeg_orientation, open_image
+from .decode import centre_box, jpeg_orientation, open_image
 
 _SUPPORT = 2  # pixels that the widest filter, bicubic, looks at to either side
 
@@ -127,12 +127,13 @@ def prepare_fast(image: Stored, resize: int, crop: int, interpolation: str) -> N
     >>> prepare_fast(Stored(np.zeros((480, 640, 3), np.uint8)), 256, 224, "bicubic").shape
     (224, 224, 3)
     """
-    height, width, _ = image.pixels.shape
-    shorter = min(width, height)
     left_right, top_bottom, exchanged = ORIENTATIONS[image.orientation]
+    stored = _centre(image.pixels, left_right, top_bottom, exchanged)
+    height, width, _ = stored.shape
+    shorter = min(width, height)
     x = _Span.of(width, int(resize * width / shorter), crop, left_right)
     y = _Span.of(height, int(resize * height / shorter), crop, top_bottom)
-    pixels = image.pixels[y.first : y.last, x.first : x.last]
+    pixels = stored[y.first : y.last, x.first : x.last]
     # Pillow resizes what the eye sees along its rows first, and rounds in between.
     if exchanged:
         pixels = _resize(_resize(pixels, 0, y, crop, interpolation), 1, x, crop, interpolation)
@@ -140,6 +141,20 @@ def prepare_fast(image: Stored, resize: int, crop: int, interpolation: str) -> N
         pixels = _resize(_resize(pixels, 1, x, crop, interpolation), 0, y, crop, interpolation)
     pixels = pixels[:: -1 if top_bottom else 1, :: -1 if left_right else 1]
     return np.ascontiguousarray(pixels.swapaxes(0, 1) if exchanged else pixels)
+
+
+def _centre(pixels: NDArray[np.uint8], left_right: bool, top_bottom: bool, exchanged: bool) -> NDArray[np.uint8]:
+    """Of a ribbon the part that :func:`featurekit.images.prepare` cuts out of the upright image."""
+    height, width, _ = pixels.shape
+    if exchanged:
+        top, left, bottom, right = centre_box(height, width)
+    else:
+        left, top, right, bottom = centre_box(width, height)
+    if left_right:
+        left, right = width - right, width - left
+    if top_bottom:
+        top, bottom = height - bottom, height - top
+    return pixels[top:bottom, left:right]
 
 
 @dataclass(frozen=True, slots=True)

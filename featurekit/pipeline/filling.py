@@ -49,7 +49,6 @@ def fill(
     (decoder,) = {load_decoder(destination.backbone.decoder, device) for destination in destinations}
     for destination in destinations:
         destination.decoder = decoder.description
-    failures: dict[bytes, str] = {}
 
     def ahead() -> int:
         return 2 * max(forward.size for forward in forwards)
@@ -61,8 +60,6 @@ def fill(
                     forward.add(item, outcome)
             if outcome.pixels:
                 outcome.pixels = {}  # the batches hold what is still needed
-            elif outcome.reason and outcome.content:
-                failures[outcome.content] = outcome.reason
             outcomes.append(outcome)
             advance()
         for forward in forwards:
@@ -72,6 +69,7 @@ def fill(
             with suppress(Exception):  # what went wrong is more interesting
                 forward.rescue()
         raise
+    failures = {outcome.content: outcome.reason for outcome in outcomes if outcome.reason and outcome.content}
     for outcome in outcomes:  # the later ones of equal files were not decoded
         outcome.reason = outcome.reason or failures.get(outcome.content, "")
     return outcomes

@@ -103,18 +103,26 @@ class Forward:
         """Give the computed rows to the caches."""
         if not self._done or self._network is None:
             return
-        done, rows = self._done, np.concatenate(self._rows)
-        self._done, self._rows, self._saved = [], [], time.monotonic()
-        start = 0
+        rows, start = np.concatenate(self._rows), 0
+        problem: Exception | None = None
         for destination in self.destinations:
             stop = start + destination.backbone.spec.dim(destination.backbone.layer)
-            new = [i for i, (_, outcome) in enumerate(done) if outcome.content not in destination.cache]
-            if new:
-                paths, nothing = encode(done[i][0].path for i in new), encode([""] * len(new))
-                columns = columns_of(paths, nothing, nothing, [done[i][1] for i in new])
-                destination.cache.add(columns, rows[new, start:stop], self._network.description)
-                destination.computed += len(new)
+            try:
+                self._give(destination, rows[:, start:stop], self._network.description)
+            except Exception as error:  # which does not concern the others
+                problem = problem or error
             start = stop
+        self._done, self._rows, self._saved = [], [], time.monotonic()
+        if problem is not None:
+            raise problem
+
+    def _give(self, destination: Destination, rows: NDArray[np.float32], runtime: str) -> None:
+        new = [i for i, (_, outcome) in enumerate(self._done) if outcome.content not in destination.cache]
+        if new:
+            paths, nothing = encode(self._done[i][0].path for i in new), encode([""] * len(new))
+            columns = columns_of(paths, nothing, nothing, [self._done[i][1] for i in new])
+            destination.cache.add(columns, rows[new], runtime)
+            destination.computed += len(new)
 
     def _lacks(self, outcome: Outcome) -> bool:
         return any(outcome.content not in destination.cache for destination in self.destinations)
@@ -162,8 +170,13 @@ class Forward:
     def _collect(self) -> None:
         """Take the rows of the batch that was submitted first."""
         batch, pending = self._running.popleft()
-        self._rows.append(pending.result())
-        self._done += batch
+        rows = pending.result()
+        good = [bool(np.isfinite(row).all()) for row in rows]
+        for (_, outcome), is_good in zip(batch, good, strict=True):
+            if not is_good:
+                outcome.reason = f"its features are not finite in {self._backbone.precision}"
+        self._rows.append(rows[good])
+        self._done += [each for each, is_good in zip(batch, good, strict=True) if is_good]
         if len(self._done) >= _SAVE_ROWS or time.monotonic() - self._saved > _SAVE_SECONDS:
             self.save()
 

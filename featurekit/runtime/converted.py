@@ -26,7 +26,7 @@ from ..store.writer import replacing
 
 logger = logging.getLogger(__name__)
 
-_MAGIC = b"featurekit network 1\n"
+_MAGIC = b"featurekit network 2\n"
 _HASH_BYTES = 32
 # Measured: 2e-6. Beyond this the conversion is wrong.
 _LARGEST_ERROR = 1e-4
@@ -51,7 +51,7 @@ class ConvertedNetwork:
     weights: NDArray[np.uint8]
 
 
-def converted_network(backbone: Backbone, layers: Sequence[str], batch: int) -> ConvertedNetwork:
+def converted_network(backbone: Backbone, layers: Sequence[str], batch: int, *, anew: bool = False) -> ConvertedNetwork:
     """The network for batches of exactly `batch` images: from the disk, or converted now and written there.
 
     Parameters
@@ -60,6 +60,8 @@ def converted_network(backbone: Backbone, layers: Sequence[str], batch: int) -> 
     layers : sequence of str
         Whose rows it gives, side by side.
     batch : int
+    anew : bool
+        Convert it in any case, because what is on the disk is of no use.
 
     Returns
     -------
@@ -72,9 +74,9 @@ def converted_network(backbone: Backbone, layers: Sequence[str], batch: int) -> 
         If the network cannot be converted, or its rows are not those of PyTorch.
     """
     path = cache_folder() / "networks" / f"{backbone.spec.name}-{_key(backbone, layers, batch)}.openvino"
-    network = _read(path)
+    network = None if anew else _read(path)
     if network is None:
-        logger.info("Converting %s for OpenVINO (once on this machine)", backbone.spec.name)
+        logger.info("Converting %s for OpenVINO (once on this machine for these layers)", backbone.spec.name)
         network = _convert(replace(backbone, precision="float32"), layers, batch)
         _write(path, network)
     return network
@@ -84,20 +86,21 @@ def cache_folder() -> Path:
     """Where featurekit keeps what it can make again: ``FEATUREKIT_CACHE``, or ``featurekit`` in the user's caches."""
     named = os.environ.get("FEATUREKIT_CACHE")
     if named:
-        return Path(named).expanduser()
+        return Path(os.path.expanduser(named))
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA", "~")
     elif sys.platform == "darwin":
         base = "~/Library/Caches"
     else:
         base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base, "featurekit").expanduser()
+    return Path(os.path.expanduser(base), "featurekit")
 
 
 def _key(backbone: Backbone, layers: Sequence[str], batch: int) -> str:
     """All that decides what the conversion gives."""
     spec = backbone.spec
     parts = {
+        "format": _MAGIC.decode(),
         "weights": backbone.space.weights,
         "architecture": [spec.library, spec.architecture, spec.classifier],
         "images": [spec.preprocessing.crop, *spec.preprocessing.mean, *spec.preprocessing.std],
@@ -136,9 +139,10 @@ def _write(path: Path, network: ConvertedNetwork) -> None:
                 data = data[file.write(data) or 0 :]
     except (StoreError, OSError) as error:
         logger.warning(
-            "The converted network cannot be kept, and is made again by the next run: %s. Name a folder for it with "
-            "the environment variable FEATUREKIT_CACHE.",
-            error,
+            "The converted network cannot be kept in %s, and is made again by the next run: %s. The environment "
+            "variable FEATUREKIT_CACHE names another folder.",
+            path.parent,
+            error.__cause__ or error,
         )
 
 
@@ -175,8 +179,14 @@ def _convert(backbone: Backbone, layers: Sequence[str], batch: int) -> Converted
 def _serialised(openvino: Any, model: Any) -> ConvertedNetwork:
     with tempfile.TemporaryDirectory(prefix="featurekit-") as folder:
         path = Path(folder, "network.xml")
-        # Not halved to float16, which is the default.
-        openvino.save_model(model, path, compress_to_fp16=False)
+        try:
+            # Not halved to float16, which is the default.
+            openvino.save_model(model, path, compress_to_fp16=False)
+        except RuntimeError as error:
+            raise ConversionError(
+                f"a converted network cannot be written to the folder for temporary files, {folder}. Is the disk full? "
+                "The environment variable TMPDIR names another one."
+            ) from error
         return ConvertedNetwork(path.read_bytes(), np.fromfile(path.with_suffix(".bin"), dtype=np.uint8))
 
 

@@ -7,6 +7,7 @@ it is kept from finding it.
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +19,9 @@ from numpy.typing import NDArray
 
 from ..backbones import Backbone
 from ..errors import BackboneError
-from .converted import ConversionError, converted_network
+from .converted import ConversionError, ConvertedNetwork, converted_network
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["ConversionError", "OpenVinoRuntime", "computes_in"]
 
@@ -54,24 +57,35 @@ class OpenVinoRuntime:
                 f"this CPU has no {backbone.precision} arithmetic that OpenVINO could use. Use fp32, or have PyTorch "
                 "emulate it, which is slower than fp32 (runtime 'torch')."
             )
-        openvino, core = import_openvino(), _core()
-        network = converted_network(backbone, layers, PIECE)
-        model = core.read_model(network.graph, openvino.Tensor(network.weights))
+        openvino = import_openvino()
+        self._dim = sum(map(backbone.spec.dim, layers))
+        try:
+            compiled = self._compiled(converted_network(backbone, layers, PIECE), backbone)
+        except RuntimeError as error:
+            logger.warning("The converted network of %s is of no use and is made again: %s", backbone.spec.name, error)
+            compiled = self._compiled(converted_network(backbone, layers, PIECE, anew=True), backbone)
+        streams = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self._requests = [compiled.create_infer_request() for _ in range(streams)]
+        self._idle = list(self._requests)
+        self._threads = _threads(streams)
+        self.description = f"openvino {openvino.__version__.partition('-')[0]} on cpu, {backbone.precision}"
+        self.batch_size = max(32, 2 * PIECE * streams)
+        self.depth = 2
+
+    def _compiled(self, network: ConvertedNetwork, backbone: Backbone) -> Any:
+        """Raises RuntimeError where OpenVINO cannot read the network, or it has other inputs or outputs."""
+        model = _core().read_model(network.graph, import_openvino().Tensor(network.weights))
+        crop = backbone.spec.preprocessing.crop
+        shapes = [tuple(port.get_partial_shape().to_shape()) for port in (*model.inputs, *model.outputs)]
+        if shapes != [(PIECE, crop, crop, 3), (PIECE, self._dim)]:
+            raise RuntimeError(f"it has the shapes {shapes}")
         settings = {
             "PERFORMANCE_HINT": "THROUGHPUT",
             "INFERENCE_PRECISION_HINT": _HINTS[backbone.precision],
             # The decoding threads run on the same processors, and the system knows best which of them is free.
             "ENABLE_CPU_PINNING": False,
         }
-        compiled = core.compile_model(model, "CPU", settings)
-        streams = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-        self._requests = [compiled.create_infer_request() for _ in range(streams)]
-        self._idle = list(self._requests)
-        self._threads = _threads(streams)
-        self._dim = sum(map(backbone.spec.dim, layers))
-        self.description = f"openvino {openvino.__version__.partition('-')[0]} on cpu, {backbone.precision}"
-        self.batch_size = max(32, 2 * PIECE * streams)
-        self.depth = 2
+        return _core().compile_model(model, "CPU", settings)
 
     def submit(self, batch: NDArray[np.uint8]) -> _Pieces:
         """Begin to compute the rows of images of shape (n, crop, crop, 3)."""

@@ -59,7 +59,7 @@ class ImagesToRows(nn.Module):
 
 
 def _per_channel(values: NDArray[np.float64]) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32).view(1, 3, 1, 1)
+    return torch.tensor(values, dtype=torch.float32, device="cpu").view(1, 3, 1, 1)
 
 
 class TorchRuntime:
@@ -180,7 +180,7 @@ def pick_device(name: str) -> torch.device:
             name = "cpu"
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).cpu()
     except (RuntimeError, AssertionError) as error:  # AssertionError: torch built without CUDA.
         reason = str(error).strip().splitlines()[0]
         raise BackboneError(f"cannot run on the device {name!r}: {reason}. Use 'cpu' or 'auto'.") from error

@@ -89,9 +89,13 @@ class TorchcodecDecoder:
 
 def _without_exif(data: Any) -> Any:
     """The same file, of which no decoder knows the orientation: some apply it, on some devices."""
-    start = data.find(b"Exif\0\0")
-    head = 14  # with that of the TIFF file that follows
-    return data if start < 0 else data[:start] + bytes(head) + data[start + head :]
+    blank, at = bytearray(data), 2
+    while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] not in {b"\xda", b""}:  # up to the scan
+        length = int.from_bytes(data[at + 2 : at + 4], "big")
+        if data[at + 1] == 0xE1:
+            blank[at + 4 : at + 2 + length] = bytes(len(data[at + 4 : at + 2 + length]))
+        at += 2 + length
+    return bytes(blank)
 
 
 def _upright(image: Tensor, orientation: int) -> Tensor:

@@ -337,11 +337,14 @@ def _bad_rows(file: FeatureStore) -> NDArray[np.bool_]:
         return np.ones(len(file), dtype=np.bool_)
 
 
-def check_space(store: FeatureStore, space: FeatureSpace) -> None:
+def check_space(
+    store: FeatureStore,
+    space: FeatureSpace,
+    remedy: str = "Name another output (of the command fit: --store), or delete the old one first.",
+) -> None:
     """Raise `FeatureSpaceError` unless the rows of `store` are of the feature space `space`."""
     if store.fingerprint != space.fingerprint:
         raise FeatureSpaceError(
             f"{store.path} holds rows of another feature space, and rows of two are never mixed. "
-            f"It holds {'; '.join(store.space.differences(space))}. Nothing was changed. "
-            "Choose another output, or delete the old one first."
+            f"It holds {'; '.join(store.space.differences(space))}. Nothing was changed. " + remedy
         )

@@ -162,3 +162,35 @@ def test_a_download_is_checked_and_takes_its_name_when_complete(tmp_path, monkey
     with pytest.raises(WeightsError, match="invalid hash"):
         download(replace(spec, weights_file="resnet18-00000000.pth"), tmp_path / "other")
     assert not list((tmp_path / "other").iterdir())
+
+
+@pytest.mark.parametrize("setting", [(torch.set_default_dtype, torch.bfloat16), (torch.set_default_device, "meta")])
+def test_settings_of_the_user_do_not_touch_the_weights(setting):
+    change, value = setting
+    before = torch.get_default_dtype(), torch.get_default_device()
+    expected = load_network(find("efficientnet_lite0")).state_dict()
+    try:
+        change(value)
+        got = load_network(find("efficientnet_lite0")).state_dict()
+    finally:
+        torch.set_default_dtype(before[0])
+        torch.set_default_device(None)
+    assert all(torch.equal(got[name], tensor) and got[name].dtype == tensor.dtype for name, tensor in expected.items())
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda tensor: tensor * float("nan"),
+        lambda tensor: tensor.to(torch.complex64),
+        lambda tensor: tensor.to(torch.int8),
+        lambda tensor: tensor.to_sparse(),
+    ],
+    ids=["not a number", "complex", "int8", "sparse"],
+)
+def test_weights_that_are_no_ordinary_numbers_are_refused(spoil, tmp_path, weight_files):
+    state = torch.load(weight_files["resnet18"])
+    state["conv1.weight"] = spoil(state["conv1.weight"])
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"1 not of ordinary finite numbers \(first: conv1\.weight\)"):
+        load_network(find("resnet18", tmp_path / "w.pth"))

@@ -21,6 +21,7 @@ from odd_files import encoded, picture, write_bad
 from PIL import Image
 
 from featurekit import FeatureStore, TransferClassifier, evaluate
+from featurekit.store import verify
 
 
 @pytest.fixture
@@ -398,3 +399,42 @@ def test_the_installed_command_ends_the_process():
     """Its entry is not `main`: it spares the collector a last look at everything."""
     command = [sys.executable, "-m", "featurekit_cli", "store", "info", "nowhere.h5"]
     assert subprocess.run(command, capture_output=True).returncode == 1
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&- >&- 2>&-"])
+def test_closed_streams(closed, digits_folder, tmp_path):
+    """As under some daemons. What is printed must not end up in the store, whose file could have got number 1 or 2."""
+    command = f"{sys.executable} -m featurekit_cli extract {digits_folder} -o {tmp_path}/s.h5 {closed}"
+    assert subprocess.run(["bash", "-c", command]).returncode == 0
+    assert verify(tmp_path / "s.h5").ok
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--backbone", "efficientnet_lite0,efficientnet_lite0"], 2, "--backbone names one twice"),
+        (["--layer", "blocks.1,blocks.1"], 2, "--layer names one twice"),
+        (["--device", "meta"], 1, "cannot run on the device 'meta'"),
+        (["--device", "meta", "--decoder", "torchcodec"], 1, "cannot run on the device 'meta'"),
+        (["-o", "s.{layers}.h5"], 1, "has {layers} in it; there are {backbone} and {layer}"),
+        (["-o", "o/{layer}/../s.h5", "--layer", "blocks.1,blocks.2"], 1, "Say where backbone and layer go"),
+        (["-o", "new/{layer}/s.h5", "--layer", "blocks.1,blocks.99"], 1, "no layer of efficientnet_lite0"),
+    ],
+)
+def test_mistakes_with_backbones_layers_and_devices(run, digits_folder, tmp_path, options, code, message):
+    result, _, said = run("extract", digits_folder, *options)
+    assert result == code
+    assert message in said.replace("\n", " ")
+    assert "Traceback" not in said
+    assert not (tmp_path / "new").exists()
+
+
+def test_rows_of_another_kind_say_so(run, digits_folder):
+    _, out, _ = run("extract", digits_folder, "--decoder", "pillow", "-o", "pillow.h5")
+    assert "(d = 1280), decoder pillow, 2 classes" in out.replace("10 classes", "2 classes")
+    assert run("fit", "pillow.h5", "-o", "model", "--cv", 0)[0] == 0
+    run("extract", digits_folder, "-o", "auto.h5")
+    code, _, said = run("evaluate", "auto.h5", "--model", "model")
+    assert code == 1
+    assert "Extract the images again with efficientnet_lite0, layer penultimate, precision fp32, decoder pillow" in said
+    assert "delete" not in said

@@ -11,7 +11,7 @@ from odd_files import picture, write_bad
 
 from featurekit import FeatureExtractor, extract
 from featurekit.backbones import find
-from featurekit.errors import ImageError
+from featurekit.errors import ImageError, SourceError
 from featurekit.fidelity import Fidelity
 from featurekit.images import read_source
 from featurekit.pipeline import Destination, fill, forward, looking
@@ -204,3 +204,34 @@ def _gone(path):
 def test_processors_of_this_process_are_counted():
     if hasattr(os, "sched_getaffinity"):
         assert looking._processors() == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+def test_rows_that_one_store_cannot_take_are_kept_by_the_others(photos_folder, broken, monkeypatch):
+    destinations = [
+        Destination(find("efficientnet_lite0", layer=layer), MemoryCache(LITE0.spec.dim(layer)))
+        for layer in ("penultimate", "blocks.1")
+    ]
+
+    def full(*_):
+        raise OSError("no room")
+
+    monkeypatch.setattr(destinations[broken].cache, "add", full)
+    with pytest.raises(OSError, match="no room"):
+        fill(read_source(photos_folder).items, destinations)
+    assert [destination.computed for destination in destinations] == [23 * (i != broken) for i in range(2)]
+
+
+def test_rows_that_are_no_numbers_are_failures(photos_folder, tmp_path):
+    import torch
+    import torchvision
+
+    state = torchvision.models.mobilenet_v3_small().state_dict()
+    state["features.0.0.weight"] *= 1e30  # finite, but what comes of it is not
+    torch.save(state, tmp_path / "w.pth")
+    options = {"backbone": "mobilenet_v3_small", "weights": tmp_path / "w.pth", "runtime": "torch"}
+    state["features.0.1.running_var"][:] = 1e-30
+    state["features.0.1.weight"] *= 1e30
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(SourceError, match="its features are not finite in float32"):
+        extract(photos_folder, output=tmp_path / "s.h5", **options)

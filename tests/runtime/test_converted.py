@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -127,3 +129,43 @@ def test_rows_are_pytorchs(photos):
     by_openvino = load_runtime(LITE0, "cpu", "openvino").submit(pixels).result()
     by_torch = load_runtime(LITE0, "cpu", "torch").submit(pixels).result()
     assert np.linalg.norm(by_openvino - by_torch) < 1e-5 * np.linalg.norm(by_torch)
+
+
+@pytest.mark.parametrize("nonsense", ["garbage", "truncated weights", "other images", "empty", "length"])
+def test_a_whole_file_of_nonsense_is_made_again(cache, tmp_path, nonsense):
+    folder, total = cache
+    (file,) = (folder / "networks").iterdir()
+    head = len(b"featurekit network 2\n")
+    data = file.read_bytes()
+    magic, content = data[:head], data[head + 32 :]
+    end = 8 + int.from_bytes(content[:8], "little")
+    graph, weights = content[8:end], content[end:]
+    if nonsense == "garbage":
+        graph = b"<net>garbage"
+    elif nonsense == "truncated weights":
+        weights = weights[:-5000]
+    elif nonsense == "other images":
+        assert b"<dim>224</dim>" in graph
+        graph = graph.replace(b"<dim>224</dim>", b"<dim>192</dim>").replace(b'"4,224,224,3"', b'"4,192,192,3"')
+    content = len(graph).to_bytes(8, "little") + graph + weights
+    content = {"empty": b"", "length": (2**62).to_bytes(8, "little") + content[8:]}.get(nonsense, content)
+    (tmp_path / "networks").mkdir()
+    (tmp_path / "networks" / file.name).write_bytes(magic + hashlib.sha256(content).digest() + content)
+    again, said = start(FEATUREKIT_CACHE=str(tmp_path))
+    assert again == ["openvino", "True", "False", total]
+    assert "is of no use and is made again" in said
+    assert start(FEATUREKIT_CACHE=str(tmp_path))[0][1] == "False"
+
+
+def test_no_room_for_temporary_files(cache, tmp_path):
+    """Neither these nor the cache may take the network: PyTorch runs it."""
+    code = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))\n" + START
+    environment = os.environ | {"FEATUREKIT_CACHE": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[0] == "torch"
+    assert "cannot be written to the folder for temporary files" in done.stderr
+
+
+def test_a_home_that_nobody_has(monkeypatch):
+    monkeypatch.setenv("FEATUREKIT_CACHE", "~nobody-of-this-name/x")
+    assert cache_folder() == Path("~nobody-of-this-name/x")
