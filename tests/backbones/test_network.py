@@ -184,9 +184,8 @@ def test_settings_of_the_user_do_not_touch_the_weights(setting):
         lambda tensor: tensor * float("nan"),
         lambda tensor: tensor.to(torch.complex64),
         lambda tensor: tensor.to(torch.int8),
-        lambda tensor: tensor.to_sparse(),
     ],
-    ids=["not a number", "complex", "int8", "sparse"],
+    ids=["not a number", "complex", "int8"],
 )
 def test_weights_that_are_no_ordinary_numbers_are_refused(spoil, tmp_path, weight_files):
     state = torch.load(weight_files["resnet18"])
