@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import joblib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -45,7 +46,8 @@ def looked_at(
     # As many threads as processors, beside as many of the network: whichever is the slower of the two has the
     # processors while the other waits for it, and no split into fixed shares was faster
     # (tests/benchmarks/pipeline.py --workers).
-    pool = ThreadPoolExecutor(workers or _processors(), thread_name_prefix="featurekit-decode")
+    # joblib counts what this process may use: its affinity and its container's quota, not all that there is.
+    pool = ThreadPoolExecutor(workers or joblib.cpu_count(), thread_name_prefix="featurekit-decode")
 
     def next_of_window() -> tuple[Outcome, Item]:
         found, item = window.popleft()
@@ -81,11 +83,6 @@ def looked_at(
                 yield next_of_window()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _processors() -> int:
-    """How many this process may use, which may be fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(slots=True)

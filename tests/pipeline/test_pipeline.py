@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 
 import numpy as np
@@ -201,9 +200,19 @@ def _gone(path):
     raise ImageError("no such file")
 
 
-def test_processors_of_this_process_are_counted():
-    if hasattr(os, "sched_getaffinity"):
-        assert looking._processors() == len(os.sched_getaffinity(0))
+def test_threads_decode_on_the_processors_that_this_process_may_use(photos_folder, monkeypatch):
+    """One under `LOKY_MAX_CPU_COUNT=1`, as under a container's quota or an affinity, however many the machine has."""
+    threads = set()
+
+    def seen(*args):
+        threads.add(threading.get_ident())
+        return read_bytes(*args)
+
+    read_bytes = looking.read_bytes
+    monkeypatch.setattr(looking, "read_bytes", seen)
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
+    FeatureExtractor(cache=False).fit_transform(sorted(photos_folder.rglob("*.jpg")))
+    assert len(threads) == 1
 
 
 @pytest.mark.parametrize("broken", [0, 1])
