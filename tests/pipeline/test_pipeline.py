@@ -211,7 +211,7 @@ def test_threads_decode_on_the_processors_that_this_process_may_use(photos_folde
     read_bytes = looking.read_bytes
     monkeypatch.setattr(looking, "read_bytes", seen)
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
-    FeatureExtractor(cache=False).fit_transform(sorted(photos_folder.rglob("*.jpg")))
+    FeatureExtractor().fit_transform(sorted(photos_folder.rglob("*.jpg")))
     assert len(threads) == 1
 
 
