@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from featurekit import FeatureStore, TransferClassifier
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
-HEADS = ("logreg", "svm", "linear-svm", "ridge", "lda", "knn")
+HEADS = ("logreg", "svm", "linear-svm", "ridge", "lda", "knn", "centroid")
 DTYPES = ("float32", "float16")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 DECODERS = ("auto", "pillow", "scaled", "torchcodec")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from featurekit.errors import HeadError
-from featurekit.evaluation import cross_validate_head, evaluate_head, holdout
+from featurekit.evaluation import cross_validate_head, evaluate_head
+from featurekit.splits import holdout
 
 
 def test_holdout_is_stratified_reproducible_and_complete():

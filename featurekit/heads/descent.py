@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
-_EXTRAPOLATION = 0.8  # of the last step: the path bends, and a full step overshoots where it does
 _MEMORY = 10
 _MOST_STEPS = 1000
 
@@ -50,7 +49,8 @@ class LogisticLoss:
     def curvature(self, decisions: Array, targets: Array) -> Array:
         """As in `Loss`."""
         p = probabilities(decisions)[:, -decisions.shape[1] :]
-        return p * (1 - p)
+        bent: Array = p * (1 - p)
+        return bent
 
 
 class SquaredHingeLoss:
@@ -64,7 +64,8 @@ class SquaredHingeLoss:
 
     def curvature(self, decisions: Array, targets: Array) -> Array:
         """As in `Loss`."""
-        return 2 * ((2 * targets - 1) * decisions < 1).astype(decisions.dtype)
+        bent: Array = 2 * ((2 * targets - 1) * decisions < 1).astype(decisions.dtype)
+        return bent
 
 
 def descend(
@@ -98,7 +99,7 @@ def descend(
     share = (weights / total).astype(rows.dtype)[:, np.newaxis]
     squares = rows * rows
     solution = before = np.zeros((k + 1, c), dtype=rows.dtype)  # the last line is the intercept
-    for C in Cs:
+    for number, C in enumerate(Cs):
         strength = 1 / (C * total)
         bends = loss.curvature(rows @ solution[:-1] + solution[-1], targets) * share
         diagonal = np.vstack([squares.T @ bends + strength, bends.sum(axis=0) + 1e-6])
@@ -114,7 +115,9 @@ def descend(
             value = float(np.vdot(share[:, 0], losses)) + strength / 2 * float(np.vdot(at[:-1], at[:-1]))
             return value, (gradient * scale).ravel().astype(np.float64)
 
-        start = solution + _EXTRAPOLATION * (solution - before)
+        # The path is nearly straight over the logarithm of C.
+        step = np.log(C / Cs[number - 1]) / np.log(Cs[number - 1] / Cs[number - 2]) if number > 1 else 1.0
+        start = solution + rows.dtype.type(step) * (solution - before)
         found = minimize(
             objective,
             (start / scale).ravel().astype(np.float64),

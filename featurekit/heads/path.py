@@ -29,11 +29,13 @@ def _has_temperature(classifier: PathClassifier) -> bool:
 class PathClassifier(ClassifierMixin, BaseEstimator):
     """What the classifiers with a path have in common. A subclass says what is fitted, and on what.
 
-    The candidates of the path are compared by cross-validated accuracy; of equal ones the first, most
-    regularised, is taken, and fitted on all rows. The decision values that the folds gave for rows they had not
+    The candidates of the path are compared by cross-validated accuracy, equal ones by likelihood, and the best is
+    fitted on all rows. The decision values that the folds gave for rows they had not
     seen also calibrate the probabilities: a temperature is fitted to them, which leaves the predicted class as
     it was (Guo et al., "On Calibration of Modern Neural Networks", 2017).
     """
+
+    _warm_start = True  # whether a candidate is found sooner by way of those before it
 
     def __init__(self, Cs: Sequence[float], cv: Any, class_weight: Any, random_state: int) -> None:
         self.Cs = Cs
@@ -66,34 +68,40 @@ class PathClassifier(ClassifierMixin, BaseEstimator):
         ValueError
             If the rows or labels cannot be used, or the path is empty or not positive and ascending.
         """
-        X, y = validate_data(self, X, y, dtype=[np.float32, np.float64])
+        rows, y = validate_data(self, X, y, dtype=[np.float32, np.float64])
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(f"a classifier needs at least two classes; the data holds one class: {self.classes_[0]!r}")
         candidates = self._candidates()
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        if self.class_weight is not None:
+        weights = _check_sample_weight(sample_weight, rows, dtype=np.float64, ensure_non_negative=True)
+        if (present := len(np.unique(codes[weights > 0]))) < 2:
+            raise ValueError(f"a classifier needs at least two classes, and the rows that count are of {present} class")
+        if getattr(self, "class_weight", None) is not None:
             weights = weights * compute_sample_weight(self.class_weight, y)
         with _own_threads() as pool:
-            prepared = self._prepare(X, weights)
+            prepared = self._prepare(rows, weights)
             splits = self._splits(codes, groups)
-            fitted = list(
-                pool.map(lambda split: self._decisions(prepared, codes, weights, candidates, *split), splits)
-            )
-            best, threshold = self._default, None
+            # What is fitted on all rows in the end is fitted beside the folds, where that is no detour.
+            whole = pool.submit(self._all, prepared, codes, weights, candidates) if self._warm_start else None
+            fitted = pool.map(lambda split: self._decisions(prepared, codes, weights, candidates, *split), splits)
+            decisions = list(fitted)
+            best, temperature = len(candidates) // 2, None
             self.scores_ = np.full((len(splits), len(candidates)), np.nan)
             if splits:
-                for number, (decided, (_, test)) in enumerate(zip(fitted, splits, strict=True)):
+                for number, (decided, (_, test)) in enumerate(zip(decisions, splits, strict=True)):
                     hits = _chosen(decided) == codes[test]
                     self.scores_[number] = np.average(hits, axis=1, weights=weights[test]) if weights[test].any() else 0
-                best = int(np.argmax(self.scores_.mean(axis=0)))
                 held_out = np.concatenate([test for _, test in splits])
-                unseen = np.concatenate([decided[best] for decided in fitted])
-                threshold = _temperature(unseen, codes[held_out], weights[held_out])
-            *_, model = self._path(prepared, codes, weights, candidates, best)
-        if threshold is not None:
-            self.temperature_ = threshold
+                unseen = np.concatenate(decisions, axis=1)
+                means = self.scores_.mean(axis=0)
+                best, temperature = _likeliest(
+                    np.flatnonzero(means > means.max() - 1e-9), unseen, codes[held_out], weights[held_out]
+                )
+            if whole is not None:
+                model = whole.result()[best]
+            else:
+                (model,) = self._path(prepared, codes, weights, candidates[best : best + 1])
+        if temperature is not None:
+            self.temperature_ = temperature
         elif hasattr(self, "temperature_"):
             del self.temperature_
         self._keep(prepared, model, candidates[best])
@@ -107,8 +115,7 @@ class PathClassifier(ClassifierMixin, BaseEstimator):
         X : array-like, shape (n, d)
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)
-        values = self._decide(X)
+        values = self._decide(validate_data(self, X, dtype=[np.float32, np.float64], reset=False))
         return values[:, 0] if values.shape[1] == 1 else values
 
     def predict(self, X: ArrayLike) -> Array:
@@ -144,19 +151,21 @@ class PathClassifier(ClassifierMixin, BaseEstimator):
         self, prepared: Any, codes: Array, weights: Array, candidates: Sequence[Any], train: Array, test: Array
     ) -> Array:
         """Decision values of every candidate for rows that it was not fitted on, shape (candidates, n, c)."""
-        models = self._path(self._part(prepared, train), codes[train], weights[train], candidates, len(candidates) - 1)
+        models = self._path(self._part(prepared, train), codes[train], weights[train], candidates)
         return np.stack([self._apply(prepared, test, model) for model in models])
 
-    def _candidates(self) -> list[Any]:
+    def _all(self, prepared: Any, codes: Array, weights: Array, candidates: Sequence[Any]) -> list[Any]:
+        return list(self._path(prepared, codes, weights, candidates))
+
+    def _checked_Cs(self) -> list[float]:
         Cs = [float(C) for C in np.atleast_1d(self.Cs)]
         if not Cs or not all(0 < a < b for a, b in zip(Cs, [*Cs[1:], np.inf], strict=True)):
             raise ValueError(f"Cs must be positive and ascending, got {self.Cs!r}")
         return Cs
 
-    @property
-    def _default(self) -> int:
-        """The candidate that is fitted where nothing can be cross-validated."""
-        return len(self._candidates()) // 2
+    def _candidates(self) -> Sequence[Any]:
+        """What is compared, from the most regularised; the middle one is taken where nothing can be compared."""
+        return self._checked_Cs()
 
     @abstractmethod
     def _prepare(self, X: Array, weights: Array) -> Any:
@@ -167,10 +176,8 @@ class PathClassifier(ClassifierMixin, BaseEstimator):
         """Some of the rows, to be fitted on."""
 
     @abstractmethod
-    def _path(
-        self, prepared: Any, codes: Array, weights: Array, candidates: Sequence[Any], last: int
-    ) -> Iterator[Any]:
-        """Fit the candidates up to number `last`, which must be the last that is yielded; others may be left out."""
+    def _path(self, prepared: Any, codes: Array, weights: Array, candidates: Sequence[Any]) -> Iterator[Any]:
+        """Fit the candidates, one after the other."""
 
     @abstractmethod
     def _apply(self, prepared: Any, chosen: Array, model: Any) -> Array:
@@ -216,13 +223,20 @@ def _chosen(decisions: Array) -> Array:
     return result
 
 
-def _temperature(decisions: Array, codes: Array, weights: Array) -> float:
-    """The temperature at which the decision values are the most likely."""
+def _likeliest(equal: Array, decisions: Array, codes: Array, weights: Array) -> tuple[int, float]:
+    """Of candidates that score equally, the one with the likeliest probabilities; and its temperature."""
+    found = [(*_temperature(decisions[number], codes, weights), int(number)) for number in equal]
+    _, temperature, best = min(found)
+    return best, temperature
+
+
+def _temperature(decisions: Array, codes: Array, weights: Array) -> tuple[float, float]:
+    """The least mean of minus the logarithm of the true class' probability, and the temperature that gives it."""
     from scipy.optimize import minimize_scalar
 
     used = weights > 0
     if not used.any():
-        return 1.0
+        return 0.0, 1.0
     decisions, codes, weights = decisions[used].astype(np.float64), codes[used], weights[used]
 
     def mean_loss(log_temperature: float) -> float:
@@ -230,6 +244,6 @@ def _temperature(decisions: Array, codes: Array, weights: Array) -> float:
         return float(np.average(-np.log(np.maximum(true, 1e-300)), weights=weights))
 
     # Decision values are of any scale: a first guess makes the range a matter of shape.
-    size = float(np.abs(decisions).mean()) or 1.0
-    found = minimize_scalar(mean_loss, bounds=(np.log(size) - 7, np.log(size) + 7), method="bounded")
-    return float(np.exp(found.x))
+    size = np.log(float(np.abs(decisions).mean()) or 1.0)
+    found = minimize_scalar(mean_loss, bounds=(size - 7, size + 7), method="bounded")
+    return float(found.fun), float(np.exp(found.x))
