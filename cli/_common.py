@@ -180,6 +180,16 @@ def _extract_one(arguments: argparse.Namespace, output: Path) -> FeatureStore:
     return store
 
 
+def groups_of(arguments: argparse.Namespace, store: FeatureStore, chosen: Any) -> Any:
+    """Which of the chosen rows belong together; says what was found."""
+    from featurekit.duplicates import group_rows
+
+    found = group_rows(store, chosen)
+    if found.any and not arguments.quiet:
+        print(f"featurekit: note: {found.sentence()}", file=sys.stderr)
+    return found.ids
+
+
 def take_options_of(arguments: argparse.Namespace, classifier: TransferClassifier) -> None:
     """Extract as the images were extracted that a model was fitted on."""
     arguments.backbone, arguments.weights = classifier.backbone, classifier.weights

@@ -2,23 +2,73 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .heads import make_head
+from .errors import HeadError
+from .heads import fit_head, make_head
 from .metrics import Evaluation, evaluate_predictions
 from .splits import folds, holdout
 
 
-class CrossValidation(NamedTuple):
-    """Accuracy over the folds (mean and standard deviation, 0..1), their number, and all predictions."""
+@dataclass(frozen=True, slots=True)
+class CrossValidation:
+    """Predictions for every row by heads that were fitted without it.
 
-    mean: float
-    std: float
-    folds: int
+    Attributes
+    ----------
+    y : ndarray, shape (n,)
+        True labels.
+    classes : ndarray, shape (k,)
+        Sorted.
+    predictions : ndarray, shape (repeats, n)
+        Labels.
+    probabilities : ndarray of float32, shape (repeats, n, k), or None
+        If the head gives any.
+    scores : ndarray, shape (repeats * folds,)
+        Accuracy of each fold.
+    groups : ndarray of int, shape (n,)
+        Rows with the same number were kept on one side.
+    fit_seconds, predict_seconds : float
+        Median over the folds of the time of one fit, and of one prediction of a row.
+    """
+
+    y: NDArray[Any]
+    classes: NDArray[Any]
     predictions: NDArray[Any]
+    probabilities: NDArray[np.float32] | None
+    scores: NDArray[np.float64]
+    groups: NDArray[np.intp]
+    fit_seconds: float
+    predict_seconds: float
+
+    @property
+    def folds(self) -> int:
+        """Folds of one repeat."""
+        return len(self.scores) // len(self.predictions)
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy of the folds."""
+        return float(self.scores.mean())
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the folds' accuracies."""
+        return float(self.scores.std())
+
+    def evaluate(self) -> Evaluation:
+        """All scores, with intervals that take each group of rows as one draw."""
+        repeats = len(self.predictions)
+        table = None if self.probabilities is None else self.probabilities.reshape(-1, len(self.classes))
+        return evaluate_predictions(
+            np.tile(self.y, repeats), self.predictions.ravel(), table, self.classes, np.tile(self.groups, repeats)
+        )
 
 
 def evaluate_head(
@@ -54,13 +104,27 @@ def evaluate_head(
     18
     """
     train, test = holdout(y, test_size, seed, groups)
-    rows, labels = np.asarray(X), np.asarray(y)
-    fitted = make_head(head, labels[train]).fit(rows[train], labels[train])
-    return evaluate_predictions(labels[test], fitted.predict(rows[test]))
+    rows, labels, ids = np.asarray(X), np.asarray(y), None if groups is None else np.asarray(groups)
+    known = None if ids is None else ids[train]
+    fitted = fit_head(make_head(head, labels[train]), rows[train], labels[train], groups=known)
+    return evaluate_predictions(
+        labels[test],
+        fitted.predict(rows[test]),
+        fitted.predict_proba(rows[test]) if hasattr(fitted, "predict_proba") else None,
+        fitted.classes_,
+        None if ids is None else ids[test],
+    )
 
 
 def cross_validate_head(
-    X: ArrayLike, y: ArrayLike, head: Any = "logreg", *, cv: int = 5, seed: int = 0, groups: ArrayLike | None = None
+    X: ArrayLike,
+    y: ArrayLike,
+    head: Any = "logreg",
+    *,
+    cv: int | Sequence[tuple[ArrayLike, ArrayLike]] = 5,
+    repeats: int = 1,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
 ) -> CrossValidation | None:
     """Predict every row with a head that was fitted without it, by stratified cross-validation.
 
@@ -72,12 +136,15 @@ def cross_validate_head(
         Labels.
     head : str or scikit-learn classifier
         As in :func:`featurekit.heads.make_head`.
-    cv : int
-        Folds, 2 or more; fewer if no class has so many images.
+    cv : int or list of (train, test)
+        Folds, 2 or more; fewer if no class has so many images. Or the splits themselves, whose test parts hold
+        every row once.
+    repeats : int
+        How many times, with other folds each time.
     seed : int
         Of the shuffling: equal labels, `cv`, `seed` and `groups` give equal folds.
     groups : array-like, shape (n,), optional
-        Images of one group stay in one fold.
+        Images of one group stay in one fold, also of those by which a head chooses its strength.
 
     Returns
     -------
@@ -87,17 +154,54 @@ def cross_validate_head(
     Examples
     --------
     >>> store = getfixture("digits_store")
-    >>> result = cross_validate_head(store.X, store.y, "knn")
-    >>> len(result.predictions), result.folds
-    (60, 5)
+    >>> result = cross_validate_head(store.X, store.y, "knn", repeats=2)
+    >>> result.predictions.shape, result.folds, result.evaluate().accuracy > 0.9
+    ((2, 60), 5, True)
     """
     rows, labels = np.asarray(X), np.asarray(y)
-    splits = folds(labels, cv, seed, None if groups is None else np.asarray(groups))
-    if not splits:
-        return None
-    predictions = np.empty_like(labels)
-    scores = []
-    for train, test in splits:
-        predictions[test] = make_head(head, labels[train]).fit(rows[train], labels[train]).predict(rows[test])
-        scores.append(np.mean(predictions[test] == labels[test]))
-    return CrossValidation(float(np.mean(scores)), float(np.std(scores)), len(splits), predictions)
+    ids = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    classes, codes = np.unique(labels, return_inverse=True)
+    predictions: NDArray[np.intp] = np.zeros((repeats, len(labels)), dtype=np.intp)
+    table: NDArray[np.float32] | None = np.zeros((repeats, len(labels), len(classes)), dtype=np.float32)
+    scores, fitting, predicting = [], [], []
+    for repeat in range(repeats):
+        splits = _splits(labels, cv, seed + repeat, ids)
+        if not splits:
+            return None
+        for train, test in splits:
+            begun = time.perf_counter()
+            known = None if ids is None else ids[train]
+            fitted = fit_head(make_head(head, labels[train]), rows[train], labels[train], groups=known)
+            between = time.perf_counter()
+            guessed = fitted.predict(rows[test])
+            fitting.append(between - begun)
+            predicting.append((time.perf_counter() - between) / len(test))
+            predictions[repeat, test] = np.searchsorted(classes, guessed)
+            if table is not None and hasattr(fitted, "predict_proba"):
+                columns = np.searchsorted(classes, fitted.classes_)
+                table[repeat, test[:, np.newaxis], columns] = fitted.predict_proba(rows[test])
+            else:
+                table = None
+            scores.append(float(np.mean(predictions[repeat, test] == codes[test])))
+    return CrossValidation(
+        y=labels,
+        classes=classes,
+        predictions=classes[predictions],
+        probabilities=table,
+        scores=np.array(scores),
+        groups=np.arange(len(labels)) if ids is None else ids,
+        fit_seconds=float(np.median(fitting)),
+        predict_seconds=float(np.median(predicting)),
+    )
+
+
+def _splits(
+    labels: NDArray[Any], cv: int | Sequence[tuple[ArrayLike, ArrayLike]], seed: int, ids: NDArray[Any] | None
+) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    if isinstance(cv, int | np.integer):
+        return list(folds(labels, int(cv), seed, ids))
+    splits = [(np.asarray(train), np.asarray(test)) for train, test in cv]
+    tested = np.sort(np.concatenate([test for _, test in splits])) if splits else np.empty(0)
+    if not np.array_equal(tested, np.arange(len(labels))):
+        raise HeadError("the test parts of the given splits must hold every row once")
+    return splits

@@ -21,6 +21,7 @@ FLOORS = {
     "store": 2,
     "bundle": 2,
     "heads": 2,
+    "duplicates": 3,
     "runtime": 3,
     "evaluation": 3,
     "report": 3,

@@ -52,7 +52,7 @@ def test_leaks_through_groups_are_closed():
     X = np.repeat(rng.normal(size=(60, 20)), 5, axis=0).astype(np.float32)
     y, groups = np.repeat(rng.choice(["a", "b"], 60), 5), np.repeat(np.arange(60), 5)
     assert cross_validate_head(X, y, "knn").mean > 0.95
-    assert cross_validate_head(X, y, "knn", groups=groups).mean < 0.7
+    assert cross_validate_head(X, y, "knn", groups=groups).mean < 0.75
 
 
 def test_what_cannot_be_cross_validated_is_none():

@@ -8,8 +8,9 @@ from __future__ import annotations
 from .closed import LDAPath, NearestCentroid, RidgePath
 from .kernel import SVMPath
 from .linear import LinearSVMPath, LogisticRegressionPath
-from .named import HEADS, head_name, make_head
+from .named import HEADS, fit_head, head_name, make_head
 from .neighbours import NearestNeighbours
+from .path import PathClassifier
 
 __all__ = [
     "HEADS",
@@ -18,8 +19,10 @@ __all__ = [
     "LogisticRegressionPath",
     "NearestCentroid",
     "NearestNeighbours",
+    "PathClassifier",
     "RidgePath",
     "SVMPath",
+    "fit_head",
     "head_name",
     "make_head",
 ]

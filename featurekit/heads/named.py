@@ -73,6 +73,42 @@ def make_head(head: Any, y: ArrayLike) -> Any:
     return clone(head)
 
 
+def fit_head(
+    head: Any, X: ArrayLike, y: ArrayLike, *, groups: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+) -> Any:
+    """Fit a head on rows; a named one is told the groups, by which it chooses its strength.
+
+    Parameters
+    ----------
+    head : scikit-learn classifier
+    X : array-like, shape (n, d)
+    y : array-like, shape (n,)
+    groups, sample_weight : array-like, shape (n,), optional
+
+    Returns
+    -------
+    head
+
+    Raises
+    ------
+    HeadError
+        If the head refuses the rows.
+
+    Examples
+    --------
+    >>> store = getfixture("digits_store")
+    >>> fit_head(make_head("centroid", store.y), store.X, store.y).classes_.tolist()
+    ['0', '1', '2']
+    """
+    options = {} if sample_weight is None else {"sample_weight": sample_weight}
+    if isinstance(head, PathClassifier) and groups is not None:
+        options["groups"] = groups
+    try:
+        return head.fit(X, y, **options)
+    except (ValueError, TypeError) as error:
+        raise HeadError(f"the head {type(head).__name__} could not be fitted: {error}") from error
+
+
 def head_name(head: Any) -> str:
     """Name of a head for people: its name, or the name of its class."""
     return head if isinstance(head, str) else type(head).__name__

@@ -38,6 +38,12 @@ def evaluation_text(evaluation: Evaluation) -> str:
         f"balanced accuracy  {e.balanced_accuracy:.4f}\n"
         f"macro F1           {e.macro_f1:.4f}"
     )
+    if e.log_loss is not None:
+        scores += (
+            f"\ntop-{e.top_k} accuracy     {e.top_k_accuracy:.4f}\n"
+            f"log loss           {e.log_loss:.4f}\n"
+            f"calibration error  {e.calibration_error:.4f}"
+        )
     per_class = table(
         ["class", "precision", "recall", "F1", "images"],
         [[c.label, f"{c.precision:.3f}", f"{c.recall:.3f}", f"{c.f1:.3f}", str(c.support)] for c in e.per_class],
