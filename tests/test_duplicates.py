@@ -87,7 +87,8 @@ def test_of_a_store(photos, tmp_path):
 
 def test_a_class_that_is_one_picture_is_not_made_one_group(photos, tmp_path):
     """Else nothing could be split. It is said, because the scores are too good."""
-    again = [photos[0].resize((size, 150)) for size in (200, 200, 300)]
+    brighter = photos[0].point(lambda value: min(255, value + 8))
+    again = [brighter, brighter, photos[0].resize((390, 292))]
     labels = ["a"] * 4 + ["b"] * 4
     store = extract([photos[0], *again, *photos[4:]], labels=labels, output=tmp_path / "s.h5")
     found = group_rows(store)
