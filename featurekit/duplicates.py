@@ -6,6 +6,7 @@ every score too good. So both become groups, which no split separates.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -68,12 +69,18 @@ class Groups:
         return sentence
 
 
-def group_rows(store: FeatureStore, chosen: NDArray[Any] | None = None, *, closeness: float = CLOSENESS) -> Groups:
+def group_rows(
+    stores: FeatureStore | Sequence[FeatureStore],
+    chosen: NDArray[Any] | None = None,
+    *,
+    closeness: float = CLOSENESS,
+) -> Groups:
     """Find the rows of a store that belong together: duplicates, and the groups that its source named.
 
     Parameters
     ----------
-    store : FeatureStore
+    stores : FeatureStore, or a sequence of them
+        Several are of the same images: what is near in one of them belongs together.
     chosen : ndarray of int or bool, optional
         Which rows are looked at. Default: all.
     closeness : float
@@ -90,12 +97,24 @@ def group_rows(store: FeatureStore, chosen: NDArray[Any] | None = None, *, close
     >>> found.exact, found.near, found.any
     (0, 0, False)
     """
-    rows = np.arange(len(store)) if chosen is None else np.arange(len(store))[chosen]
-    X, contents, groups = store.X[rows], store.columns.sha256[rows], store.groups[rows]
-    found = find_duplicates(X, contents=contents, groups=groups, closeness=closeness)
-    labels = store.columns.label[rows]
+    several = [stores] if isinstance(stores, FeatureStore) else list(stores)
+    columns = several[0].columns
+    rows = np.arange(len(columns)) if chosen is None else np.arange(len(columns))[chosen]
+    contents, groups, labels = columns.sha256[rows], several[0].groups[rows], columns.label[rows]
+    each = [find_duplicates(store.X[rows], contents=contents, groups=groups, closeness=closeness) for store in several]
+    pairs = list(dict.fromkeys(pair for found in each for pair in found.pairs))
+    ends = np.array(pairs, dtype=np.intp).reshape(-1, 2)
+    known = _known_links(contents, groups)
+    first = _first_of_equal(_hashes(contents))
+    found = replace(
+        each[0],
+        ids=_connected(len(rows), [(ends[:, 0], ends[:, 1]), *known]),
+        near=int(np.sum(first[np.unique(ends)] == np.unique(ends))),
+        pairs=pairs,
+        threshold=min(found.threshold for found in each),
+    )
     if any(len(np.unique(found.ids[labels == label])) < 2 for label in np.unique(labels[labels != b""])):
-        return replace(found, ids=_connected(len(rows), _known_links(contents, groups)), kept=False)
+        return replace(found, ids=_connected(len(rows), known), kept=False)
     return found
 
 

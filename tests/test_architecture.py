@@ -24,13 +24,14 @@ FLOORS = {
     "duplicates": 3,
     "runtime": 3,
     "evaluation": 3,
-    "report": 3,
+    "report": 8,
     "pipeline": 4,
     "extraction": 5,
     "extractor": 5,
     "transfer": 6,
-    "demo": 7,
-    "__init__": 8,
+    "comparison": 7,
+    "demo": 9,
+    "__init__": 10,
 }
 # What may import torch (or a package that does) when it is imported itself.
 TORCH_MODULES = {

@@ -1,0 +1,108 @@
+"""Predictions that an earlier comparison left: what is there is not computed again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sklearn
+from numpy.typing import NDArray
+
+from .._version import __version__
+from ..duplicates import Groups
+from ..errors import FeaturekitError
+from ..evaluation import CrossValidation
+from ..store import FeatureStore
+
+_FORMAT = 1
+
+
+class Kept:
+    """Where the predictions of one pair of features and head are kept, if anywhere."""
+
+    def __init__(
+        self,
+        home: Path | None,
+        store: FeatureStore,
+        chosen: NDArray[np.intp],
+        together: Groups,
+        head: Any,
+        cv: int,
+        repeats: int,
+        seed: int,
+    ) -> None:
+        self._y, self._ids = store.y[chosen], together.ids
+        named = isinstance(head, str)
+        known = {
+            "format": _FORMAT,
+            "versions": [__version__, sklearn.__version__],
+            "space": store.fingerprint,
+            "images": _digest(store.columns.sha256[chosen]),
+            "labels": _digest(np.char.encode(self._y, "utf-8", "surrogateescape")),
+            "groups": _digest(together.ids),
+            # Of an object, its whole state before fitting.
+            "head": head if named else f"{type(head).__module__}.{type(head).__qualname__} {head.get_params()!r}",
+            "folds": [cv, repeats, seed],
+        }
+        key = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+        self._path = None if home is None else home / "results" / f"{key[:32]}.npz"
+
+    def read(self) -> CrossValidation | None:
+        """What was kept, or None; a file that cannot be read is computed again."""
+        if self._path is None or not self._path.is_file():
+            return None
+        with suppress(Exception):  # a damaged file raises whatever zip, NumPy or the shapes raise
+            with np.load(self._path, allow_pickle=False) as kept:
+                classes = np.unique(self._y)
+                codes, table = kept["predictions"], kept.get("probabilities")
+                if codes.shape[1:] != self._y.shape:
+                    return None
+                if table is not None and table.shape != (*codes.shape, len(classes)):
+                    return None
+                return CrossValidation(
+                    y=self._y,
+                    classes=classes,
+                    predictions=classes[codes],
+                    probabilities=table,
+                    scores=kept["scores"],
+                    groups=self._ids,
+                    fit_seconds=float(kept["seconds"][0]),
+                    predict_seconds=float(kept["seconds"][1]),
+                )
+        return None
+
+    def write(self, found: CrossValidation) -> None:
+        """Keep it, in one step."""
+        if self._path is None:
+            return
+        arrays = {
+            "predictions": np.searchsorted(found.classes, found.predictions),
+            "scores": found.scores,
+            "seconds": np.array([found.fit_seconds, found.predict_seconds]),
+        }
+        if found.probabilities is not None:
+            arrays["probabilities"] = found.probabilities
+        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary, "wb") as file:
+                np.savez(file, allow_pickle=False, **arrays)
+            temporary.replace(self._path)
+        except OSError as error:
+            raise FeaturekitError(
+                f"cannot keep the results in {self._path.parent}: {error.strerror or error}"
+            ) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _digest(values: NDArray[Any]) -> str:
+    data = values.tobytes()
+    if values.dtype.kind == "S":  # as wide as the longest: what equal texts are padded with is no part of them
+        data = "\0".join(value.hex() for value in values.tolist()).encode()
+    return hashlib.sha256(data).hexdigest()

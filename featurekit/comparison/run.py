@@ -1,0 +1,182 @@
+"""Run a comparison."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..backbones import DEFAULT_BACKBONE
+from ..duplicates import group_rows
+from ..errors import HeadError, SourceError
+from ..evaluation import CrossValidation, cross_validate_head
+from ..extraction import extract
+from ..fingerprint import PENULTIMATE
+from ..heads import head_name, make_head
+from ..metrics import paired_difference
+from ..store import FeatureStore
+from .kept import Kept
+from .result import Compared, Comparison
+
+DEFAULT_HEADS = ("logreg", "svm", "lda", "knn")
+
+
+def compare(
+    source: Any,
+    *,
+    backbones: Sequence[str] = (DEFAULT_BACKBONE,),
+    layers: Sequence[str] = (PENULTIMATE,),
+    heads: Sequence[Any] = DEFAULT_HEADS,
+    output: str | os.PathLike[str] | None = None,
+    cv: int = 5,
+    repeats: int = 1,
+    seed: int = 0,
+    say: Callable[[str], object] = lambda text: None,
+    **extraction: Any,
+) -> Comparison:
+    """Cross-validate heads on the features of several backbones, with the same folds for all.
+
+    Images that are there twice, as equal files or as near duplicates, are kept on one side of every split.
+
+    Parameters
+    ----------
+    source : FeatureStore, list of them, or what :func:`featurekit.extract` takes
+        Of stores, each must hold the same images. Images are decoded once for all backbones.
+    backbones, layers : sequence of str
+        Names, if `source` is not a store; each pair is compared.
+    heads : sequence of str or scikit-learn classifier
+        As in :func:`featurekit.heads.make_head`.
+    output : path, optional
+        A folder for the stores and for the predictions of each pair of features and head: what is there is not
+        computed again, so an interrupted comparison goes on where it stopped. Needed for images.
+    cv, repeats, seed : int
+        As in :func:`featurekit.evaluation.cross_validate_head`.
+    say : callable
+        Called with a line for the user after each result.
+    **extraction
+        Further arguments of :func:`featurekit.extract`: ``labels``, ``groups``, ``weights``, ``decoder`` ...
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    HeadError
+        If a head is unknown, or the labels allow no cross-validation.
+    SourceError
+        If the stores hold different images, or nothing says where those of the images go.
+    FeaturekitError
+        As :func:`featurekit.extract`.
+
+    Examples
+    --------
+    >>> from featurekit import compare
+    >>> result = compare(getfixture("digits_store"), heads=["centroid", "knn"])
+    >>> [line.head for line in result.results], result.folds, result.best.difference
+    (['centroid', 'knn'], 5, (0.0, 0.0, 0.0))
+    """
+    begun = time.perf_counter()
+    names = [head_name(head) for head in heads]
+    if not names or len(set(names)) < len(names):
+        raise HeadError(f"heads must be one or more with different names, got: {', '.join(names) or 'none'}")
+    home = None if output is None else Path(output)
+    stores = _stores(source, backbones, layers, home, extraction)
+    extracted = time.perf_counter()
+    chosen = np.flatnonzero(stores[0].columns.label != b"")
+    y = stores[0].y[chosen]
+    for head in heads:
+        make_head(head, y)  # whatever is wrong with a name or the labels is said before anything slow
+    together = group_rows(stores, chosen)
+    grouped = time.perf_counter()
+    pairs, cross_validated = [], 0.0
+    for store in stores:
+        rows = None
+        for head, name in zip(heads, names, strict=True):
+            place = Kept(home, store, chosen, together, head, cv, repeats, seed)
+            found = place.read()
+            reused = found is not None
+            if found is None:
+                rows = store.X[chosen] if rows is None else rows
+                started = time.perf_counter()
+                found = cross_validate_head(rows, y, head, cv=cv, repeats=repeats, seed=seed, groups=together.ids)
+                if found is None:
+                    raise HeadError("nothing can be cross-validated: a class has a single image, or a single group")
+                cross_validated += time.perf_counter() - started
+                place.write(found)
+            pairs.append((store, name, found, reused))
+            say(f"{_features(store)} {name}: accuracy {found.mean:.4f}" + (" (of an earlier run)" if reused else ""))
+    scored = [(store, name, found, reused, found.evaluate()) for store, name, found, reused in pairs]
+    scored.sort(key=lambda line: -line[-1].accuracy)
+    best = scored[0][2]
+    results = [
+        Compared(
+            features=_features(store),
+            backbone=store.space.backbone,
+            layer=store.space.layer,
+            head=name,
+            dim=store.space.dim,
+            folded=found,
+            evaluation=evaluation,
+            difference=_difference(found, best),
+            reused=reused,
+        )
+        for store, name, found, reused, evaluation in scored
+    ]
+    ended = time.perf_counter()
+    seconds = {
+        "extract": extracted - begun,
+        "duplicates": grouped - extracted,
+        "heads": cross_validated,
+        "scores": ended - grouped - cross_validated,
+        "total": ended - begun,
+    }
+    return Comparison(results, stores, together, len(y), best.folds, repeats, seconds)
+
+
+def _stores(
+    source: Any, backbones: Sequence[str], layers: Sequence[str], home: Path | None, extraction: dict[str, Any]
+) -> list[FeatureStore]:
+    given = [source] if isinstance(source, FeatureStore) else source
+    if isinstance(given, list | tuple) and given and all(isinstance(store, FeatureStore) for store in given):
+        if extraction:
+            raise TypeError(f"{', '.join(extraction)}: these are for the extraction of images, and source is a store")
+        for store in given[1:]:
+            if not _same_images(given[0], store):
+                raise SourceError(
+                    f"{given[0].path} and {store.path} hold different images; extract both from one source"
+                )
+        if len({(_features(store), store.fingerprint) for store in given}) < len(given):
+            raise SourceError("two of these stores hold the same features")
+        return list(given)
+    if home is None:
+        raise SourceError("output is missing: say in which folder the features of these images are kept")
+    return extract(
+        source, output=home / "{backbone}.{layer}.h5", backbone=list(backbones), layer=list(layers), **extraction
+    )
+
+
+def _same_images(first: FeatureStore, second: FeatureStore) -> bool:
+    mine, other = first.columns, second.columns
+    return len(mine) == len(other) and all(
+        np.array_equal(getattr(mine, field.name), getattr(other, field.name))
+        for field in fields(mine)
+        if field.name in {"path", "label", "group", "sha256"}
+    )
+
+
+def _features(store: FeatureStore) -> str:
+    space = store.space
+    return space.backbone if space.layer == PENULTIMATE else f"{space.backbone}.{space.layer}"
+
+
+def _difference(found: CrossValidation, best: CrossValidation) -> tuple[float, float, float]:
+    repeats = len(found.predictions)
+    return paired_difference(
+        np.tile(found.y, repeats), found.predictions.ravel(), best.predictions.ravel(), np.tile(found.groups, repeats)
+    )
