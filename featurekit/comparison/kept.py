@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +51,18 @@ class Kept:
             "folds": [cv, repeats, seed],
         }
         key = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
-        self._path = None if home is None else home / "results" / f"{key[:32]}.npz"
+        self._path = None
+        if home is not None:
+            self._path = home / "results" / f"{key[:32]}.npz"
+            with _said(self._path.parent):  # before anything slow
+                self._path.parent.mkdir(parents=True, exist_ok=True)
 
     def read(self) -> CrossValidation | None:
         """What was kept, or None; a file that cannot be read is computed again."""
         if self._path is None or not self._path.is_file():
             return None
         with suppress(Exception):  # a damaged file raises whatever zip, NumPy or the shapes raise
-            with np.load(self._path, allow_pickle=False) as kept:
+            with open(self._path, "rb") as file, np.load(file, allow_pickle=False) as kept:
                 classes = np.unique(self._y)
                 codes, table = kept["predictions"], kept.get("probabilities")
                 if codes.shape[1:] != self._y.shape:
@@ -89,16 +94,21 @@ class Kept:
             arrays["probabilities"] = found.probabilities
         temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary, "wb") as file:
-                np.savez(file, allow_pickle=False, **arrays)
-            temporary.replace(self._path)
-        except OSError as error:
-            raise FeaturekitError(
-                f"cannot keep the results in {self._path.parent}: {error.strerror or error}"
-            ) from error
+            with _said(self._path.parent):
+                with open(temporary, "wb") as file:
+                    np.savez(file, allow_pickle=False, **arrays)
+                temporary.replace(self._path)
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
+
+
+@contextmanager
+def _said(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FeaturekitError(f"cannot keep the results in {folder}: {error.strerror or error}") from error
 
 
 def _digest(values: NDArray[Any]) -> str:
