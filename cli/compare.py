@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from . import _common
@@ -38,6 +40,9 @@ def add_parser(verbs: Any) -> None:
         metavar="DIR",
         help="folder where features and predictions are kept (default: NAME.compare, in the current folder)",
     )
+    parser.add_argument(
+        "--report", metavar="DIR", help="write DIR/report.html: one page with charts that needs nothing else"
+    )
     parser.add_argument("--csv", metavar="FILE", help="write the table to this file, too")
     _common.add_extraction_options(parser, several=True)
     _common.add_output_options(parser)
@@ -52,10 +57,8 @@ def run(arguments: argparse.Namespace) -> int:
     stored = [_common.is_store(source) for source in arguments.source]
     if len(stored) > 1 and not all(stored):
         arguments.wrong_usage("more than one SOURCE: then each must be a store, of the same images")
-    from contextlib import ExitStack
-
     from featurekit import FeatureStore, compare
-    from featurekit.report import comparison_text
+    from featurekit.report import comparison_text, write_page
 
     output = arguments.output or _common.default_name(arguments.source[0]) + ".compare"
     options: dict[str, Any] = {}
@@ -77,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
             cv=arguments.cv,
             repeats=arguments.repeats,
             seed=arguments.seed,
+            curve=arguments.report is not None,
             say=lambda line: arguments.quiet or print(f"featurekit: {line}", file=sys.stderr),
             **options,
         )
@@ -84,8 +88,11 @@ def run(arguments: argparse.Namespace) -> int:
             opened.enter_context(store)
         if arguments.csv:
             result.to_csv(arguments.csv)
+        page = None if arguments.report is None else write_page(result, Path(arguments.report) / "report.html")
         if arguments.json:
-            _common.print_json(result.to_dict() | {"output": output})
+            _common.print_json(result.to_dict() | {"output": output, "report": None if page is None else str(page)})
         else:
             print(comparison_text(result))
+            if page is not None:
+                print(f"report: {page}")
         return _common.tell_failed(arguments, result.stores[0])

