@@ -47,14 +47,14 @@ def holdout(
     """
     if not 0 < test_size < 1:
         raise ValueError(f"test_size must lie between 0 and 1, got {test_size!r}")
-    labels = np.asarray(y)
-    if groups is not None:
+    labels, ids = np.asarray(y), _shared(groups)
+    if ids is not None:
         from sklearn.model_selection import StratifiedGroupKFold
 
         folds = max(2, round(1 / test_size))
         try:
             splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-            train, test = next(splitter.split(labels, labels, np.asarray(groups)))
+            train, test = next(splitter.split(labels, labels, ids))
         except ValueError as error:
             raise HeadError(f"these groups cannot be split: {error}") from error
         return train, test
@@ -96,7 +96,7 @@ def folds(
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    counts = np.unique(labels, return_counts=True)[1]
+    groups, counts = _shared(groups), np.unique(labels, return_counts=True)[1]
     if not len(counts) or counts.min() < 2:
         return []
     with warnings.catch_warnings():
@@ -114,3 +114,9 @@ def folds(
             if all(len(test) and len(np.unique(labels[train])) == len(counts) for train, test in splits):
                 return splits
     return []
+
+
+def _shared(groups: ArrayLike | None) -> NDArray[Any] | None:
+    """The groups, or None where each has a single member: then the plain splitters balance the classes better."""
+    ids = None if groups is None else np.asarray(groups)
+    return None if ids is None or len(np.unique(ids)) == len(ids) else ids

@@ -5,7 +5,7 @@ import pytest
 
 from featurekit.errors import HeadError
 from featurekit.evaluation import cross_validate_head, evaluate_head
-from featurekit.splits import holdout
+from featurekit.splits import folds, holdout
 
 
 def test_holdout_is_stratified_reproducible_and_complete():
@@ -35,6 +35,13 @@ def test_groups_are_never_on_both_sides():
     assert 0.15 < len(test) / 200 < 0.35
     with pytest.raises(HeadError, match="cannot be split"):
         holdout(y, 0.25, groups=np.zeros(200))
+
+
+def test_groups_of_one_change_nothing():
+    y = np.repeat(["a", "b"], [30, 12])
+    assert np.array_equal(holdout(y, groups=np.arange(42))[1], holdout(y)[1])
+    same = zip(folds(y, 5, 0, np.arange(42)), folds(y, 5, 0, None), strict=True)
+    assert all(np.array_equal(a, b) for one, other in same for a, b in zip(one, other, strict=True))
 
 
 def test_cross_validation_predicts_every_row_without_having_seen_it():

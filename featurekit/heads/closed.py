@@ -62,7 +62,7 @@ class RidgePath(LinearPath):
 
 
 class LDAPath(LinearPath):
-    """Linear discriminant analysis with a path of shrinkages, on standardised columns.
+    """Linear discriminant analysis with a path of shrinkages, on scaled columns (see `LogisticRegressionPath`).
 
     The covariance within the classes gets its mean eigenvalue over C added to each axis.
 

@@ -21,7 +21,7 @@ class Axes(NamedTuple):
 
 
 class LinearPath(PathClassifier):
-    """A linear classifier of standardised columns, or of rows of length 1."""
+    """A linear classifier of columns that are scaled to comparable size, or of rows of length 1."""
 
     _unit_rows = False
     _rotated = True
@@ -34,9 +34,11 @@ class LinearPath(PathClassifier):
         centred = X - mean
         scale = np.ones_like(mean)
         if not self._unit_rows:
-            scale = np.sqrt(share @ (centred * centred))
-            # A column that is constant but for rounding says nothing, and would be blown up.
-            scale[scale <= 10 * np.finfo(X.dtype).eps * np.abs(mean)] = np.inf
+            variances = share @ (centred * centred)
+            # Divided by its own deviation alone, a channel that is nearly always zero among few images, and is not
+            # among the next ones, would outweigh all others: that cost up to 7 points and three times the log loss.
+            scale = np.sqrt(variances + variances.mean())
+            scale[scale == 0] = 1
             centred /= scale
         if not self._rotated:
             return Axes(centred, mean, scale, None)
@@ -63,11 +65,13 @@ class LinearPath(PathClassifier):
 
 
 class LogisticRegressionPath(LinearPath):
-    """Logistic regression with its L2 path: columns standardised, strengths warm-started, the best refitted.
+    """Logistic regression with its L2 path: columns scaled, strengths warm-started, the best refitted.
 
     What ``GridSearchCV(make_pipeline(StandardScaler(), LogisticRegression()), {"C": Cs})`` does, in a fraction
     of the time: rows are brought into their principal axes once, and each strength starts near its solution.
-    (The columns are standardised once, by all rows that are given, not once in each inner fold.)
+
+    Columns are centred and divided by ``sqrt(variance + mean variance of all columns)``, which blows up no channel
+    that is nearly constant. This is done once, by all rows that are given, not once in each inner fold.
 
     Parameters
     ----------
