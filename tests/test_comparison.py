@@ -15,7 +15,7 @@ from featurekit.comparison import run
 from featurekit.errors import FeaturekitError, HeadError, SourceError
 from featurekit.evaluation import cross_validate_head
 from featurekit.metrics import paired_difference
-from featurekit.report import comparison_text
+from featurekit.report import comparison_text, write_page
 
 NAMES = ["efficientnet_lite0", "efficientnet_lite1"]
 
@@ -130,6 +130,34 @@ def test_objects_without_probabilities_and_what_is_said(digits_store):
     first = data["results"][0]
     assert {"backbone", "head", "score", "low", "high", "difference_to_best", "fit_seconds"} <= set(first)
     assert data["seconds"] >= data["phases"]["heads"] > 0
+
+
+class Picky(GaussianNB):
+    """Takes whole training parts only."""
+
+    def fit(self, X, y):
+        if len(X) < 48:
+            raise ValueError("too few rows")
+        return super().fit(X, y)
+
+
+def test_one_head_that_cannot_be_fitted_takes_nothing_from_the_others(digits_store, monkeypatch, tmp_path):
+    monkeypatch.setattr("featurekit.heads.kernel._MOST_ROWS", 10)
+    lines = []
+    result = compare(digits_store, heads=["svm", "centroid"], say=lines.append)
+    assert [line.head for line in result.results] == ["centroid"]
+    ((features, head, reason),) = result.failures
+    assert (features, head) == ("efficientnet_lite0", "svm")
+    assert "Use the head linear-svm" in reason
+    assert any("Use the head linear-svm" in line for line in lines)
+    for text in (comparison_text(result), write_page(result, tmp_path / "r.html").read_text()):
+        assert "Use the head linear-svm" in text
+    assert result.to_dict()["failed"][0]["head"] == "svm"
+    with pytest.raises(HeadError, match=r"none of the heads could be fitted. svm: .*linear-svm"):
+        compare(digits_store, heads=["svm"])
+    # And one that does so with a part of the rows has no learning curve.
+    picky = compare(digits_store, heads=[Picky()], curve=True, say=lines.append)
+    assert (picky.curve, lines[-1]) == ([], "no learning curve: the head Picky could not be fitted: too few rows")
 
 
 def test_the_csv_is_the_table(both, tmp_path):

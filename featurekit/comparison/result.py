@@ -88,6 +88,8 @@ class Comparison:
         ``extract``, ``duplicates``, ``heads``, ``scores``, ``curve``, ``total``.
     curve : list of CurvePoint
         The learning curve of the best line, if it was asked for.
+    failures : list of (features, head, reason)
+        What could not be fitted.
     """
 
     results: list[Compared]
@@ -98,6 +100,7 @@ class Comparison:
     repeats: int
     seconds: dict[str, float]
     curve: list[CurvePoint]
+    failures: list[tuple[str, str, str]]
 
     @property
     def best(self) -> Compared:
@@ -124,6 +127,7 @@ class Comparison:
                 "groups": self.groups.given,
                 "kept_together": self.groups.kept,
             },
+            "failed": [{"features": features, "head": head, "reason": why} for features, head, why in self.failures],
             "curve": [point._asdict() for point in self.curve],
             "stores": [str(store.path) for store in self.stores],
             "phases": self.seconds,

@@ -73,7 +73,7 @@ def compare(
     Raises
     ------
     HeadError
-        If a head is unknown, or the labels allow no cross-validation.
+        If a head is unknown, none can be fitted, or the labels allow no cross-validation.
     SourceError
         If the stores hold different images, or nothing says where those of the images go.
     FeaturekitError
@@ -99,7 +99,9 @@ def compare(
         make_head(head, y)  # whatever is wrong with a name or the labels is said before anything slow
     together = group_rows(stores, chosen)
     grouped = time.perf_counter()
-    pairs, cross_validated = [], 0.0
+    pairs: list[_Line] = []
+    failures: list[tuple[str, str, str]] = []
+    cross_validated = 0.0
     for store in stores:
         rows = None
         for head, name in zip(heads, names, strict=True):
@@ -109,13 +111,20 @@ def compare(
             if found is None:
                 rows = store.X[chosen] if rows is None else rows
                 started = time.perf_counter()
-                found = cross_validate_head(rows, y, head, cv=cv, repeats=repeats, seed=seed, groups=together.ids)
+                try:
+                    found = cross_validate_head(rows, y, head, cv=cv, repeats=repeats, seed=seed, groups=together.ids)
+                except HeadError as error:  # one that cannot be fitted takes nothing from the others
+                    failures.append((_features(store), name, str(error)))
+                    say(f"{_features(store)} {name}: {error}")
+                    continue
                 if found is None:
                     raise HeadError("nothing can be cross-validated: a class has a single image, or a single group")
                 cross_validated += time.perf_counter() - started
                 place.write(found)
             pairs.append(_Line(store, head, found, reused, place))
             say(f"{_features(store)} {name}: accuracy {found.mean:.4f}" + (" (of an earlier run)" if reused else ""))
+    if not pairs:
+        raise HeadError(f"none of the heads could be fitted. {failures[0][1]}: {failures[0][2]}")
     scored = sorted(((line.found.evaluate(), line) for line in pairs), key=lambda pair: -pair[0].accuracy)
     best = scored[0][1]
     results = [
@@ -134,7 +143,12 @@ def compare(
         for evaluation, line in scored
     ]
     drawing = time.perf_counter()
-    points = _curve(best, y, chosen, cv, seed, together, results[0].evaluation) if curve else []
+    points: list[CurvePoint] = []
+    if curve:
+        try:
+            points = _curve(best, y, chosen, cv, seed, together, results[0].evaluation)
+        except HeadError as error:  # of a part of the rows
+            say(f"no learning curve: {error}")
     ended = time.perf_counter()
     seconds = {
         "extract": extracted - begun,
@@ -144,7 +158,7 @@ def compare(
         "curve": ended - drawing,
         "total": ended - begun,
     }
-    return Comparison(results, stores, together, len(y), best.found.folds, repeats, seconds, points)
+    return Comparison(results, stores, together, len(y), best.found.folds, repeats, seconds, points, failures)
 
 
 class _Line(NamedTuple):

@@ -209,7 +209,7 @@ def _own_threads() -> Iterator[ThreadPoolExecutor]:
     """One thread for each processor, each with a BLAS of one thread.
 
     Folds side by side need no waiting for each other. Threads inside of every small product wait at each of
-    them, and where other processes want the processors, too, they wait five times as long as they compute.
+    them, and where other processes want the processors, too, they wait for most of the time.
     """
     from threadpoolctl import threadpool_limits
 

@@ -85,6 +85,9 @@ def _sections(c: Comparison) -> Iterator[str]:
         "<p class='note'>Differences are in points of accuracy, paired on the same images. Fit: of one fold. "
         f"The best of {len(names)} is chosen for its score, which is therefore a little too good.</p>"
     )
+    if c.failures:
+        lines = "".join(f"<li>{escape(f'{features} {head}: {why}')}</li>" for features, head, why in c.failures)
+        yield f"<p>Not there:</p><ul>{lines}</ul>"
     yield f"<div class='charts'>{_figure('Accuracy against the time of a fit', _cost(c))}"
     if e.log_loss is not None:
         yield _figure(f"Calibration of {names[0]}", _calibration(best))

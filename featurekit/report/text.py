@@ -87,6 +87,8 @@ def comparison_text(comparison: Comparison) -> str:
         f"\n\n{c.n} images, {c.folds} folds{drawn}, the same for every line. Differences are paired, in points of "
         "accuracy; fit: of one fold; predict: of one row."
     )
+    for features, head, reason in c.failures:
+        text += f"\nNot there: {features} {head}: {printable(reason)}"
     if c.groups.any:
         text += f"\n{c.groups.sentence()}."
     if len(c.results) > 1:
