@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from featurekit import FeatureStore, TransferClassifier
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
-HEADS = ("logreg", "svm", "linear-svm", "ridge", "lda", "knn")
+HEADS = ("logreg", "svm", "linear-svm", "ridge", "lda", "knn", "centroid")
 DTYPES = ("float32", "float16")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 DECODERS = ("auto", "pillow", "scaled", "torchcodec")
@@ -41,6 +41,18 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is less than 1")
     return value
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """An argument that is a whole number from `least`."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{value} is less than {least}")
+        return value
+
+    return number
 
 
 def not_negative(text: str) -> int:
@@ -134,16 +146,7 @@ def extract_from(
         output=output,
         backbone=backbones,
         layer=layers,
-        weights=arguments.weights,
-        root=arguments.root,
-        precision=arguments.precision,
-        decoder=arguments.decoder,
-        batch_size=arguments.batch_size,
-        workers=arguments.workers,
-        device=arguments.device,
-        runtime=arguments.runtime,
-        offline=arguments.offline,
-        progress=show_progress(arguments),
+        **extraction_options(arguments),
         **more,
     )
     if not arguments.quiet:
@@ -151,6 +154,37 @@ def extract_from(
         for note in dict.fromkeys(said):
             print(f"featurekit: note: {note}", file=sys.stderr)
     return stores
+
+
+def extraction_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The options of :func:`add_extraction_options` as arguments of the library's `extract`."""
+    names = "weights root precision decoder batch_size workers device runtime offline".split()
+    return {name: getattr(arguments, name) for name in names} | {"progress": show_progress(arguments)}
+
+
+def names_of(arguments: argparse.Namespace, what: str) -> list[str]:
+    """The names that an option lists, with commas between them."""
+    names = [name.strip() for name in getattr(arguments, what).split(",")]
+    if len(set(names)) < len(names):
+        arguments.wrong_usage(f"--{what} names one twice: {', '.join(names)}")
+    return names
+
+
+def weights_of(arguments: argparse.Namespace, names: list[str]) -> Any:
+    """What ``--weights`` says of several backbones: one file, or files by name."""
+    given = arguments.weights
+    if not given:
+        return None
+    if len(names) == 1:
+        if len(given) > 1:
+            arguments.wrong_usage("--weights is given more than once, and there is one backbone")
+        return given[0].removeprefix(f"{names[0]}=")
+    pairs = [text.partition("=") for text in given]
+    if wrong := [name for name, equals, _ in pairs if not equals or name not in names]:
+        arguments.wrong_usage(
+            f"for several backbones, write --weights NAME=FILE; {wrong[0]!r} is none of {', '.join(names)}"
+        )
+    return {name: file for name, _, file in pairs}
 
 
 @contextmanager
@@ -180,6 +214,16 @@ def _extract_one(arguments: argparse.Namespace, output: Path) -> FeatureStore:
     return store
 
 
+def groups_of(arguments: argparse.Namespace, store: FeatureStore, chosen: Any) -> Any:
+    """Which of the chosen rows belong together; says what was found."""
+    from featurekit.duplicates import group_rows
+
+    found = group_rows(store, chosen)
+    if found.any and not arguments.quiet:
+        print(f"featurekit: note: {found.sentence()}", file=sys.stderr)
+    return found.ids
+
+
 def take_options_of(arguments: argparse.Namespace, classifier: TransferClassifier) -> None:
     """Extract as the images were extracted that a model was fitted on."""
     arguments.backbone, arguments.weights = classifier.backbone, classifier.weights
@@ -188,9 +232,13 @@ def take_options_of(arguments: argparse.Namespace, classifier: TransferClassifie
 
 def default_store(source: str, backbone: str, layer: str) -> Path:
     """Where the rows of SOURCE go if nobody says: ``<name>.<backbone>[.<layer>].h5`` in the current folder."""
+    return Path(".".join([default_name(source), backbone, *([] if layer == "penultimate" else [layer]), "h5"]))
+
+
+def default_name(source: str) -> str:
+    """What is made of SOURCE is called by its name."""
     path = Path(source)
-    name = path.resolve().name if path.is_dir() else path.stem
-    return Path(".".join([name or "images", backbone, *([] if layer == "penultimate" else [layer]), "h5"]))
+    return (path.resolve().name if path.is_dir() else path.stem) or "images"
 
 
 def is_store(source: str) -> bool:

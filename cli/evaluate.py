@@ -48,14 +48,13 @@ def run(arguments: argparse.Namespace) -> int:
             title = f"{arguments.model} on {store.path.name}"
         else:
             labelled = store.y != ""
-            groups = store.groups[labelled]
             result = evaluate_head(
                 store.X[labelled],
                 store.y[labelled],
                 arguments.head,
                 test_size=arguments.test_size,
                 seed=arguments.seed,
-                groups=groups if (groups != "").any() else None,
+                groups=_common.groups_of(arguments, store, labelled),
             )
             title = f"{store.space.backbone} + {arguments.head}"
         if arguments.png:

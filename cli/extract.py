@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Never
+from typing import TYPE_CHECKING, Any
 
 from . import _common
 
@@ -58,18 +57,14 @@ def add_parser(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Extract and say what was done."""
-    names = [name.strip() for name in arguments.backbone.split(",")]
-    layers = [name.strip() for name in arguments.layer.split(",")]
-    for what, given in (("backbone", names), ("layer", layers)):
-        if len(set(given)) < len(given):
-            arguments.wrong_usage(f"--{what} names one twice: {', '.join(given)}")
+    names, layers = _common.names_of(arguments, "backbone"), _common.names_of(arguments, "layer")
     if arguments.output is not None:
         if not arguments.output:
             arguments.wrong_usage("the name of the output is empty")
         output = Path(arguments.output)
     else:
         output = _common.default_store(arguments.source, "{backbone}", layers[0] if len(layers) == 1 else "{layer}")
-    arguments.weights = _weights(arguments.weights, names, arguments.wrong_usage)
+    arguments.weights = _common.weights_of(arguments, names)
     stores = _common.extract_from(
         arguments,
         output,
@@ -90,20 +85,6 @@ def run(arguments: argparse.Namespace) -> int:
             for store in stores:
                 _tell(store)
         return _common.tell_failed(arguments, stores[0])
-
-
-def _weights(given: list[str] | None, names: list[str], wrong_usage: Callable[[str], Never]) -> Any:
-    """What ``--weights`` says: one file, or files by name of the backbone."""
-    if not given:
-        return None
-    if len(names) == 1:
-        if len(given) > 1:
-            wrong_usage("--weights is given more than once, and there is one backbone")
-        return given[0].removeprefix(f"{names[0]}=")
-    pairs = [text.partition("=") for text in given]
-    if wrong := [name for name, equals, _ in pairs if not equals or name not in names]:
-        wrong_usage(f"for several backbones, write --weights NAME=FILE; {wrong[0]!r} is none of {', '.join(names)}")
-    return {name: file for name, _, file in pairs}
 
 
 def _as_json(store: FeatureStore) -> dict[str, Any]:

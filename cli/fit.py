@@ -46,7 +46,6 @@ def run(arguments: argparse.Namespace) -> int:
             store
         )
         labelled = store.y != ""
-        groups = store.groups[labelled]
         score = None
         if arguments.cv > 1:
             score = cross_validate_head(
@@ -54,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
                 store.y[labelled],
                 arguments.head,
                 cv=arguments.cv,
-                groups=groups if (groups != "").any() else None,
+                groups=_common.groups_of(arguments, store, labelled),
             )
         n = int(labelled.sum())
         notes: dict[str, Any] = {"images": n}

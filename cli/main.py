@@ -19,9 +19,9 @@ from typing import Any, NoReturn
 
 from featurekit import FeaturekitError, __version__
 
-from . import _common, demo, evaluate, extract, fit, models, predict, store
+from . import _common, compare, demo, evaluate, extract, fit, models, predict, store
 
-_VERBS = (extract, fit, predict, evaluate, models, store, demo)
+_VERBS = (extract, fit, predict, evaluate, compare, models, store, demo)
 
 _EPILOG = """\
 examples:
@@ -29,6 +29,7 @@ examples:
   featurekit extract photos/ -o photos.h5            features of a folder of class folders
   featurekit fit photos.h5 -o model/                 a classifier from stored features, in seconds
   featurekit evaluate photos.h5 --head svm           another head on a held-out part
+  featurekit compare photos.h5 --head logreg,svm     heads on the same folds, with intervals
   featurekit predict new/ --model model/ > new.csv   labels and probabilities
 
 exit codes: 0 done, 1 failed, 2 wrong usage, 3 more bad images than --max-failed allows, 130 interrupted

@@ -19,6 +19,7 @@ __all__ = [
     "FeaturekitError",
     "TransferClassifier",
     "__version__",
+    "compare",
     "evaluate",
     "extract",
     "load_model",
@@ -30,6 +31,7 @@ _HOME = {
     "FeatureStore": "store",
     "FeaturekitError": "errors",
     "TransferClassifier": "transfer",
+    "compare": "comparison",
     "evaluate": "transfer",
     "extract": "extraction",
     "load_model": "transfer",
@@ -37,6 +39,7 @@ _HOME = {
 }
 
 if TYPE_CHECKING:
+    from .comparison import compare
     from .demo import run_demo
     from .errors import FeaturekitError
     from .extraction import extract

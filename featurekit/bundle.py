@@ -31,6 +31,13 @@ VERSION = 1
 # objects of these types and of no others, so a file cannot make it run code of its own choice.
 _TRUSTED = frozenset(
     {
+        "featurekit.heads.closed.LDAPath",
+        "featurekit.heads.closed.NearestCentroid",
+        "featurekit.heads.closed.RidgePath",
+        "featurekit.heads.kernel.SVMPath",
+        "featurekit.heads.linear.LinearSVMPath",
+        "featurekit.heads.linear.LogisticRegressionPath",
+        "featurekit.heads.neighbours.NearestNeighbours",
         "sklearn.calibration._CalibratedClassifier",
         "sklearn.calibration._TemperatureScaling",
         "sklearn._loss.link.MultinomialLogit",

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .backbones import DEFAULT_BACKBONE
+from .duplicates import group_rows
 from .errors import FeaturekitError, HeadError
 from .evaluation import cross_validate_head
 from .extraction import extract
 from .images import open_image, read_bytes, read_source
-from .metrics import Evaluation, evaluate_predictions, paired_difference
+from .metrics import Evaluation, paired_difference
 from .report import draw_confusion_matrix, failures_text, table
 from .store import FAILED, FeatureStore
 from .transfer import TransferClassifier
@@ -123,6 +124,9 @@ def run_demo(
         raise HeadError(f"the images in {images} have no labels; the demo needs class folders or a labelled manifest")
     paths = store.paths
     say(f"3. {_FOLDS}-fold cross-validation on {len(y)} images, with the same folds for every line below.")
+    together = group_rows(store, chosen)
+    if together.any:
+        say(f"   {together.sentence()}")
     raw, raw_name = _raw_pixels([origins[paths[index]] for index in chosen])
     frozen = store.X[chosen]
     rows: list[DemoRow] = []
@@ -130,16 +134,16 @@ def run_demo(
     plan = [(raw_name, raw, "logreg"), (DEFAULT_BACKBONE, frozen, "logreg"), (DEFAULT_BACKBONE, frozen, "svm")]
     for name, X, head in plan:
         begun = time.perf_counter()
-        scored = cross_validate_head(X, y, head, cv=_FOLDS)
+        scored = cross_validate_head(X, y, head, cv=_FOLDS, groups=together.ids)
         if scored is None:
             raise HeadError(f"a class of {images} has a single image; the demo needs two or more of each")
-        predictions.append(scored.predictions)
-        rows.append(DemoRow(name, head, evaluate_predictions(y, scored.predictions), time.perf_counter() - begun))
+        predictions.append(scored.predictions[0])
+        rows.append(DemoRow(name, head, scored.evaluate(), time.perf_counter() - begun))
     say("")
     say(_comparison(rows))
 
     best = 1 if rows[1].evaluation.accuracy >= rows[2].evaluation.accuracy else 2
-    paired = paired_difference(y, predictions[best], predictions[0])
+    paired = paired_difference(y, predictions[best], predictions[0], groups=together.ids)
     verdict = _verdict(rows[best], paired, digits=source is None)
     say("")
     say(verdict)

@@ -1,84 +1,74 @@
-"""Splits of stored rows, and heads scored on them. Sees rows, never a network: no torch."""
+"""Heads scored on stored rows. Sees rows, never a network: no torch."""
 
 from __future__ import annotations
 
-import warnings
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import HeadError
-from .heads import make_head
+from .heads import fit_head, make_head
 from .metrics import Evaluation, evaluate_predictions
+from .splits import folds, holdout
 
 
-class CrossValidation(NamedTuple):
-    """Accuracy over the folds (mean and standard deviation, 0..1), their number, and all predictions."""
+@dataclass(frozen=True, slots=True)
+class CrossValidation:
+    """Predictions for every row by heads that were fitted without it.
 
-    mean: float
-    std: float
-    folds: int
-    predictions: NDArray[Any]
-
-
-def holdout(
-    y: ArrayLike, test_size: float = 0.3, seed: int = 0, groups: ArrayLike | None = None
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Split into a training and a test part, stratified by class.
-
-    Parameters
+    Attributes
     ----------
-    y : array-like, shape (n,)
+    y : ndarray, shape (n,)
+        True labels.
+    classes : ndarray, shape (k,)
+        Sorted.
+    predictions : ndarray, shape (repeats, n)
         Labels.
-    test_size : float
-        Fraction of each class that is held out, between 0 and 1. At least one image of a class stays in
-        training, and with two or more at least one is held out.
-    seed : int
-        Of the shuffling.
-    groups : array-like, shape (n,), optional
-        Images of one group are never on both sides. Then the test part is one fold of scikit-learn's
-        ``StratifiedGroupKFold``, about ``test_size`` large.
-
-    Returns
-    -------
-    train, test : ndarray of int
-        Sorted indices.
-
-    Raises
-    ------
-    HeadError
-        If nothing can be held out.
-
-    Examples
-    --------
-    >>> train, test = holdout(["a"] * 10 + ["b"] * 10, test_size=0.3)
-    >>> len(train), len(test)
-    (14, 6)
+    probabilities : ndarray of float32, shape (repeats, n, k), or None
+        If the head gives any.
+    scores : ndarray, shape (repeats * folds,)
+        Accuracy of each fold.
+    groups : ndarray of int, shape (n,)
+        Rows with the same number were kept on one side.
+    fit_seconds, predict_seconds : float
+        Median over the folds of the time of one fit, and of one prediction of a row.
     """
-    if not 0 < test_size < 1:
-        raise ValueError(f"test_size must lie between 0 and 1, got {test_size!r}")
-    labels = np.asarray(y)
-    if groups is not None:
-        from sklearn.model_selection import StratifiedGroupKFold
 
-        folds = max(2, round(1 / test_size))
-        try:
-            splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-            train, test = next(splitter.split(labels, labels, np.asarray(groups)))
-        except ValueError as error:
-            raise HeadError(f"these groups cannot be split: {error}") from error
-        return train, test
-    rng = np.random.default_rng(seed)
-    chosen: list[NDArray[np.intp]] = []
-    for label in np.unique(labels):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        count = min(max(1, round(len(members) * test_size)), len(members) - 1)
-        chosen.append(members[:count])
-    test = np.sort(np.concatenate(chosen)) if chosen else np.empty(0, dtype=np.intp)
-    if not len(test):
-        raise HeadError("nothing can be held out: every class has a single image")
-    return np.setdiff1d(np.arange(len(labels)), test), test
+    y: NDArray[Any]
+    classes: NDArray[Any]
+    predictions: NDArray[Any]
+    probabilities: NDArray[np.float32] | None
+    scores: NDArray[np.float64]
+    groups: NDArray[np.intp]
+    fit_seconds: float
+    predict_seconds: float
+
+    @property
+    def folds(self) -> int:
+        """Folds of one repeat."""
+        return len(self.scores) // len(self.predictions)
+
+    @property
+    def mean(self) -> float:
+        """Mean accuracy of the folds."""
+        return float(self.scores.mean())
+
+    @property
+    def std(self) -> float:
+        """Standard deviation of the folds' accuracies."""
+        return float(self.scores.std())
+
+    def evaluate(self) -> Evaluation:
+        """All scores, with intervals that take each group of rows as one draw."""
+        repeats = len(self.predictions)
+        table = None if self.probabilities is None else self.probabilities.reshape(-1, len(self.classes))
+        return evaluate_predictions(
+            np.tile(self.y, repeats), self.predictions.ravel(), table, self.classes, np.tile(self.groups, repeats)
+        )
 
 
 def evaluate_head(
@@ -101,7 +91,7 @@ def evaluate_head(
     head : str or scikit-learn classifier
         As in :func:`featurekit.heads.make_head`.
     test_size, seed, groups
-        As in :func:`holdout`.
+        As in :func:`featurekit.splits.holdout`.
 
     Returns
     -------
@@ -114,13 +104,27 @@ def evaluate_head(
     18
     """
     train, test = holdout(y, test_size, seed, groups)
-    rows, labels = np.asarray(X), np.asarray(y)
-    fitted = make_head(head, labels[train]).fit(rows[train], labels[train])
-    return evaluate_predictions(labels[test], fitted.predict(rows[test]))
+    rows, labels, ids = np.asarray(X), np.asarray(y), None if groups is None else np.asarray(groups)
+    known = None if ids is None else ids[train]
+    fitted = fit_head(make_head(head, labels[train]), rows[train], labels[train], groups=known)
+    return evaluate_predictions(
+        labels[test],
+        fitted.predict(rows[test]),
+        fitted.predict_proba(rows[test]) if hasattr(fitted, "predict_proba") else None,
+        fitted.classes_,
+        None if ids is None else ids[test],
+    )
 
 
 def cross_validate_head(
-    X: ArrayLike, y: ArrayLike, head: Any = "logreg", *, cv: int = 5, seed: int = 0, groups: ArrayLike | None = None
+    X: ArrayLike,
+    y: ArrayLike,
+    head: Any = "logreg",
+    *,
+    cv: int | Sequence[tuple[ArrayLike, ArrayLike]] = 5,
+    repeats: int = 1,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
 ) -> CrossValidation | None:
     """Predict every row with a head that was fitted without it, by stratified cross-validation.
 
@@ -132,12 +136,15 @@ def cross_validate_head(
         Labels.
     head : str or scikit-learn classifier
         As in :func:`featurekit.heads.make_head`.
-    cv : int
-        Folds, 2 or more; fewer if no class has so many images.
+    cv : int or list of (train, test)
+        Folds, 2 or more; fewer if no class has so many images. Or the splits themselves, whose test parts hold
+        every row once.
+    repeats : int
+        How many times, with other folds each time.
     seed : int
         Of the shuffling: equal labels, `cv`, `seed` and `groups` give equal folds.
     groups : array-like, shape (n,), optional
-        Images of one group stay in one fold.
+        Images of one group stay in one fold, also of those by which a head chooses its strength.
 
     Returns
     -------
@@ -147,41 +154,125 @@ def cross_validate_head(
     Examples
     --------
     >>> store = getfixture("digits_store")
-    >>> result = cross_validate_head(store.X, store.y, "knn")
-    >>> len(result.predictions), result.folds
-    (60, 5)
+    >>> result = cross_validate_head(store.X, store.y, "knn", repeats=2)
+    >>> result.predictions.shape, result.folds, result.evaluate().accuracy > 0.9
+    ((2, 60), 5, True)
     """
     rows, labels = np.asarray(X), np.asarray(y)
-    splits = _folds(labels, cv, seed, None if groups is None else np.asarray(groups))
-    if not splits:
-        return None
-    predictions = np.empty_like(labels)
-    scores = []
-    for train, test in splits:
-        predictions[test] = make_head(head, labels[train]).fit(rows[train], labels[train]).predict(rows[test])
-        scores.append(np.mean(predictions[test] == labels[test]))
-    return CrossValidation(float(np.mean(scores)), float(np.std(scores)), len(splits), predictions)
+    ids = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    classes, codes = np.unique(labels, return_inverse=True)
+    predictions: NDArray[np.intp] = np.zeros((repeats, len(labels)), dtype=np.intp)
+    table: NDArray[np.float32] | None = np.zeros((repeats, len(labels), len(classes)), dtype=np.float32)
+    scores, fitting, predicting = [], [], []
+    for repeat in range(repeats):
+        splits = _splits(labels, cv, seed + repeat, ids)
+        if not splits:
+            return None
+        for train, test in splits:
+            begun = time.perf_counter()
+            known = None if ids is None else ids[train]
+            fitted = fit_head(make_head(head, labels[train]), rows[train], labels[train], groups=known)
+            between = time.perf_counter()
+            guessed = fitted.predict(rows[test])
+            fitting.append(between - begun)
+            predicting.append((time.perf_counter() - between) / len(test))
+            predictions[repeat, test] = np.searchsorted(classes, guessed)
+            if table is not None and hasattr(fitted, "predict_proba"):
+                columns = np.searchsorted(classes, fitted.classes_)
+                table[repeat, test[:, np.newaxis], columns] = fitted.predict_proba(rows[test])
+            else:
+                table = None
+            scores.append(float(np.mean(predictions[repeat, test] == codes[test])))
+    return CrossValidation(
+        y=labels,
+        classes=classes,
+        predictions=classes[predictions],
+        probabilities=table,
+        scores=np.array(scores),
+        groups=np.arange(len(labels)) if ids is None else ids,
+        fit_seconds=float(np.median(fitting)),
+        predict_seconds=float(np.median(predicting)),
+    )
 
 
-def _folds(
-    labels: NDArray[Any], cv: int, seed: int, groups: NDArray[Any] | None
-) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Folds of which every training part holds every class, or none if there are none such."""
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+class CurvePoint(NamedTuple):
+    """Accuracy with a part of the training rows: how many there were (mean over the folds), and a 95% interval."""
 
-    counts = np.unique(labels, return_counts=True)[1]
-    if not len(counts) or counts.min() < 2:
-        return []
-    with warnings.catch_warnings():
-        # scikit-learn warns where a class has fewer images than there are folds: it is missing in some.
-        warnings.simplefilter("ignore", UserWarning)
-        if groups is None:
-            splitter = StratifiedKFold(min(cv, int(counts.max())), shuffle=True, random_state=seed)
-            return list(splitter.split(labels, labels))
-        per_class = [len(np.unique(groups[labels == label])) for label in np.unique(labels)]
-        if min(per_class) < 2:
-            return []
-        grouped = StratifiedGroupKFold(min(cv, max(per_class)), shuffle=True, random_state=seed)
-        splits = list(grouped.split(labels, labels, groups))
-    whole = all(len(test) and len(np.unique(labels[train])) == len(counts) for train, test in splits)
-    return splits if whole else []
+    rows: float
+    accuracy: float
+    low: float
+    high: float
+
+
+def learning_curve(
+    X: ArrayLike,
+    y: ArrayLike,
+    head: Any = "logreg",
+    *,
+    shares: Sequence[float] = (0.1, 0.2, 0.4, 0.7, 1.0),
+    cv: int = 5,
+    seed: int = 0,
+    groups: ArrayLike | None = None,
+) -> list[CurvePoint]:
+    """Accuracy over the number of training rows, which tells whether more images would help.
+
+    The test parts are the folds of :func:`cross_validate_head`; of each training part a share is drawn, of every
+    class alike, and a larger share holds the smaller ones.
+
+    Parameters
+    ----------
+    X : array-like, shape (n, d)
+        Rows.
+    y : array-like, shape (n,)
+        Labels.
+    head : str or scikit-learn classifier
+        As in :func:`featurekit.heads.make_head`.
+    shares : sequence of float
+        Of the training rows, ascending, above 0 and up to 1. A class keeps at least 2 rows.
+    cv, seed, groups
+        As in :func:`cross_validate_head`.
+
+    Returns
+    -------
+    list of CurvePoint
+        Empty if nothing can be cross-validated.
+
+    Examples
+    --------
+    >>> store = getfixture("digits_store")
+    >>> [point.rows for point in learning_curve(store.X, store.y, "centroid", shares=[0.25, 1])]
+    [12.0, 48.0]
+    """
+    rows, labels = np.asarray(X), np.asarray(y)
+    ids = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    splits = _splits(labels, cv, seed, ids)
+    points = []
+    for share in shares if splits else ():
+        predictions, counts = np.empty_like(labels), []
+        for number, (train, test) in enumerate(splits):
+            rng = np.random.default_rng([seed, number])
+            part = np.concatenate(
+                [
+                    rng.permutation(members)[: max(2, round(share * len(members)))]
+                    for members in (train[labels[train] == label] for label in np.unique(labels))
+                ]
+            )
+            known = None if ids is None else ids[part]
+            fitted = fit_head(make_head(head, labels[part]), rows[part], labels[part], groups=known)
+            predictions[test] = fitted.predict(rows[test])
+            counts.append(len(part))
+        scored = evaluate_predictions(labels, predictions, groups=ids)
+        points.append(CurvePoint(float(np.mean(counts)), scored.accuracy, scored.low, scored.high))
+    return points
+
+
+def _splits(
+    labels: NDArray[Any], cv: int | Sequence[tuple[ArrayLike, ArrayLike]], seed: int, ids: NDArray[Any] | None
+) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    if isinstance(cv, int | np.integer):
+        return list(folds(labels, int(cv), seed, ids))
+    splits = [(np.asarray(train), np.asarray(test)) for train, test in cv]
+    tested = np.sort(np.concatenate([test for _, test in splits])) if splits else np.empty(0)
+    if not np.array_equal(tested, np.arange(len(labels))):
+        raise HeadError("the test parts of the given splits must hold every row once")
+    return splits

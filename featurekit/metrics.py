@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+_BINS = 15
+_DRAWS = 500
+
 
 @dataclass(frozen=True, slots=True)
 class ClassScore:
@@ -32,17 +35,28 @@ class Evaluation:
     accuracy : float
         Fraction of correct predictions.
     low, high : float
-        95% Wilson score interval of the accuracy, taking the images as independent draws.
+        95% interval of the accuracy: Wilson's score interval, with as many independent images as the groups leave.
     balanced_accuracy : float
         Mean recall over the classes that occur in the true labels.
     macro_f1 : float
         Mean F1 over all classes, true or predicted.
+    log_loss : float or None
+        Mean of minus the natural logarithm of the true class' probability; None without probabilities.
+    calibration_error : float or None
+        Mean distance between the largest probability and the accuracy, over 15 bins of that probability.
+    top_k : int
+        5, or 2 where there are no more than 5 classes.
+    top_k_accuracy : float or None
+        Fraction whose true class is among the `top_k` likeliest.
+    intervals : dict of str to (float, float)
+        95% interval of each score, by its name; those other than of the accuracy are percentiles of a bootstrap
+        over images (or groups).
     per_class : list of ClassScore
         In the order of `classes`.
     classes : list of str
         Sorted; every class that is true or predicted somewhere.
     confusion_matrix : list of list of int
-        Counts; one row for each true class, one column for each predicted class.
+        Counts; one row for each true class, one column for each predicted class. Of repeated predictions, all.
     """
 
     n: int
@@ -51,22 +65,39 @@ class Evaluation:
     high: float
     balanced_accuracy: float
     macro_f1: float
+    log_loss: float | None
+    calibration_error: float | None
+    top_k: int
+    top_k_accuracy: float | None
+    intervals: dict[str, tuple[float, float]]
     per_class: list[ClassScore]
     classes: list[str]
     confusion_matrix: list[list[int]]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python objects, ready for JSON."""
-        return asdict(self)
+        return asdict(self) | {"intervals": {name: list(interval) for name, interval in self.intervals.items()}}
 
 
-def evaluate_predictions(y_true: ArrayLike, y_pred: ArrayLike) -> Evaluation:
-    """Score predicted labels against true ones.
+def evaluate_predictions(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    probabilities: ArrayLike | None = None,
+    classes: ArrayLike | None = None,
+    groups: ArrayLike | None = None,
+) -> Evaluation:
+    """Score predicted labels, and probabilities if there are any, against true labels.
 
     Parameters
     ----------
     y_true, y_pred : array-like, shape (n,)
         Labels; compared as text.
+    probabilities : array-like, shape (n, k), optional
+    classes : array-like, shape (k,), optional
+        What the columns of `probabilities` stand for.
+    groups : array-like, shape (n,), optional
+        Images that are no independent draws: duplicates, or several predictions for one image. The intervals
+        take each group as one draw.
 
     Returns
     -------
@@ -82,42 +113,137 @@ def evaluate_predictions(y_true: ArrayLike, y_pred: ArrayLike) -> Evaluation:
     >>> result = evaluate_predictions(["a", "a", "b", "b"], ["a", "b", "b", "b"])
     >>> result.accuracy, result.balanced_accuracy, result.confusion_matrix
     (0.75, 0.75, [[1, 1], [0, 2]])
+    >>> evaluate_predictions(["a", "b"], ["a", "b"], [[0.8, 0.2], [0.4, 0.6]], ["a", "b"]).log_loss
+    0.366...
     """
     true, predicted = np.asarray(y_true).astype(str), np.asarray(y_pred).astype(str)
     if true.shape != predicted.shape or true.ndim != 1 or not len(true):
         raise ValueError(f"expected two equally long lists of labels, got shapes {true.shape} and {predicted.shape}")
-    classes, codes = np.unique(np.concatenate([true, predicted]), return_inverse=True)
-    k, n = len(classes), len(true)
-    matrix: NDArray[np.int64] = np.zeros((k, k), dtype=np.int64)
-    np.add.at(matrix, (codes[:n], codes[n:]), 1)
-    hits, support, called = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
-    recall = hits / np.maximum(support, 1)
-    precision = hits / np.maximum(called, 1)
-    f1 = 2 * hits / np.maximum(support + called, 1)
-    low, high = wilson_interval(int(hits.sum()), n)
+    scores = _Scores(true, predicted, probabilities, classes)
+    n = len(true)
+    ids = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    point = scores.of(np.ones(n))
+    intervals = _bootstrap(scores, ids)
+    accuracy = point["accuracy"]
+    assert accuracy is not None
+    intervals["accuracy"] = low, high = wilson_interval(accuracy, _independent(scores.hit, ids))
+    matrix, recall, precision, f1, support = scores.matrix(np.ones(n))
     return Evaluation(
         n=n,
-        accuracy=float(hits.sum() / n),
+        accuracy=accuracy,
         low=low,
         high=high,
-        balanced_accuracy=float(recall[support > 0].mean()),
-        macro_f1=float(f1.mean()),
+        balanced_accuracy=float(point["balanced_accuracy"] or 0),
+        macro_f1=float(point["macro_f1"] or 0),
+        log_loss=point["log_loss"],
+        calibration_error=point["calibration_error"],
+        top_k=scores.top_k,
+        top_k_accuracy=point["top_k_accuracy"],
+        intervals=intervals,
         per_class=[
-            ClassScore(str(classes[i]), float(precision[i]), float(recall[i]), float(f1[i]), int(support[i]))
-            for i in range(k)
+            ClassScore(label, float(precision[i]), float(recall[i]), float(f1[i]), int(support[i]))
+            for i, label in enumerate(scores.classes)
         ],
-        classes=[str(label) for label in classes],
-        confusion_matrix=matrix.tolist(),
+        classes=scores.classes,
+        confusion_matrix=matrix.astype(int).tolist(),
     )
 
 
-def wilson_interval(hits: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
+class _Scores:
+    """What is known of each image, and the scores of any weighting of the images."""
+
+    def __init__(
+        self, true: NDArray[Any], predicted: NDArray[Any], probabilities: ArrayLike | None, classes: ArrayLike | None
+    ) -> None:
+        names, codes = np.unique(np.concatenate([true, predicted]), return_inverse=True)
+        self.classes = [str(name) for name in names]
+        self.true, self.predicted = codes[: len(true)], codes[len(true) :]
+        self.hit = self.true == self.predicted
+        self.top_k = 2
+        self.loss = self.in_top = self.bins = self.surest = None
+        if probabilities is None:
+            return
+        table, columns = np.asarray(probabilities, dtype=np.float64), np.asarray(classes).astype(str)
+        if table.shape != (len(true), len(columns)):
+            raise ValueError(f"expected probabilities of shape {(len(true), len(columns))}, got {table.shape}")
+        order = np.argsort(columns)
+        place = order[np.minimum(np.searchsorted(columns[order], true), len(columns) - 1)]
+        # A class that the classifier has never seen has no column: its probability is 0.
+        mine = np.where(columns[place] == true, table[np.arange(len(true)), place], 0)
+        self.top_k = 5 if len(columns) > 5 else 2
+        self.loss = -np.log(np.clip(mine, 1e-15, 1))
+        self.in_top = (table > mine[:, np.newaxis]).sum(axis=1) < self.top_k
+        self.in_top &= columns[place] == true
+        self.surest = table.max(axis=1)
+        self.bins = np.minimum((self.surest * _BINS).astype(np.intp), _BINS - 1)
+
+    def matrix(self, weights: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        """Confusion matrix, and of each class recall, precision, F1 and support."""
+        k = len(self.classes)
+        counts = np.bincount(self.true * k + self.predicted, weights=weights, minlength=k * k).reshape(k, k)
+        hits, support, called = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+        recall = hits / np.where(support > 0, support, 1)
+        precision = hits / np.where(called > 0, called, 1)
+        f1 = 2 * hits / np.where(support + called > 0, support + called, 1)
+        return counts, recall, precision, f1, support
+
+    def of(self, weights: NDArray[Any]) -> dict[str, float | None]:
+        """Every score, by its name."""
+        total = weights.sum()
+        counts, recall, _, f1, support = self.matrix(weights)
+        present = support + counts.sum(axis=0) > 0
+        scores: dict[str, float | None] = {
+            "accuracy": float(weights @ self.hit / total),
+            "balanced_accuracy": float(recall[support > 0].mean()),
+            "macro_f1": float(f1[present].mean()),
+            "log_loss": None,
+            "calibration_error": None,
+            "top_k_accuracy": None,
+        }
+        if self.loss is not None and self.bins is not None:
+            sure = np.bincount(self.bins, weights=weights * self.surest, minlength=_BINS)
+            right = np.bincount(self.bins, weights=weights * self.hit, minlength=_BINS)
+            scores["log_loss"] = float(weights @ self.loss / total)
+            scores["calibration_error"] = float(np.abs(sure - right).sum() / total)
+            scores["top_k_accuracy"] = float(weights @ self.in_top / total)
+        return scores
+
+
+def _bootstrap(scores: _Scores, ids: NDArray[np.intp]) -> dict[str, tuple[float, float]]:
+    """Percentile intervals of all scores, drawing groups with replacement."""
+    rng = np.random.default_rng(0)
+    number = int(ids.max()) + 1
+    drawn = [scores.of(rng.multinomial(number, np.full(number, 1 / number))[ids]) for _ in range(_DRAWS)]
+    intervals = {}
+    for name in drawn[0]:
+        values = [draw[name] for draw in drawn]
+        if values[0] is not None:
+            low, high = np.quantile(np.array(values, dtype=np.float64), [0.025, 0.975])
+            intervals[name] = (float(low), float(high))
+    return intervals
+
+
+def _independent(hit: NDArray[Any], ids: NDArray[np.intp]) -> float:
+    """How many independent images would make the accuracy vary as much as these groups of images do."""
+    n, number = len(hit), int(ids.max()) + 1
+    if number == n:
+        return n
+    p = float(hit.mean())
+    if p in (0.0, 1.0):
+        return number
+    totals = np.bincount(ids, weights=hit - p)
+    return float(np.clip(p * (1 - p) * n * n / (totals @ totals), 1, n))
+
+
+def wilson_interval(p: float, n: float, z: float = 1.959963984540054) -> tuple[float, float]:
     """Wilson score interval of a proportion.
 
     Parameters
     ----------
-    hits, n : int
-        Successes and trials, ``0 <= hits <= n`` and ``n > 0``.
+    p : float
+        Fraction of successes, 0 to 1.
+    n : float
+        Independent trials, more than 0.
     z : float
         Quantile of the normal distribution; the default gives 95%.
 
@@ -131,11 +257,10 @@ def wilson_interval(hits: int, n: int, z: float = 1.959963984540054) -> tuple[fl
 
     Examples
     --------
-    >>> low, high = wilson_interval(90, 100)
+    >>> low, high = wilson_interval(0.9, 100)
     >>> round(low, 3), round(high, 3)
     (0.826, 0.945)
     """
-    p = hits / n
     centre = p + z * z / (2 * n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
@@ -143,7 +268,11 @@ def wilson_interval(hits: int, n: int, z: float = 1.959963984540054) -> tuple[fl
 
 
 def paired_difference(
-    y_true: ArrayLike, first: ArrayLike, second: ArrayLike, z: float = 1.959963984540054
+    y_true: ArrayLike,
+    first: ArrayLike,
+    second: ArrayLike,
+    groups: ArrayLike | None = None,
+    z: float = 1.959963984540054,
 ) -> tuple[float, float, float]:
     """Accuracy of `first` minus that of `second` on the same images, with a 95% interval.
 
@@ -154,6 +283,8 @@ def paired_difference(
     ----------
     y_true, first, second : array-like, shape (n,)
         True labels and two sets of predictions.
+    groups : array-like, shape (n,), optional
+        As in :func:`evaluate_predictions`.
     z : float
         Quantile of the normal distribution.
 
@@ -169,5 +300,8 @@ def paired_difference(
     truth = np.asarray(y_true)
     difference = (np.asarray(first) == truth).astype(float) - (np.asarray(second) == truth)
     mean = float(difference.mean())
-    half = z * float(difference.std()) / math.sqrt(len(difference))
+    apart = difference - mean
+    if groups is not None:
+        apart = np.bincount(np.unique(np.asarray(groups), return_inverse=True)[1], weights=apart)
+    half = z * math.sqrt(float(apart @ apart)) / len(difference)
     return mean, mean - half, mean + half

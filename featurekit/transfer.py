@@ -18,10 +18,11 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from ._version import __version__
 from .backbones import DEFAULT_BACKBONE
 from .bundle import read_bundle, write_bundle
+from .duplicates import group_rows
 from .errors import BundleError, HeadError
 from .extractor import FeatureExtractor
 from .fingerprint import PENULTIMATE, FeatureSpace
-from .heads import head_name, make_head
+from .heads import fit_head, head_name, make_head
 from .images import is_missing
 from .metrics import Evaluation, evaluate_predictions
 from .store import FeatureStore
@@ -44,7 +45,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         Its name; ``featurekit models`` lists them.
     head : str or scikit-learn classifier, default="logreg"
         The new last layer: ``"logreg"``, ``"svm"``, ``"linear-svm"``, ``"ridge"``, ``"lda"``, ``"knn"``,
-        or any classifier or pipeline, which is cloned.
+        ``"centroid"``, or any classifier or pipeline, which is cloned. The named ones choose their own strength by
+        cross-validation.
     layer, weights, cache, precision, decoder, batch_size, workers, device, runtime, progress
         As in :class:`FeatureExtractor`.
 
@@ -96,7 +98,14 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         self.runtime = runtime
         self.progress = progress
 
-    def fit(self, X: Any, y: ArrayLike | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Compute the rows that are not in the cache and fit the head on all.
 
         Parameters
@@ -105,6 +114,11 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             Paths, PIL images or uint8 arrays; or a store, whose rows are used as they are.
         y : array-like, shape (n,), optional
             Labels. May be left out for a store: then its own are used, and its unlabelled rows are not.
+        groups : array-like, shape (n,), optional
+            Images of one group stay on one side where a named head chooses its strength. Of a store without `y`, its
+            own groups and duplicates are taken.
+        sample_weight : array-like, shape (n,), optional
+            How much each image counts, if the head knows weights.
 
         Returns
         -------
@@ -125,16 +139,23 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
                 raise ValueError(
                     "y is missing: a classifier needs a label for each image (only a store brings its own)"
                 )
+            if groups is not None or sample_weight is not None:
+                raise ValueError("groups and sample_weight are for images with y; a store has its own groups")
             chosen = np.flatnonzero(X.y != "")
             y = X.y[chosen]
         labels = _as_labels(y)
+        for name, given in (("groups", groups), ("sample_weight", sample_weight)):
+            if given is not None and len(np.asarray(given)) != len(labels):
+                raise ValueError(f"{len(labels)} labels but {len(np.asarray(given))} {name}")
         if len(labels) != len(X) and isinstance(chosen, slice):
             raise ValueError(f"{len(X)} images but {len(labels)} labels")
         head = make_head(self.head, labels)
         # Before anything slow: `make_head` has found what is wrong with the labels.
         self.extractor_ = self._new_extractor().fit(X)
         rows = self.extractor_.transform(X)[chosen]
-        self.head_ = _fit_head(head, rows, labels)
+        if not isinstance(chosen, slice):
+            groups = group_rows(X, chosen).ids
+        self.head_ = fit_head(head, rows, labels, groups=groups, sample_weight=sample_weight)
         self.classes_ = self.head_.classes_
         return self
 
@@ -153,8 +174,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: Any) -> NDArray[Any]:
         """Probability of each class, shape (n, n_classes), in the order of `classes_`.
 
-        There for every named head (of ``svm``, ``linear-svm`` and ``ridge`` only if each class has at
-        least 3 images), and for any other classifier that has it.
+        There for every named head (if each class has at least 2 images), and for any other classifier that has it.
 
         Parameters
         ----------
@@ -313,9 +333,8 @@ def evaluate(classifier: Any, X: Any, y: ArrayLike | None = None) -> Evaluation:
     >>> evaluate(TransferClassifier(head="knn").fit(store), store).accuracy
     1.0
     """
-    predicted = classifier.predict(X)
     if y is not None:
-        return evaluate_predictions(y, predicted)
+        return evaluate_predictions(y, *_predicted(classifier, X))
     if not isinstance(X, FeatureStore):
         raise ValueError("y is missing: scoring needs the true label of each image (only a store brings its own)")
     labelled = X.y != ""
@@ -323,7 +342,14 @@ def evaluate(classifier: Any, X: Any, y: ArrayLike | None = None) -> Evaluation:
         raise HeadError(
             "none of these images has a label to score against; labels come from class folders or a manifest"
         )
-    return evaluate_predictions(X.y[labelled], np.asarray(predicted)[labelled])
+    predictions, probabilities, classes = _predicted(classifier, X)
+    return evaluate_predictions(
+        X.y[labelled],
+        predictions[labelled],
+        None if probabilities is None else probabilities[labelled],
+        classes,
+        group_rows(X, labelled).ids,
+    )
 
 
 def _as_labels(y: ArrayLike) -> NDArray[Any]:
@@ -341,11 +367,12 @@ def _as_labels(y: ArrayLike) -> NDArray[Any]:
     return result
 
 
-def _fit_head(head: Any, rows: NDArray[np.float32], labels: NDArray[Any]) -> Any:
-    try:
-        return head.fit(rows, labels)
-    except ValueError as error:
-        raise HeadError(f"the head {type(head).__name__} could not be fitted: {error}") from error
+def _predicted(classifier: Any, X: Any) -> tuple[NDArray[Any], NDArray[Any] | None, NDArray[Any]]:
+    """Labels, probabilities if there are any, and classes; a `TransferClassifier` looks at the images once."""
+    if isinstance(classifier, TransferClassifier):
+        classifier, X = classifier.head_, classifier._rows(X)
+    probabilities = classifier.predict_proba(X) if hasattr(classifier, "predict_proba") else None
+    return np.asarray(classifier.predict(X)), probabilities, classifier.classes_
 
 
 def _card(manifest: dict[str, Any]) -> str:

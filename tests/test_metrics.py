@@ -20,6 +20,67 @@ def test_scores_equal_scikit_learns(seed):
     assert [c.support for c in e.per_class] == [(true == label).sum() for label in e.classes]
 
 
+def test_scores_of_probabilities_equal_scikit_learns():
+    rng = np.random.default_rng(0)
+    labels = list("abcdefg")
+    true, p = rng.choice(labels, 300), rng.dirichlet(np.ones(7), 300)
+    order = rng.permutation(7)  # columns in any order
+    e = evaluate_predictions(true, np.array(labels)[p.argmax(axis=1)], p[:, order], np.array(labels)[order])
+    assert e.log_loss == pytest.approx(reference.log_loss(true, p, labels=labels))
+    assert e.top_k == 5
+    assert e.top_k_accuracy == pytest.approx(reference.top_k_accuracy_score(true, p, k=5, labels=labels))
+    surest, hit = p.max(axis=1), np.array(labels)[p.argmax(axis=1)] == true
+    bins = (surest * 15).astype(int)
+    gaps = [(bins == b).mean() * abs(surest[bins == b].mean() - hit[bins == b].mean()) for b in np.unique(bins)]
+    assert e.calibration_error == pytest.approx(sum(gaps))
+    for name in ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "calibration_error", "top_k_accuracy"):
+        low, high = e.intervals[name]
+        assert low < high
+        assert low <= getattr(e, name) <= high or name == "calibration_error"
+    assert (e.low, e.high) == e.intervals["accuracy"]
+    assert evaluate_predictions(true, true).log_loss is None
+
+
+def test_a_class_that_was_never_learnt_has_no_probability():
+    e = evaluate_predictions(["a", "z"], ["a", "b"], [[0.9, 0.1], [0.3, 0.7]], ["a", "b"])
+    assert e.log_loss == pytest.approx((-np.log(0.9) - np.log(1e-15)) / 2)
+    assert e.top_k_accuracy == 0.5
+    with pytest.raises(ValueError, match=r"expected probabilities of shape \(2, 2\), got \(1, 2\)"):
+        evaluate_predictions(["a", "b"], ["a", "b"], [[1, 0]], ["a", "b"])
+
+
+def test_copies_make_no_interval_narrower():
+    """Each image five times: with groups the interval is that of the images, without it is too narrow."""
+    rng = np.random.default_rng(0)
+    true, predicted = rng.choice(["a", "b"], 100), rng.choice(["a", "b"], 100)
+    single = evaluate_predictions(true, predicted)
+    copies = [np.repeat(values, 5) for values in (true, predicted, np.arange(100))]
+    grouped, naive = evaluate_predictions(*copies[:2], groups=copies[2]), evaluate_predictions(*copies[:2])
+    assert (grouped.low, grouped.high) == pytest.approx((single.low, single.high))
+    for name, interval in single.intervals.items():
+        assert grouped.intervals[name] == pytest.approx(interval)
+    assert naive.high - naive.low < 0.5 * (single.high - single.low)
+    other = rng.choice(["a", "b"], 100)
+    plain = paired_difference(true, predicted, other)
+    assert paired_difference(*copies[:2], np.repeat(other, 5), groups=copies[2]) == pytest.approx(plain)
+
+
+def test_bootstrap_intervals_cover_about_what_they_say():
+    rng = np.random.default_rng(0)
+
+    def draw(n):
+        true = rng.choice(3, n, p=[0.5, 0.3, 0.2])
+        p = rng.dirichlet(np.ones(3), n) + 1.5 * np.eye(3)[true]
+        p /= p.sum(axis=1, keepdims=True)
+        return evaluate_predictions(true, p.argmax(axis=1), p, [0, 1, 2])
+
+    truth, samples = draw(20_000), [draw(150) for _ in range(100)]
+    for score in ("balanced_accuracy", "macro_f1", "log_loss"):
+        low, high = np.array([sample.intervals[score] for sample in samples]).T
+        value = getattr(truth, score)
+        assert 0.85 < np.mean((low <= value) & (value <= high)) <= 1
+
+
 def test_labels_of_any_type_and_bad_lengths():
     assert evaluate_predictions([1, 2], ["1", "3"]).accuracy == 0.5
     for bad in (([], []), ([1], [1, 2]), ([[1]], [[1]])):
@@ -31,10 +92,10 @@ def test_wilson_interval_covers_what_it_says():
     rng = np.random.default_rng(0)
     for p in (0.5, 0.9, 0.98):
         hits = rng.binomial(100, p, 4000)
-        covered = [low <= p <= high for low, high in (wilson_interval(int(h), 100) for h in hits)]
+        covered = [low <= p <= high for low, high in (wilson_interval(h / 100, 100) for h in hits)]
         assert 0.92 < np.mean(covered) < 0.98
-    assert wilson_interval(0, 10)[0] == 0
-    assert wilson_interval(10, 10)[1] == pytest.approx(1)
+    assert wilson_interval(0.0, 10)[0] == 0
+    assert wilson_interval(1.0, 10)[1] == pytest.approx(1)
 
 
 def test_paired_difference_covers_what_it_says():

@@ -18,6 +18,7 @@ SURFACE = {
     "FeaturekitError",
     "TransferClassifier",
     "__version__",
+    "compare",
     "evaluate",
     "extract",
     "load_model",

@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import SGDClassifier
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -74,7 +75,7 @@ def test_methods_are_there_only_where_the_head_has_them(digits_store):
     clf = TransferClassifier(head=SGDClassifier()).fit(digits_store)
     assert not hasattr(clf, "predict_proba")
     assert clf.decision_function(digits_store).shape == (60, 3)
-    assert not hasattr(TransferClassifier(head="knn").fit(digits_store), "decision_function")
+    assert not hasattr(TransferClassifier(head=KNeighborsClassifier()).fit(digits_store), "decision_function")
 
 
 def test_wrong_labels(paths, digits_store_path, fitted):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .figures import draw_confusion_matrix
-from .text import evaluation_text, failures_text, table
+from .page import write_page
+from .text import comparison_text, evaluation_text, failures_text, table
 
-__all__ = ["draw_confusion_matrix", "evaluation_text", "failures_text", "table"]
+__all__ = ["comparison_text", "draw_confusion_matrix", "evaluation_text", "failures_text", "table", "write_page"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from ..comparison import Comparison
 from ..metrics import Evaluation
 
 _WIDEST_MATRIX = 25
@@ -38,6 +39,12 @@ def evaluation_text(evaluation: Evaluation) -> str:
         f"balanced accuracy  {e.balanced_accuracy:.4f}\n"
         f"macro F1           {e.macro_f1:.4f}"
     )
+    if e.log_loss is not None:
+        scores += (
+            f"\ntop-{e.top_k} accuracy     {e.top_k_accuracy:.4f}\n"
+            f"log loss           {e.log_loss:.4f}\n"
+            f"calibration error  {e.calibration_error:.4f}"
+        )
     per_class = table(
         ["class", "precision", "recall", "F1", "images"],
         [[c.label, f"{c.precision:.3f}", f"{c.recall:.3f}", f"{c.f1:.3f}", str(c.support)] for c in e.per_class],
@@ -50,6 +57,46 @@ def evaluation_text(evaluation: Evaluation) -> str:
         [[f"{i} {e.classes[i]}", *map(str, row)] for i, row in enumerate(e.confusion_matrix)],
     )
     return f"{scores}\n\n{per_class}\n\n{matrix}"
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """A comparison as text: the table, the best first, and what can be told apart."""
+    c, several = comparison, len({line.features for line in comparison.results})
+    lines = []
+    for line in c.results:
+        e, (difference, low, high) = line.evaluation, line.difference
+        lines.append(
+            [
+                line.features,
+                line.head,
+                f"{e.accuracy:.3f}",
+                f"{e.low:.3f} to {e.high:.3f}",
+                "" if line is c.best else f"{100 * difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})",
+                f"{e.macro_f1:.3f}",
+                "" if e.log_loss is None else f"{e.log_loss:.3f}",
+                "" if e.calibration_error is None else f"{e.calibration_error:.3f}",
+                f"{line.folded.fit_seconds:.1f} s",
+                f"{1e6 * line.folded.predict_seconds:.0f} us",
+                str(line.dim),
+            ]
+        )
+    header = ["features", "head", "accuracy", "95% interval", "minus best", "macro F1", "log loss", "calibration"]
+    text = table([*header, "fit", "predict", "d"], lines, left=2)
+    drawn = f", drawn {c.repeats} times" if c.repeats > 1 else ""
+    text += (
+        f"\n\n{c.n} images, {c.folds} folds{drawn}, the same for every line. Differences are paired, in points of "
+        "accuracy; fit: of one fold; predict: of one row."
+    )
+    for features, head, reason in c.failures:
+        text += f"\nNot there: {features} {head}: {printable(reason)}"
+    if c.groups.any:
+        text += f"\n{c.groups.sentence()}."
+    if len(c.results) > 1:
+        equal = ", ".join(f"{line.features} {line.head}" if several > 1 else line.head for line in c.equals)
+        text += (
+            f"\nNot to be told apart from the best: {equal}." if equal else "\nThe best is ahead of all others."
+        ) + f" (It is the best of {len(c.results)}, so its score is a little too good.)"
+    return text
 
 
 def failures_text(failures: Sequence[tuple[str, str]], limit: int = 20) -> str:

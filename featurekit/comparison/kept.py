@@ -1,0 +1,141 @@
+"""Predictions that an earlier comparison left: what is there is not computed again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sklearn
+from numpy.typing import NDArray
+
+from .._version import __version__
+from ..duplicates import Groups
+from ..errors import FeaturekitError
+from ..evaluation import CrossValidation, CurvePoint
+from ..store import FeatureStore
+
+_FORMAT = 1
+
+
+class Kept:
+    """Where the predictions of one pair of features and head are kept, if anywhere."""
+
+    def __init__(
+        self,
+        home: Path | None,
+        store: FeatureStore,
+        chosen: NDArray[np.intp],
+        together: Groups,
+        head: Any,
+        cv: int,
+        repeats: int,
+        seed: int,
+    ) -> None:
+        self._y, self._ids = store.y[chosen], together.ids
+        named = isinstance(head, str)
+        known = {
+            "format": _FORMAT,
+            "versions": [__version__, sklearn.__version__],
+            "space": store.fingerprint,
+            "images": _digest(store.columns.sha256[chosen]),
+            "labels": _digest(np.char.encode(self._y, "utf-8", "surrogateescape")),
+            "groups": _digest(together.ids),
+            # Of an object, its whole state before fitting.
+            "head": head if named else f"{type(head).__module__}.{type(head).__qualname__} {head.get_params()!r}",
+            "folds": [cv, repeats, seed],
+        }
+        key = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
+        self._path = None
+        if home is not None:
+            self._path = home / "results" / f"{key[:32]}.npz"
+            with _said(self._path.parent):  # before anything slow
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+
+    def read(self) -> CrossValidation | None:
+        """What was kept, or None; a file that cannot be read is computed again."""
+        kept = _read(self._path)
+        with suppress(Exception):  # whatever is missing or of another kind
+            classes = np.unique(self._y)
+            codes, table, seconds = kept["predictions"], kept.get("probabilities"), kept["seconds"]
+            if codes.shape[1:] != self._y.shape or (table is not None and table.shape != (*codes.shape, len(classes))):
+                return None
+            return CrossValidation(
+                y=self._y,
+                classes=classes,
+                predictions=classes[codes],
+                probabilities=table,
+                scores=kept["scores"],
+                groups=self._ids,
+                fit_seconds=float(seconds[0]),
+                predict_seconds=float(seconds[1]),
+            )
+        return None
+
+    def write(self, found: CrossValidation) -> None:
+        """Keep it, in one step."""
+        arrays = {
+            "predictions": np.searchsorted(found.classes, found.predictions),
+            "scores": found.scores,
+            "seconds": np.array([found.fit_seconds, found.predict_seconds]),
+        }
+        if found.probabilities is not None:
+            arrays["probabilities"] = found.probabilities
+        _write(self._path, arrays)
+
+    def read_curve(self) -> list[CurvePoint] | None:
+        """The learning curve that was kept, or None."""
+        with suppress(Exception):
+            return [CurvePoint(*map(float, point)) for point in _read(self._of_curve)["points"]]
+        return None
+
+    def write_curve(self, points: list[CurvePoint]) -> None:
+        """Keep a learning curve."""
+        _write(self._of_curve, {"points": np.array(points)})
+
+    @property
+    def _of_curve(self) -> Path | None:
+        return None if self._path is None else self._path.with_suffix(".curve.npz")
+
+
+def _read(path: Path | None) -> dict[str, NDArray[Any]]:
+    """The arrays of a file; none if it is not there or damaged."""
+    if path is not None and path.is_file():
+        with suppress(Exception):  # a damaged file raises whatever zip and NumPy raise
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as kept:
+                return dict(kept)
+    return {}
+
+
+def _write(path: Path | None, arrays: dict[str, NDArray[Any]]) -> None:
+    if path is None:
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with _said(path.parent):
+            with open(temporary, "wb") as file:
+                np.savez(file, allow_pickle=False, **arrays)
+            temporary.replace(path)
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+@contextmanager
+def _said(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise FeaturekitError(f"cannot keep the results in {folder}: {error.strerror or error}") from error
+
+
+def _digest(values: NDArray[Any]) -> str:
+    data = values.tobytes()
+    if values.dtype.kind == "S":  # as wide as the longest: what equal texts are padded with is no part of them
+        data = "\0".join(value.hex() for value in values.tolist()).encode()
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,122 @@
+"""Splits of labelled rows: a part held out, or folds. Never a group on two sides."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import HeadError
+
+
+def holdout(
+    y: ArrayLike, test_size: float = 0.3, seed: int = 0, groups: ArrayLike | None = None
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Split into a training and a test part, stratified by class.
+
+    Parameters
+    ----------
+    y : array-like, shape (n,)
+        Labels.
+    test_size : float
+        Fraction of each class that is held out, between 0 and 1. At least one image of a class stays in
+        training, and with two or more at least one is held out.
+    seed : int
+        Of the shuffling.
+    groups : array-like, shape (n,), optional
+        Images of one group are never on both sides. Then the test part is one fold of scikit-learn's
+        ``StratifiedGroupKFold``, about ``test_size`` large.
+
+    Returns
+    -------
+    train, test : ndarray of int
+        Sorted indices.
+
+    Raises
+    ------
+    HeadError
+        If nothing can be held out.
+
+    Examples
+    --------
+    >>> train, test = holdout(["a"] * 10 + ["b"] * 10, test_size=0.3)
+    >>> len(train), len(test)
+    (14, 6)
+    """
+    if not 0 < test_size < 1:
+        raise ValueError(f"test_size must lie between 0 and 1, got {test_size!r}")
+    labels, ids = np.asarray(y), _shared(groups)
+    if ids is not None:
+        from sklearn.model_selection import StratifiedGroupKFold
+
+        folds = max(2, round(1 / test_size))
+        try:
+            splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+            train, test = next(splitter.split(labels, labels, ids))
+        except ValueError as error:
+            raise HeadError(f"these groups cannot be split: {error}") from error
+        return train, test
+    rng = np.random.default_rng(seed)
+    chosen: list[NDArray[np.intp]] = []
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        count = min(max(1, round(len(members) * test_size)), len(members) - 1)
+        chosen.append(members[:count])
+    test = np.sort(np.concatenate(chosen)) if chosen else np.empty(0, dtype=np.intp)
+    if not len(test):
+        raise HeadError("nothing can be held out: every class has a single image")
+    return np.setdiff1d(np.arange(len(labels)), test), test
+
+
+def folds(
+    labels: NDArray[Any], cv: int, seed: int, groups: NDArray[Any] | None
+) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Stratified folds of which every training part holds every class, or none if there are none such.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (n,)
+    cv : int
+        Folds, 2 or more; fewer if no class has so many members.
+    seed : int
+        Of the shuffling.
+    groups : ndarray, shape (n,), optional
+        Members of one group stay in one fold.
+
+    Returns
+    -------
+    list of (train, test), ndarrays of int
+
+    Examples
+    --------
+    >>> [len(test) for train, test in folds(np.array(["a"] * 6 + ["b"] * 4), 3, 0, None)]
+    [4, 3, 3]
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    groups, counts = _shared(groups), np.unique(labels, return_counts=True)[1]
+    if not len(counts) or counts.min() < 2:
+        return []
+    with warnings.catch_warnings():
+        # scikit-learn warns where a class has fewer images than there are folds: it is missing in some.
+        warnings.simplefilter("ignore", UserWarning)
+        if groups is None:
+            splitter = StratifiedKFold(min(cv, int(counts.max())), shuffle=True, random_state=seed)
+            return list(splitter.split(labels, labels))
+        per_class = [len(np.unique(groups[labels == label])) for label in np.unique(labels)]
+        if min(per_class) < 2:
+            return []
+        for number in range(min(cv, max(per_class)), 1, -1):
+            grouped = StratifiedGroupKFold(number, shuffle=True, random_state=seed)
+            splits = list(grouped.split(labels, labels, groups))
+            if all(len(test) and len(np.unique(labels[train])) == len(counts) for train, test in splits):
+                return splits
+    return []
+
+
+def _shared(groups: ArrayLike | None) -> NDArray[Any] | None:
+    """The groups, or None where each has a single member: then the plain splitters balance the classes better."""
+    ids = None if groups is None else np.asarray(groups)
+    return None if ids is None or len(np.unique(ids)) == len(ids) else ids

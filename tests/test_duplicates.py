@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from featurekit import FeatureExtractor, extract
+from featurekit.duplicates import find_duplicates, group_rows
+
+
+def test_equal_rows_named_groups_and_both_together():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(8, 40))
+    X[5] = X[2] * 3  # length is no matter
+    contents = np.arange(8, dtype=np.uint8)[:, None].repeat(32, axis=1)
+    contents[7] = contents[0]
+    X[7] = X[0]
+    found = find_duplicates(X, contents=contents, groups=["", "a", "a", "", "", "", "b", ""])
+    assert found.ids.tolist() == [0, 1, 1, 2, 3, 1, 4, 0]
+    assert (found.exact, found.near, found.given, found.pairs, found.any) == (1, 2, 2, [(2, 5)], True)
+    assert "1 equal files, 2 near duplicates (cosine of 0.9" in found.sentence()
+    assert "2 groups of the source: kept on one side of every split" in found.sentence()
+
+
+def test_chains_are_one_group():
+    """A photograph, its half, and the half of that: the ends are far from each other."""
+    angles = np.radians([0, 12, 24, 36, 90, 120, 200, 300])
+    X = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    found = find_duplicates(X, closeness=0.03)
+    assert found.ids.tolist() == [0, 0, 0, 0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_few_rows(n):
+    found = find_duplicates(np.eye(3)[:n], contents=np.arange(32 * n, dtype=np.uint8).reshape(n, 32), groups=[""] * n)
+    assert found.ids.tolist() == list(range(n))
+    assert not found.any
+
+
+def test_blocks_change_nothing(monkeypatch):
+    X = np.random.default_rng(1).normal(size=(50, 6))
+    X[40] = X[3]
+    whole = find_duplicates(X, closeness=0.2)
+    monkeypatch.setattr("featurekit.duplicates._BLOCK", 7)
+    parts = find_duplicates(X, closeness=0.2)
+    assert whole.pairs == parts.pairs
+    assert whole.pairs[0] == (3, 40)
+    assert np.array_equal(whole.ids, parts.ids)
+
+
+def saved_again(image):
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=70)
+    return Image.open(file)
+
+
+def test_pictures_in_other_files_are_found(shared_data):
+    """Real photographs, and each of them once more: saved again, halved, mirrored, cropped."""
+    paths = sorted(shared_data.glob("clothing/test/*/*.jpg"))[::6]
+    pictures = [Image.open(path).convert("RGB") for path in paths]
+    changes = [
+        saved_again,
+        lambda i: i.resize((i.width // 2, i.height // 2)),
+        ImageOps.mirror,
+        lambda i: ImageOps.crop(i, 8),
+    ]
+    again = [changes[number % 4](picture) for number, picture in enumerate(pictures)]
+    X = FeatureExtractor().fit_transform([*pictures, *again])
+    found = find_duplicates(X)
+    n = len(pictures)
+    assert n > 50
+    assert np.mean(found.ids[:n] == found.ids[n:]) > 0.9
+    assert len(np.unique(found.ids)) > 0.97 * n  # hardly any two different photographs are taken for one
+    assert 2 * 0.9 * n < found.near <= 2 * n
+
+
+def test_of_a_store(photos, tmp_path):
+    store = extract([*photos, photos[0]], labels=["a"] * 9, groups=[*"xx", *[""] * 7], output=tmp_path / "s.h5")
+    found = group_rows(store)
+    assert found.ids.tolist()[8] == found.ids.tolist()[0] == found.ids.tolist()[1]
+    assert found.exact == 1
+    part = group_rows(store, np.array([8, 3]))
+    assert part.ids.tolist() == [0, 1]
+
+
+def test_a_class_that_is_one_picture_is_not_made_one_group(photos, tmp_path):
+    """Else nothing could be split. It is said, because the scores are too good."""
+    brighter = photos[0].point(lambda value: min(255, value + 8))
+    again = [brighter, brighter, photos[0].resize((390, 292))]
+    labels = ["a"] * 4 + ["b"] * 4
+    store = extract([photos[0], *again, *photos[4:]], labels=labels, output=tmp_path / "s.h5")
+    found = group_rows(store)
+    assert not found.kept
+    assert found.near >= 3
+    assert len(np.unique(found.ids[:4])) == 3  # two are equal
+    assert "near duplicates (cosine of 0.9" in found.sentence()
+    assert "are not: a class is nothing else" in found.sentence()
