@@ -63,6 +63,14 @@ def not_negative(text: str) -> int:
     return value
 
 
+def seed(text: str) -> int:
+    """An argument that is a whole number from 0, small enough for every generator of random numbers."""
+    value = not_negative(text)
+    if value >= 2**31:
+        raise argparse.ArgumentTypeError(f"{value} is not less than {2**31}")
+    return value
+
+
 def fraction(text: str) -> float:
     """An argument between 0 and 1."""
     value = float(text)
@@ -165,6 +173,8 @@ def extraction_options(arguments: argparse.Namespace) -> dict[str, Any]:
 def names_of(arguments: argparse.Namespace, what: str) -> list[str]:
     """The names that an option lists, with commas between them."""
     names = [name.strip() for name in getattr(arguments, what).split(",")]
+    if not all(names):
+        arguments.wrong_usage(f"--{what}: one of the names is empty: {getattr(arguments, what)!r}")
     if len(set(names)) < len(names):
         arguments.wrong_usage(f"--{what} names one twice: {', '.join(names)}")
     return names

@@ -33,7 +33,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument(
         "--repeats", type=_common.positive, default=1, metavar="R", help="times that folds are drawn (default: 1)"
     )
-    parser.add_argument("--seed", type=_common.not_negative, default=0, metavar="N", help="of the folds (default: 0)")
+    parser.add_argument("--seed", type=_common.seed, default=0, metavar="N", help="of the folds (default: 0)")
     parser.add_argument(
         "-o",
         "--output",

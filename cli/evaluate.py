@@ -24,7 +24,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument(
         "--test-size", type=_common.fraction, default=0.3, metavar="P", help="with --head: part held out (default: 0.3)"
     )
-    parser.add_argument("--seed", type=_common.not_negative, default=0, metavar="N", help="with --head: of the split")
+    parser.add_argument("--seed", type=_common.seed, default=0, metavar="N", help="with --head: of the split")
     parser.add_argument("--png", metavar="FILE", help="draw the confusion matrix as a picture")
     parser.add_argument("--store", metavar="FILE.h5", help="where extracted features are kept")
     _common.add_extraction_options(parser)

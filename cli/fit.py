@@ -32,11 +32,13 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--store", metavar="FILE.h5", help="where extracted features are kept")
     _common.add_extraction_options(parser)
     _common.add_output_options(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, wrong_usage=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Fit, score, save, and say so."""
+    if arguments.cv == 1:
+        arguments.wrong_usage("--cv 1: one fold leaves nothing to fit on; 0 for no score, else 2 or more")
     from featurekit import TransferClassifier
     from featurekit.evaluation import cross_validate_head
 

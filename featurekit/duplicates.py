@@ -156,6 +156,9 @@ def find_duplicates(
     """
     rows: NDArray[np.float32] = np.asarray(X, dtype=np.float32)
     n = len(rows)
+    for name, given in (("contents", contents), ("groups", groups)):
+        if given is not None and len(np.asarray(given)) != n:
+            raise ValueError(f"{n} rows but {len(np.asarray(given))} {name}")
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     unit: NDArray[np.float32] = (rows / np.where(lengths > 0, lengths, 1)).astype(np.float32)
     threshold = 1 - closeness * _usual_distance(unit)

@@ -159,6 +159,8 @@ def cross_validate_head(
     ((2, 60), 5, True)
     """
     rows, labels = np.asarray(X), np.asarray(y)
+    if int(repeats) != repeats or repeats < 1:
+        raise ValueError(f"repeats must be a whole number from 1, got {repeats!r}")
     ids = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     classes, codes = np.unique(labels, return_inverse=True)
     predictions: NDArray[np.intp] = np.zeros((repeats, len(labels)), dtype=np.intp)
@@ -173,13 +175,12 @@ def cross_validate_head(
             known = None if ids is None else ids[train]
             fitted = fit_head(make_head(head, labels[train]), rows[train], labels[train], groups=known)
             between = time.perf_counter()
-            guessed = fitted.predict(rows[test])
+            predictions[repeat, test] = _numbers(classes, _of_head(fitted, "predict", rows[test]))
             fitting.append(between - begun)
             predicting.append((time.perf_counter() - between) / len(test))
-            predictions[repeat, test] = np.searchsorted(classes, guessed)
             if table is not None and hasattr(fitted, "predict_proba"):
-                columns = np.searchsorted(classes, fitted.classes_)
-                table[repeat, test[:, np.newaxis], columns] = fitted.predict_proba(rows[test])
+                columns = _numbers(classes, fitted.classes_)
+                table[repeat, test[:, np.newaxis], columns] = _of_head(fitted, "predict_proba", rows[test])
             else:
                 table = None
             scores.append(float(np.mean(predictions[repeat, test] == codes[test])))
@@ -244,9 +245,11 @@ def learning_curve(
     [12.0, 48.0]
     """
     rows, labels = np.asarray(X), np.asarray(y)
+    if not all(0 < a < b for a, b in zip(shares, [*shares[1:], 1.0000001], strict=True)):
+        raise ValueError(f"shares must be ascending, above 0 and up to 1, got {shares!r}")
     ids = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     splits = _splits(labels, cv, seed, ids)
-    points = []
+    points: list[CurvePoint] = []
     for share in shares if splits else ():
         predictions, counts = np.empty_like(labels), []
         for number, (train, test) in enumerate(splits):
@@ -259,17 +262,40 @@ def learning_curve(
             )
             known = None if ids is None else ids[part]
             fitted = fit_head(make_head(head, labels[part]), rows[part], labels[part], groups=known)
-            predictions[test] = fitted.predict(rows[test])
+            predictions[test] = _of_head(fitted, "predict", rows[test])
             counts.append(len(part))
+        if points and points[-1].rows == np.mean(counts):
+            continue  # so few images that a larger share is no more
         scored = evaluate_predictions(labels, predictions, groups=ids)
         points.append(CurvePoint(float(np.mean(counts)), scored.accuracy, scored.low, scored.high))
     return points
+
+
+def _of_head(fitted: Any, method: str, rows: NDArray[Any]) -> NDArray[Any]:
+    """What a head says; one of the user's own may raise anything, or say what is no number."""
+    try:
+        said = np.asarray(getattr(fitted, method)(rows))
+    except Exception as error:
+        raise HeadError(f"the head {type(fitted).__name__} failed in {method}: {error}") from error
+    if said.dtype.kind == "f" and not np.isfinite(said).all():
+        raise HeadError(f"the head {type(fitted).__name__} gives values in {method} that are no numbers")
+    return said
+
+
+def _numbers(classes: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.intp]:
+    """The numbers of labels among the classes."""
+    places = np.minimum(np.searchsorted(classes, labels), len(classes) - 1)
+    if (unknown := np.asarray(labels)[classes[places] != labels]).size:
+        raise HeadError(f"the head predicts {unknown[0]!r}, which is none of the classes")
+    return places
 
 
 def _splits(
     labels: NDArray[Any], cv: int | Sequence[tuple[ArrayLike, ArrayLike]], seed: int, ids: NDArray[Any] | None
 ) -> list[tuple[NDArray[Any], NDArray[Any]]]:
     if isinstance(cv, int | np.integer):
+        if cv < 2 or isinstance(cv, bool):
+            raise ValueError(f"cv must be a whole number from 2, or splits, got {cv!r}")
         return list(folds(labels, int(cv), seed, ids))
     splits = [(np.asarray(train), np.asarray(test)) for train, test in cv]
     tested = np.sort(np.concatenate([test for _, test in splits])) if splits else np.empty(0)

@@ -232,6 +232,8 @@ def _independent(hit: NDArray[Any], ids: NDArray[np.intp]) -> float:
     if p in (0.0, 1.0):
         return number
     totals = np.bincount(ids, weights=hit - p)
+    if not totals @ totals > 1e-12:  # every group has the mean share
+        return number
     return float(np.clip(p * (1 - p) * n * n / (totals @ totals), 1, n))
 
 
@@ -303,5 +305,9 @@ def paired_difference(
     apart = difference - mean
     if groups is not None:
         apart = np.bincount(np.unique(np.asarray(groups), return_inverse=True)[1], weights=apart)
-    half = z * math.sqrt(float(apart @ apart)) / len(difference)
+    one = len(difference) / len(apart)  # the size of a group, on average
+    if not difference.any():
+        return 0.0, 0.0, 0.0
+    # One image (or group) more that is unlike the mean: where all differ alike, nothing says how much they may vary.
+    half = z * math.sqrt(float(apart @ apart) + one * one) / len(difference)
     return mean, mean - half, mean + half

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import HeadError
+
+_ATTEMPTS = 10
 
 
 def holdout(
@@ -47,17 +51,12 @@ def holdout(
     """
     if not 0 < test_size < 1:
         raise ValueError(f"test_size must lie between 0 and 1, got {test_size!r}")
-    labels, ids = np.asarray(y), _shared(groups)
+    labels = np.asarray(y)
+    ids = _shared(groups, len(labels))
     if ids is not None:
-        from sklearn.model_selection import StratifiedGroupKFold
-
-        folds = max(2, round(1 / test_size))
-        try:
-            splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-            train, test = next(splitter.split(labels, labels, ids))
-        except ValueError as error:
-            raise HeadError(f"these groups cannot be split: {error}") from error
-        return train, test
+        for splits in _grouped(labels, ids, max(2, round(1 / test_size)), seed):
+            return splits[0]
+        raise HeadError("these groups cannot be split: no part that could be held out leaves every class in training")
     rng = np.random.default_rng(seed)
     chosen: list[NDArray[np.intp]] = []
     for label in np.unique(labels):
@@ -94,29 +93,51 @@ def folds(
     >>> [len(test) for train, test in folds(np.array(["a"] * 6 + ["b"] * 4), 3, 0, None)]
     [4, 3, 3]
     """
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+    from sklearn.model_selection import StratifiedKFold
 
-    groups, counts = _shared(groups), np.unique(labels, return_counts=True)[1]
+    counts = np.unique(labels, return_counts=True)[1]
     if not len(counts) or counts.min() < 2:
         return []
+    ids = _shared(groups, len(labels))
+    if ids is not None:
+        per_class = max(len(np.unique(ids[labels == label])) for label in np.unique(labels))
+        return next(_grouped(labels, ids, min(cv, per_class), seed), [])
+    with _without_warnings():
+        splitter = StratifiedKFold(min(cv, int(counts.max())), shuffle=True, random_state=seed)
+        return list(splitter.split(labels, labels))
+
+
+def _grouped(
+    labels: NDArray[Any], ids: NDArray[Any], most: int, seed: int
+) -> Iterator[list[tuple[NDArray[np.intp], NDArray[np.intp]]]]:
+    """Folds of whole groups, `most` or fewer, of which every training part holds every class."""
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    classes = len(np.unique(labels))
+    if min(len(np.unique(ids[labels == label])) for label in np.unique(labels)) < 2:
+        return
+    for number in range(min(most, len(np.unique(ids))), 1, -1):
+        for attempt in range(_ATTEMPTS):
+            with _without_warnings():
+                splitter = StratifiedGroupKFold(number, shuffle=True, random_state=seed + attempt)
+                splits = list(splitter.split(labels, labels, ids))
+            if all(len(test) and len(np.unique(labels[train])) == classes for train, test in splits):
+                yield splits
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """scikit-learn warns where a class has fewer images than there are folds: it is missing in some."""
     with warnings.catch_warnings():
-        # scikit-learn warns where a class has fewer images than there are folds: it is missing in some.
         warnings.simplefilter("ignore", UserWarning)
-        if groups is None:
-            splitter = StratifiedKFold(min(cv, int(counts.max())), shuffle=True, random_state=seed)
-            return list(splitter.split(labels, labels))
-        per_class = [len(np.unique(groups[labels == label])) for label in np.unique(labels)]
-        if min(per_class) < 2:
-            return []
-        for number in range(min(cv, max(per_class)), 1, -1):
-            grouped = StratifiedGroupKFold(number, shuffle=True, random_state=seed)
-            splits = list(grouped.split(labels, labels, groups))
-            if all(len(test) and len(np.unique(labels[train])) == len(counts) for train, test in splits):
-                return splits
-    return []
+        yield
 
 
-def _shared(groups: ArrayLike | None) -> NDArray[Any] | None:
+def _shared(groups: ArrayLike | None, n: int) -> NDArray[Any] | None:
     """The groups, or None where each has a single member: then the plain splitters balance the classes better."""
-    ids = None if groups is None else np.asarray(groups)
-    return None if ids is None or len(np.unique(ids)) == len(ids) else ids
+    if groups is None:
+        return None
+    ids = np.asarray(groups)
+    if ids.shape != (n,):
+        raise HeadError(f"expected a group for each of {n} images, got {ids.shape}")
+    return None if len(np.unique(ids)) == n else ids

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -362,7 +363,10 @@ def _as_labels(y: ArrayLike) -> NDArray[Any]:
         )
     if labels.dtype == object and all(isinstance(label, str) for label in labels):
         labels = labels.astype(np.str_)  # pandas' text columns: one kind of classes_ whatever they came in
-    check_classification_targets(labels)
+    with warnings.catch_warnings():
+        # Many classes of few images are no reason to think of regression.
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+        check_classification_targets(labels)
     result: NDArray[Any] = labels
     return result
 

@@ -64,6 +64,30 @@ def test_other_questions_get_other_answers(both, change):
     assert not any(line.reused for line in compare(stores, output=home, **options).results)
 
 
+class Remembering(GaussianNB):
+    """With a parameter that is an array, or something that cannot be pickled."""
+
+    def __init__(self, values=None):
+        super().__init__()
+        self.values = values
+
+
+def test_a_head_is_another_if_any_of_its_state_is(digits_store, tmp_path):
+    first, second = np.zeros(2000), np.zeros(2000)
+    second[1000] = 3
+    for values, reused in ((first, False), (second, False), (first.copy(), True)):
+        assert compare(digits_store, heads=[Remembering(values)], output=tmp_path).best.reused is reused
+    for _ in range(2):  # nothing tells one from another: computed each time
+        assert not compare(digits_store, heads=Remembering(lambda: 0), output=tmp_path).best.reused
+
+
+def test_types_of_rows_and_numbers(digits_folder, digits_store, tmp_path):
+    half = extract(digits_folder, output=tmp_path / "half.h5", dtype="float16")
+    assert not compare(digits_store, heads="centroid", output=tmp_path / "o").best.reused
+    assert not compare(half, heads="centroid", output=tmp_path / "o").best.reused
+    assert compare(half, heads="centroid", output=tmp_path / "o", cv=np.int64(5), seed=np.int64(0)).best.reused
+
+
 def test_other_labels_get_other_answers(digits_folder, tmp_path):
     paths = sorted(digits_folder.glob("*/*.png"))
     labels = [path.parent.name for path in paths]

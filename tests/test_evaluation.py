@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.naive_bayes import GaussianNB
 
 from featurekit.errors import HeadError
-from featurekit.evaluation import cross_validate_head, evaluate_head
+from featurekit.evaluation import cross_validate_head, evaluate_head, learning_curve
 from featurekit.splits import folds, holdout
 
 
@@ -35,6 +36,67 @@ def test_groups_are_never_on_both_sides():
     assert 0.15 < len(test) / 200 < 0.35
     with pytest.raises(HeadError, match="cannot be split"):
         holdout(y, 0.25, groups=np.zeros(200))
+
+
+def test_groups_that_do_not_fit():
+    with pytest.raises(HeadError, match=r"expected a group for each of 40 images, got \(3,\)"):
+        holdout(["a", "b"] * 20, groups=np.arange(3))
+    with pytest.raises(HeadError, match="expected a group"):
+        folds(np.array(["a", "b"] * 20), 5, 0, np.arange(3))
+
+
+def test_every_class_stays_in_training_whatever_the_groups():
+    y = np.array(["a"] * 20 + ["b"] * 4)
+    groups = np.array([*range(20), 20, 20, 20, 21])
+    for seed in range(20):
+        train, test = holdout(y, 0.3, seed=seed, groups=groups)
+        assert set(y[train]) == {"a", "b"}
+        assert len(test)
+
+
+class Odd(GaussianNB):
+    """Says what it should not."""
+
+    def __init__(self, what="label"):
+        super().__init__()
+        self.what = what
+
+    def predict(self, X):
+        if self.what == "raise":
+            raise RuntimeError("no")
+        said = super().predict(X)
+        return np.full(len(said), "zzz") if self.what == "label" else said
+
+    def predict_proba(self, X):
+        return super().predict_proba(X) * (np.nan if self.what == "nan" else 1)
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("label", "predicts .*zzz.*, which is none of the classes"),
+        ("raise", "failed in predict: no"),
+        ("nan", "no numbers"),
+    ],
+)
+def test_heads_that_say_what_they_should_not(what, message, digits_store):
+    with pytest.raises(HeadError, match=message):
+        cross_validate_head(digits_store.X, digits_store.y, Odd(what))
+
+
+@pytest.mark.parametrize("bad", [{"cv": 1}, {"cv": 0}, {"cv": True}, {"repeats": 0}, {"repeats": 1.5}])
+def test_numbers_of_folds_that_cannot_be(bad, digits_store):
+    with pytest.raises(ValueError, match="must be a whole number"):
+        cross_validate_head(digits_store.X, digits_store.y, "centroid", **bad)
+
+
+def test_shares_that_cannot_be(digits_store):
+    for shares in ([], [0.5, 0.2], [0, 1], [2]):
+        if shares:
+            with pytest.raises(ValueError, match="shares must be ascending"):
+                learning_curve(digits_store.X, digits_store.y, "centroid", shares=shares)
+    few = learning_curve(digits_store.X, digits_store.y, "centroid", shares=[0.01, 0.02, 1])
+    assert [point.rows for point in few] == [6, 48]
 
 
 def test_groups_of_one_change_nothing():

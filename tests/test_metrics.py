@@ -81,6 +81,19 @@ def test_bootstrap_intervals_cover_about_what_they_say():
         assert 0.85 < np.mean((low <= value) & (value <= high)) <= 1
 
 
+def test_a_difference_that_never_varies_is_no_certainty():
+    assert paired_difference([1] * 4, [1] * 4, [1] * 4) == (0, 0, 0)
+    difference, low, high = paired_difference([1] * 4, [1] * 4, [0] * 4)
+    assert (difference, high - low) == (1, pytest.approx(2 * 1.96 / 4, abs=1e-3))
+    copies = paired_difference([1] * 8, [1] * 8, [0] * 8, groups=[0, 0, 1, 1, 2, 2, 3, 3])
+    assert copies == pytest.approx((difference, low, high))
+
+
+def test_groups_that_all_have_the_mean_share():
+    e = evaluate_predictions([0, 1] * 5, [0, 0] * 5, groups=np.repeat(np.arange(5), 2))
+    assert (e.low, e.high) == pytest.approx(wilson_interval(0.5, 5))
+
+
 def test_labels_of_any_type_and_bad_lengths():
     assert evaluate_predictions([1, 2], ["1", "3"]).accuracy == 0.5
     for bad in (([], []), ([1], [1, 2]), ([[1]], [[1]])):

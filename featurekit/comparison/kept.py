@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import sklearn
 from numpy.typing import NDArray
@@ -38,18 +39,22 @@ class Kept:
         seed: int,
     ) -> None:
         self._y, self._ids = store.y[chosen], together.ids
-        named = isinstance(head, str)
-        known = {
+        known: dict[str, Any] = {
             "format": _FORMAT,
             "versions": [__version__, sklearn.__version__],
             "space": store.fingerprint,
+            "dtype": str(store.dtype),
             "images": _digest(store.columns.sha256[chosen]),
             "labels": _digest(np.char.encode(self._y, "utf-8", "surrogateescape")),
             "groups": _digest(together.ids),
-            # Of an object, its whole state before fitting.
-            "head": head if named else f"{type(head).__module__}.{type(head).__qualname__} {head.get_params()!r}",
-            "folds": [cv, repeats, seed],
+            "head": head,
+            "folds": [int(cv), int(repeats), int(seed)],
         }
+        if not isinstance(head, str):
+            try:
+                known["head"] = joblib.hash(head)  # of its whole state before fitting
+            except Exception:  # what cannot be pickled is not kept: nothing tells it from another
+                home, known["head"] = None, ""
         key = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
         self._path = None
         if home is not None:

@@ -87,6 +87,9 @@ def compare(
     (['centroid', 'knn'], 5, (0.0, 0.0, 0.0))
     """
     begun = time.perf_counter()
+    heads = [heads] if isinstance(heads, str) or hasattr(heads, "fit") else list(heads)
+    backbones = [backbones] if isinstance(backbones, str) else backbones
+    layers = [layers] if isinstance(layers, str) else layers
     names = [head_name(head) for head in heads]
     if not names or len(set(names)) < len(names):
         raise HeadError(f"heads must be one or more with different names, got: {', '.join(names) or 'none'}")
@@ -188,7 +191,8 @@ def _curve(
         line.kept.write_curve(points)
     # With all of the training rows: known already.
     rows = len(y) * (1 - 1 / line.found.folds)
-    return [*points, CurvePoint(rows, whole.accuracy, whole.low, whole.high)]
+    last = CurvePoint(rows, whole.accuracy, whole.low, whole.high)
+    return [*(point for point in points if point.rows < rows), last]
 
 
 def _stores(

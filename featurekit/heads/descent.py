@@ -137,6 +137,17 @@ def sigmoid(values: Array) -> Array:
     return result
 
 
+def log_probabilities(decisions: Array) -> Array:
+    """Logarithms of :func:`probabilities`, finite where these are 0."""
+    logs: Array
+    if decisions.shape[1] == 1:
+        logs = -np.logaddexp(0, np.hstack([decisions, -decisions]))
+    else:
+        shifted = decisions - decisions.max(axis=1, keepdims=True)
+        logs = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return logs
+
+
 def probabilities(decisions: Array) -> Array:
     """Decision values of shape (n, c) as probabilities of shape (n, max(2, c)): softmax, or sigmoid of one column."""
     if decisions.shape[1] == 1:

@@ -85,7 +85,9 @@ class SVMPath(PathClassifier):
         return prepared._replace(chosen=chosen)
 
     def _candidates(self) -> list[tuple[float, float]]:
-        return [(C, float(factor)) for C in self._checked_Cs() for factor in self.gammas]
+        if not len(np.atleast_1d(self.gammas)) or not (np.asarray(self.gammas, dtype=float) > 0).all():
+            raise ValueError(f"gammas must be positive, got {self.gammas!r}")
+        return [(C, float(factor)) for C in self._checked_Cs() for factor in np.atleast_1d(self.gammas)]
 
     def _path(
         self, prepared: _Kernel, codes: Array, weights: Array, candidates: Sequence[tuple[float, float]]

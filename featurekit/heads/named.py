@@ -105,7 +105,7 @@ def fit_head(
         options["groups"] = groups
     try:
         return head.fit(X, y, **options)
-    except (ValueError, TypeError) as error:
+    except Exception as error:  # an estimator of the user's own may raise anything
         raise HeadError(f"the head {type(head).__name__} could not be fitted: {error}") from error
 
 

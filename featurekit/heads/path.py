@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,13 +13,14 @@ import joblib
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_consistent_length
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from ..splits import folds
-from .descent import Array, probabilities
+from .descent import Array, log_probabilities, probabilities
 
 
 def _has_temperature(classifier: PathClassifier) -> bool:
@@ -68,18 +70,26 @@ class PathClassifier(ClassifierMixin, BaseEstimator):
         ValueError
             If the rows or labels cannot be used, or the path is empty or not positive and ascending.
         """
-        rows, y = validate_data(self, X, y, dtype=[np.float32, np.float64])
-        check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
+        with warnings.catch_warnings():
+            # Many classes of few rows are no reason to think of regression.
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+            rows, labels = validate_data(self, X, y, dtype=[np.float32, np.float64])
+            check_classification_targets(labels)
+        check_consistent_length(rows, groups)
         candidates = self._candidates()
         weights = _check_sample_weight(sample_weight, rows, dtype=np.float64, ensure_non_negative=True)
-        if (present := len(np.unique(codes[weights > 0]))) < 2:
-            raise ValueError(f"a classifier needs at least two classes, and the rows that count are of {present} class")
         if getattr(self, "class_weight", None) is not None:
-            weights = weights * compute_sample_weight(self.class_weight, y)
+            weights = weights * compute_sample_weight(self.class_weight, labels)
+        if not (weights >= 0).all():
+            raise ValueError("weights must not be negative")
+        counting = np.flatnonzero(weights)
+        if len(np.unique(labels[counting])) < 2:
+            raise ValueError("a classifier needs two classes or more, and the rows that count are of one class or none")
+        splits = self._splits(labels, groups, counting)
+        rows, labels, weights = rows[counting], labels[counting], weights[counting]
+        self.classes_, codes = np.unique(labels, return_inverse=True)
         with _own_threads() as pool:
             prepared = self._prepare(rows, weights)
-            splits = self._splits(codes, groups)
             # What is fitted on all rows in the end is fitted beside the folds, where that is no detour.
             whole = pool.submit(self._all, prepared, codes, weights, candidates) if self._warm_start else None
             fitted = pool.map(lambda split: self._decisions(prepared, codes, weights, candidates, *split), splits)
@@ -89,7 +99,7 @@ class PathClassifier(ClassifierMixin, BaseEstimator):
             if splits:
                 for number, (decided, (_, test)) in enumerate(zip(decisions, splits, strict=True)):
                     hits = _chosen(decided) == codes[test]
-                    self.scores_[number] = np.average(hits, axis=1, weights=weights[test]) if weights[test].any() else 0
+                    self.scores_[number] = np.average(hits, axis=1, weights=weights[test])
                 held_out = np.concatenate([test for _, test in splits])
                 unseen = np.concatenate(decisions, axis=1)
                 means = self.scores_.mean(axis=0)
@@ -142,10 +152,16 @@ class PathClassifier(ClassifierMixin, BaseEstimator):
         values = self.decision_function(X)
         return probabilities((values[:, np.newaxis] if values.ndim == 1 else values) / self.temperature_)
 
-    def _splits(self, codes: Array, groups: ArrayLike | None) -> list[tuple[Array, Array]]:
-        if not isinstance(self.cv, int | np.integer):
-            return list(self.cv.split(codes, codes, groups) if hasattr(self.cv, "split") else self.cv)
-        return folds(codes, int(self.cv), self.random_state, None if groups is None else np.asarray(groups))
+    def _splits(self, y: Array, groups: ArrayLike | None, counting: Array) -> list[tuple[Array, Array]]:
+        """The folds, of the rows that count only."""
+        ids = None if groups is None else np.asarray(groups)
+        if isinstance(self.cv, int | np.integer):
+            return folds(y[counting], int(self.cv), self.random_state, None if ids is None else ids[counting])
+        place = np.full(len(y), -1)
+        place[counting] = np.arange(len(counting))
+        given = self.cv.split(y, y, ids) if hasattr(self.cv, "split") else self.cv
+        moved = [tuple(place[np.asarray(part)] for part in split) for split in given]
+        return [(train[train >= 0], test[test >= 0]) for train, test in moved]
 
     def _decisions(
         self, prepared: Any, codes: Array, weights: Array, candidates: Sequence[Any], train: Array, test: Array
@@ -231,17 +247,20 @@ def _likeliest(equal: Array, decisions: Array, codes: Array, weights: Array) -> 
 
 
 def _temperature(decisions: Array, codes: Array, weights: Array) -> tuple[float, float]:
-    """The least mean of minus the logarithm of the true class' probability, and the temperature that gives it."""
+    """The least mean of minus the logarithm of the true class' probability, and the temperature that gives it.
+
+    As if two more rows had been of no particular class: where no fold makes a mistake, nothing else would keep the
+    probabilities from becoming 0 and 1 (Platt, "Probabilistic Outputs for Support Vector Machines", 1999).
+    """
     from scipy.optimize import minimize_scalar
 
-    used = weights > 0
-    if not used.any():
-        return 0.0, 1.0
-    decisions, codes, weights = decisions[used].astype(np.float64), codes[used], weights[used]
+    decisions = decisions.astype(np.float64)
+    doubt = 2 / (len(codes) + 2)
 
     def mean_loss(log_temperature: float) -> float:
-        true = probabilities(decisions / np.exp(log_temperature))[np.arange(len(codes)), codes]
-        return float(np.average(-np.log(np.maximum(true, 1e-300)), weights=weights))
+        logs = log_probabilities(decisions / np.exp(log_temperature))
+        true = (1 - doubt) * logs[np.arange(len(codes)), codes] + doubt * logs.mean(axis=1)
+        return float(np.average(-true, weights=weights))
 
     # Decision values are of any scale: a first guess makes the range a matter of shape.
     size = np.log(float(np.abs(decisions).mean()) or 1.0)

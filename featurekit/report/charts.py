@@ -114,6 +114,8 @@ def _powers(low: float, high: float) -> list[float]:
     """1, 2 and 5 times the powers of ten between the ends, which are logarithms; not more than fit."""
     found = [f * 10.0**e for e in range(math.floor(low), math.floor(high) + 1) for f in (1, 2, 5)]
     inside = [value for value in found if low <= math.log10(value) <= high]
+    if len(inside) < 2:
+        return _ticks(10**low, 10**high, 3)
     return inside if len(inside) <= 6 else [value for value in inside if math.log10(value) % 1 < 1e-9]
 
 

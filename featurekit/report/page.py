@@ -240,7 +240,7 @@ def _mistakes(c: Comparison) -> str:
         shown = (
             f'<img src="{picture}" alt="{escape(says)}">'
             if picture
-            else '<span class="missing">the image is not where it was</span>'
+            else '<span class="missing">there is no such file now</span>'
         )
         tiles.append(
             f"<figure>{shown}<figcaption><b>{escape(str(folded.y[i]))}</b> taken for "

@@ -62,6 +62,8 @@ def test_stores(run, digits_store_path):
         (["--head", "lda,lda"], "--head names one twice"),
         (["--cv", "1"], "1 is less than 2"),
         (["--repeats", "0"], "0 is less than 1"),
+        (["--head", ","], "one of the names is empty"),
+        (["--seed", "99999999999"], "99999999999 is not less than"),
     ],
 )
 def test_wrong_usage(run, digits_store_path, arguments, message):

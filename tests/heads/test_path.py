@@ -34,7 +34,6 @@ _EXPECTED = {
     "LogisticRegressionPath": _CHOSEN_BY_FOLDS,
     "SVMPath": _CHOSEN_BY_FOLDS,
     "LinearSVMPath": _CHOSEN_BY_FOLDS,
-    "NearestNeighbours": _CHOSEN_BY_FOLDS,
 }
 
 
@@ -140,6 +139,58 @@ def test_groups_stay_in_one_fold_when_the_strength_is_chosen():
     y, groups = np.repeat(rng.integers(0, 2, 60), 4), np.repeat(np.arange(60), 4)
     assert NearestNeighbours().fit(X, y).scores_.mean(axis=0).max() > 0.95
     assert NearestNeighbours().fit(X, y, groups=groups).scores_.mean(axis=0).max() < 0.75
+
+
+@pytest.mark.parametrize("name", list(HEADS))
+def test_no_mistake_in_the_folds_is_no_certainty(name):
+    """30 rows of two classes that are far apart; the next ones are not as clear."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 15)
+    X = rng.normal(size=(30, 20)) + 8 * np.outer(2 * y - 1, np.ones(20)) / np.sqrt(20)
+    head = HEADS[name]().fit(X, y)
+    assert head.scores_.mean(axis=0).max() == 1
+    assert 0.9 < head.predict_proba(X).max() < 0.9999
+    truth = np.repeat([0, 1], 200)
+    new = rng.normal(size=(400, 20)) + np.outer(2 * truth - 1, np.ones(20)) / np.sqrt(20)
+    assert log_loss(truth, head.predict_proba(new)) < 1.1
+
+
+@pytest.mark.parametrize("name", list(HEADS))
+def test_rows_of_no_weight_are_not_there(name):
+    X, y = classes_of(3)
+    weights = np.where(y == "c", 0.0, 1.0)
+    head = HEADS[name]().fit(X, y, sample_weight=weights)
+    assert head.classes_.tolist() == ["a", "b"]
+    assert set(head.predict(X)) <= {"a", "b"}
+    part = y != "c"
+    assert np.array_equal(head.predict(X), HEADS[name]().fit(X[part], y[part]).predict(X))
+
+
+def test_weights_and_groups_that_cannot_be():
+    X, y = classes_of(2)
+    with pytest.raises(ValueError, match="weights must not be negative"):
+        LogisticRegressionPath(class_weight={"a": -1, "b": 1}).fit(X, y)
+    with pytest.raises(ValueError, match="two classes or more"):
+        LogisticRegressionPath(class_weight={"a": 0, "b": 1}).fit(X, y)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        LogisticRegressionPath().fit(X, y, groups=np.arange(5))
+    with pytest.raises(ValueError, match="gammas must be positive"):
+        SVMPath(gammas=[-1]).fit(X, y)
+
+
+def test_given_splits_and_rows_of_no_weight():
+    X, y = classes_of(2)
+    weights = (np.arange(len(y)) % 3 > 0).astype(float)
+    splits = list(StratifiedKFold(4).split(X, y))
+    head = LogisticRegressionPath(cv=splits).fit(X, y, sample_weight=weights)
+    assert head.scores_.shape[0] == 4
+
+
+def test_many_classes_of_few_rows_are_no_regression():
+    X, y = np.random.default_rng(0).normal(size=(60, 5)), np.repeat(np.arange(30), 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        NearestCentroid().fit(X, y)
 
 
 def test_class_weights_help_the_rare():
