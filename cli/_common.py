@@ -173,7 +173,7 @@ def extraction_options(arguments: argparse.Namespace) -> dict[str, Any]:
 def names_of(arguments: argparse.Namespace, what: str) -> list[str]:
     """The names that an option lists, with commas between them."""
     names = [name.strip() for name in getattr(arguments, what).split(",")]
-    if not all(names):
+    if len(names) > 1 and not all(names):
         arguments.wrong_usage(f"--{what}: one of the names is empty: {getattr(arguments, what)!r}")
     if len(set(names)) < len(names):
         arguments.wrong_usage(f"--{what} names one twice: {', '.join(names)}")
