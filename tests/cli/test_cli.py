@@ -354,7 +354,7 @@ def test_several_backbones_and_layers_in_one_command(digits_folder, tmp_path, ca
         (["--backbone", "efficientnet_lite0,resnet18", "--weights", "w.pth"], "write --weights NAME=FILE"),
         (["--weights", "a.pth", "--weights", "b.pth"], "given more than once"),
         (["--layer", "blocks.77"], "Did you mean"),
-        (["--backbone", "efficientnet_lite0,"], "no backbone called ''"),
+        (["--backbone", "efficientnet_lite0,"], "one of the names is empty"),
         (["--device", "nonsense"], "cannot run on the device 'nonsense'"),
         (["--device", "cpu", "--precision", "tf32"], "TF32 is a mode of NVIDIA's GPUs"),
         (["--runtime", "openvino", "--device", "cuda"], "OpenVINO runs on the CPU here"),
