@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,32 +35,26 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**settings, allow_abbrev=False)
 
 
-def positive(text: str) -> int:
-    """An argument that is a whole number from 1."""
+def _whole(text: str, least: int) -> int:
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is less than 1")
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{value} is less than {least}")
     return value
 
 
-def at_least(least: int) -> Callable[[str], int]:
-    """An argument that is a whole number from `least`."""
-
-    def number(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{value} is less than {least}")
-        return value
-
-    return number
+def positive(text: str) -> int:
+    """An argument that is a whole number from 1."""
+    return _whole(text, 1)
 
 
 def not_negative(text: str) -> int:
     """An argument that is a whole number from 0."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{value} is less than 0")
-    return value
+    return _whole(text, 0)
+
+
+def number(text: str) -> int:
+    """An argument that is a whole number from 2: so many folds."""
+    return _whole(text, 2)
 
 
 def seed(text: str) -> int:

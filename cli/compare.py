@@ -29,7 +29,7 @@ def add_parser(verbs: Any) -> None:
         metavar="NAMES",
         help=f"with commas between them; there are: {', '.join(_common.HEADS)} (default: %(default)s)",
     )
-    parser.add_argument("--cv", type=_common.at_least(2), default=5, metavar="K", help="folds (default: 5)")
+    parser.add_argument("--cv", type=_common.number, default=5, metavar="K", help="folds (default: 5)")
     parser.add_argument(
         "--repeats", type=_common.positive, default=1, metavar="R", help="times that folds are drawn (default: 1)"
     )
