@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from .._version import __version__
 from ..duplicates import Groups
-from ..errors import FeaturekitError
+from ..errors import FeaturekitError, StoreError
 from ..evaluation import CrossValidation, CurvePoint
 from ..store import FeatureStore
+from ..store.writer import replace_file
 
 _FORMAT = 1
 
@@ -120,23 +121,21 @@ def _read(path: Path | None) -> dict[str, NDArray[Any]]:
 def _write(path: Path | None, arrays: dict[str, NDArray[Any]]) -> None:
     if path is None:
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with _said(path.parent):
-            with open(temporary, "wb") as file:
-                np.savez(file, allow_pickle=False, **arrays)
-            temporary.replace(path)
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
+    data = io.BytesIO()
+    np.savez(data, allow_pickle=False, **arrays)
+    with _said(path.parent):
+        replace_file(path, data.getvalue())
 
 
 @contextmanager
 def _said(folder: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        raise FeaturekitError(f"cannot keep the results in {folder}: {error.strerror or error}") from error
+    except (StoreError, OSError) as error:
+        cause = error.__cause__ or error
+        raise FeaturekitError(
+            f"cannot keep the results in {folder}: {getattr(cause, 'strerror', None) or cause}"
+        ) from error
 
 
 def _digest(values: NDArray[Any]) -> str:

@@ -13,11 +13,12 @@ import numpy as np
 
 from .._version import __version__
 from ..comparison import Compared, Comparison
-from ..errors import FeaturekitError, ImageError
+from ..errors import FeaturekitError, ImageError, StoreError
 from ..evaluation import CurvePoint
 from ..fingerprint import content_hash
 from ..images import open_image, read_bytes
 from ..store import FAILED, FeatureStore
+from ..store.writer import replace_file
 from .charts import Axes, Point, heat_map
 from .style import SCRIPT, STYLE
 
@@ -62,13 +63,14 @@ def write_page(comparison: Comparison, path: str | os.PathLike[str]) -> Path:
         f"<body><main>\n<h1>Comparison on {title}</h1>\n{body}\n</main><script>{SCRIPT}</script></body></html>\n"
     )
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         # Names of files that are not UTF-8 hold what no page can.
-        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-        temporary.replace(target)
-    except OSError as error:
-        raise FeaturekitError(f"cannot write the report {target}: {error.strerror or error}") from error
+        # The folder may be a symbolic link: unlike a store's, it is of the user's own choice.
+        replace_file(target.parent.resolve() / target.name, text.encode("utf-8", "backslashreplace"))
+    except StoreError as error:
+        cause = error.__cause__ or error
+        raise FeaturekitError(
+            f"cannot write the report {target}: {getattr(cause, 'strerror', None) or cause}"
+        ) from error
     return target
 
 

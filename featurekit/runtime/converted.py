@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ..backbones import Backbone
 from ..errors import BackboneError, StoreError
 from ..fidelity import Fidelity
-from ..store.writer import replacing
+from ..store.writer import replace_file
 
 logger = logging.getLogger(__name__)
 
@@ -133,10 +133,7 @@ def _write(path: Path, network: ConvertedNetwork) -> None:
     head = np.frombuffer(length + network.graph, dtype=np.uint8)
     content = np.concatenate([head, network.weights])
     try:
-        with replacing(path, path.with_name(f".{path.name}.{os.getpid()}.tmp")) as file:
-            data = memoryview(_MAGIC + _hash(content) + content.tobytes())
-            while data:
-                data = data[file.write(data) or 0 :]
+        replace_file(path, _MAGIC + _hash(content) + content.tobytes())
     except (StoreError, OSError) as error:
         logger.warning(
             "The converted network cannot be kept in %s, and is made again by the next run: %s. The environment "

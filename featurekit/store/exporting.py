@@ -19,7 +19,7 @@ from .._optional import require
 from ..errors import StoreError
 from .reader import FeatureStore
 from .schema import EXPORT_FORMAT, decode
-from .writer import replacing, replacing_hdf5
+from .writer import beside, replacing, replacing_hdf5
 
 _BLOCK_ROWS = 4096
 _TEXT = ("path", "label", "group")
@@ -85,13 +85,9 @@ def export(store: str | os.PathLike[str], output: str | os.PathLike[str]) -> Pat
     return target
 
 
-def _temporary(target: Path) -> Path:
-    return target.with_name(f".{target.name}.{os.getpid()}.tmp")
-
-
 @contextmanager
 def _new_file(target: Path) -> Iterator[io.BufferedWriter]:
-    with replacing(target, _temporary(target)) as out:
+    with replacing(target, beside(target)) as out:
         buffer = _Unclosed(out)
         yield buffer
         buffer.flush()
@@ -137,7 +133,7 @@ def _write_parquet(store: FeatureStore, target: Path) -> None:
 
 
 def _write_hdf5(store: FeatureStore, target: Path) -> None:
-    with replacing_hdf5(target, _temporary(target)) as (file, check):
+    with replacing_hdf5(target, beside(target)) as (file, check):
         x = file.create_dataset("X", store.X.shape, store.dtype)
         for name in _TEXT:
             file.create_dataset(name, (len(store),), h5py.string_dtype())

@@ -244,6 +244,23 @@ def replacing(target: Path, temporary: Path) -> Iterator[FileIO]:
         raise
 
 
+def beside(target: Path) -> Path:
+    """Where a file is written that is to take the place of `target`."""
+    return target.with_name(f".{target.name}.{os.getpid()}.tmp")
+
+
+def replace_file(target: Path, data: bytes) -> None:
+    """Write a whole file in one step.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written; `target` is as it was.
+    """
+    with replacing(target, beside(target)) as out:
+        _write_all(out, memoryview(data))
+
+
 def _write_all(file: FileIO, data: memoryview) -> None:
     while len(data):
         data = data[file.write(data) or 0 :]
