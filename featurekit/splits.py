@@ -107,6 +107,41 @@ def folds(
         return list(splitter.split(labels, labels))
 
 
+def plain_folds(
+    n: int, cv: int, seed: int, groups: NDArray[Any] | None
+) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Shuffled folds of rows that are of no classes, or none if there are too few rows or groups.
+
+    Parameters
+    ----------
+    n : int
+        Rows.
+    cv : int
+        Folds, 2 or more; fewer if there are fewer rows or groups.
+    seed : int
+        Of the shuffling.
+    groups : ndarray, shape (n,), optional
+        Members of one group stay in one fold.
+
+    Returns
+    -------
+    list of (train, test), ndarrays of int
+
+    Examples
+    --------
+    >>> [len(test) for train, test in plain_folds(10, 3, 0, None)]
+    [4, 3, 3]
+    """
+    from sklearn.model_selection import GroupKFold, KFold
+
+    ids = _shared(groups, n)
+    members = n if ids is None else len(np.unique(ids))
+    if members < 2:
+        return []
+    kind = KFold if ids is None else GroupKFold
+    return list(kind(min(cv, members), shuffle=True, random_state=seed).split(np.empty(n), groups=ids))
+
+
 def _grouped(
     labels: NDArray[Any], ids: NDArray[Any], most: int, seed: int
 ) -> Iterator[list[tuple[NDArray[np.intp], NDArray[np.intp]]]]:

@@ -1,28 +1,43 @@
-"""Heads: the scikit-learn classifiers that take the place of the network's removed last layer.
+"""Heads: the scikit-learn estimators that take the place of the network's removed last layer.
 
 A head sees rows of shape (n, d), never a network: nothing in here imports torch.
 """
 
 from __future__ import annotations
 
-from .closed import LDAPath, NearestCentroid, RidgePath
-from .kernel import SVMPath
+from .classifier import PathClassifier, PathRegressor
+from .closed import LDAPath, NearestCentroid, RidgePath, RidgeRegressionPath
+from .kernel import SVMPath, SVMRegressionPath
 from .linear import LinearSVMPath, LogisticRegressionPath
-from .named import HEADS, fit_head, head_name, make_head
-from .neighbours import NearestNeighbours
-from .path import PathClassifier
+from .named import (
+    HEADS,
+    REGRESSION_HEADS,
+    fit_head,
+    fit_head_in_batches,
+    fits_in_batches,
+    head_name,
+    make_head,
+)
+from .neighbours import NearestNeighbours, NearestNeighboursRegression
 
 __all__ = [
     "HEADS",
+    "REGRESSION_HEADS",
     "LDAPath",
     "LinearSVMPath",
     "LogisticRegressionPath",
     "NearestCentroid",
     "NearestNeighbours",
+    "NearestNeighboursRegression",
     "PathClassifier",
+    "PathRegressor",
     "RidgePath",
+    "RidgeRegressionPath",
     "SVMPath",
+    "SVMRegressionPath",
     "fit_head",
+    "fit_head_in_batches",
+    "fits_in_batches",
     "head_name",
     "make_head",
 ]

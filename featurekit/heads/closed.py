@@ -1,18 +1,57 @@
-"""Linear classifiers that are solved in closed form: ridge regression, LDA, nearest centroid."""
+"""Linear estimators that are solved in closed form, from sums over the rows: ridge regression, LDA, nearest centroid.
+
+Rows need not be in memory for that: see `fit_batches`.
+"""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from .batches import FitsInBatches, Moments
+from .classifier import PathClassifier, PathRegressor
 from .descent import Array
-from .linear import Axes, LinearPath
-from .path import targets_of
+from .linear import Axes
+from .path import Targets
 
 
-class RidgePath(LinearPath):
+class ClosedPath(FitsInBatches):
+    """A linear estimator that needs no more of the rows than their moments."""
+
+    _warm_start = False
+
+    def _path(
+        self, prepared: Axes, targets: Targets, weights: Array, candidates: Sequence[float]
+    ) -> Iterator[tuple[Array, Array]]:
+        return self._solve(Moments.of(prepared.rows, self._answers(targets), weights), candidates)
+
+    def _answers(self, targets: Targets) -> Array:
+        """What the rows are related to, shape (n, c): by default, the targets."""
+        return targets.columns
+
+    @abstractmethod
+    def _solve(self, moments: Moments, candidates: Sequence[float]) -> Iterator[tuple[Array, Array]]:
+        """W, shape (d, c), and b, shape (c,), of each candidate."""
+
+
+class _Ridge(ClosedPath):
+    _unit_rows = True
+
+    def _solve(self, moments: Moments, candidates: Sequence[float]) -> Iterator[tuple[Array, Array]]:
+        from scipy.linalg import eigh
+
+        mean, middle = moments.mean, moments.answers / moments.mass
+        powers, axes = eigh(moments.centred())
+        seen = axes.T @ (moments.products - np.outer(mean, moments.answers)).astype(axes.dtype)
+        for C in candidates:
+            W = axes @ (seen / (np.maximum(powers, 0) + 1 / C)[:, np.newaxis]).astype(axes.dtype)
+            yield W, (middle - mean @ W).astype(axes.dtype)
+
+
+class RidgePath(PathClassifier, _Ridge):
     """Ridge regression of each class against the others, with its path, on rows of length 1.
 
     Solved for all strengths from one decomposition.
@@ -32,9 +71,6 @@ class RidgePath(LinearPath):
     True
     """
 
-    _unit_rows = True
-    _warm_start = False
-
     def __init__(
         self,
         Cs: Sequence[float] = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
@@ -45,23 +81,53 @@ class RidgePath(LinearPath):
     ) -> None:
         super().__init__(Cs, cv, class_weight, random_state)
 
-    def _path(
-        self, prepared: Axes, codes: Array, weights: Array, candidates: Sequence[float]
-    ) -> Iterator[tuple[Array, Array]]:
-        from scipy.linalg import eigh
-
-        rows, share = prepared.rows, weights.astype(prepared.rows.dtype)
-        targets = 2 * targets_of(codes, len(self.classes_), rows.dtype) - 1
-        mean, middle = share @ rows / share.sum(), share @ targets / share.sum()
-        centred = rows - mean
-        powers, axes = eigh(centred.T @ (share[:, np.newaxis] * centred))
-        seen = axes.T @ (centred.T @ (share[:, np.newaxis] * (targets - middle)))
-        for C in candidates:
-            W = axes @ (seen / (powers + 1 / C)[:, np.newaxis]).astype(rows.dtype)
-            yield W, middle - mean @ W
+    def _answers(self, targets: Targets) -> Array:
+        return 2 * targets.columns - 1
 
 
-class LDAPath(LinearPath):
+class RidgeRegressionPath(PathRegressor, _Ridge):
+    """Ridge regression of numbers, with its path, on rows of length 1.
+
+    Parameters
+    ----------
+    Cs : sequence of float
+        ``1 / alpha`` of scikit-learn's ``Ridge``, ascending.
+    cv, random_state
+        As in `LogisticRegressionPath`.
+
+    Attributes
+    ----------
+    coef_ : ndarray, shape (t, d)
+        Of targets that were divided by their deviation.
+    C_ : float
+        The best of `Cs`.
+    scores_ : ndarray, shape (folds, len(Cs))
+        R squared, about the variance of all targets.
+    deviation_ : ndarray, shape (t,)
+        Root mean squared error for rows that were not fitted on: about how far off a prediction is. NaN where nothing
+        could be cross-validated.
+
+    Examples
+    --------
+    >>> from featurekit.heads import RidgeRegressionPath
+    >>> store = getfixture("digits_store")
+    >>> RidgeRegressionPath().fit(store.X[::2], store.y[::2].astype(float)).predict(store.X[1::2]).shape
+    (30,)
+    """
+
+    def __init__(
+        self,
+        Cs: Sequence[float] = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0),
+        *,
+        cv: Any = 5,
+        random_state: int = 0,
+    ) -> None:
+        self.Cs = Cs
+        self.cv = cv
+        self.random_state = random_state
+
+
+class LDAPath(PathClassifier, ClosedPath):
     """Linear discriminant analysis with a path of shrinkages, on scaled columns (see `LogisticRegressionPath`).
 
     The covariance within the classes gets its mean eigenvalue over C added to each axis.
@@ -85,7 +151,7 @@ class LDAPath(LinearPath):
     True
     """
 
-    _warm_start = False
+    _multilabel = False
 
     def __init__(
         self,
@@ -97,23 +163,23 @@ class LDAPath(LinearPath):
     ) -> None:
         super().__init__(Cs, cv, class_weight, random_state)
 
-    def _path(
-        self, prepared: Axes, codes: Array, weights: Array, candidates: Sequence[float]
-    ) -> Iterator[tuple[Array, Array]]:
+    def _answers(self, targets: Targets) -> Array:
+        return _of_each(targets)
+
+    def _solve(self, moments: Moments, candidates: Sequence[float]) -> Iterator[tuple[Array, Array]]:
         from scipy.linalg import eigh
 
-        rows, share = prepared.rows, weights.astype(prepared.rows.dtype)
-        means, masses = _class_means(rows, codes, share, len(self.classes_))
-        inside = rows - means[codes]
-        powers, axes = eigh(inside.T @ (share[:, np.newaxis] * inside) / share.sum())
-        turned = means @ axes
+        means, masses = moments.means, moments.answers
+        inside = (moments.squares - (means.T * masses) @ means) / moments.mass
+        powers, axes = eigh(inside.astype(moments.dtype))
+        turned = means.astype(axes.dtype) @ axes
         for C in candidates:
-            slopes = turned / (powers + max(float(powers.mean()), 1e-12) / C)
-            offsets = np.log(masses / masses.sum()) - np.einsum("ij,ij->i", slopes, turned) / 2
-            yield _of_two((axes @ slopes.T).astype(rows.dtype), offsets.astype(rows.dtype))
+            slopes = turned / (np.maximum(powers, 0) + max(float(powers.mean()), 1e-12) / C)
+            offsets = np.log(np.maximum(masses, 1e-12) / moments.mass) - np.einsum("ij,ij->i", slopes, turned) / 2
+            yield _of_two((axes @ slopes.T).astype(axes.dtype), offsets.astype(axes.dtype))
 
 
-class NearestCentroid(LinearPath):
+class NearestCentroid(PathClassifier, ClosedPath):
     """The class whose mean is nearest, on rows of length 1. Nothing is tuned but the temperature.
 
     Parameters
@@ -129,9 +195,10 @@ class NearestCentroid(LinearPath):
     True
     """
 
+    _multilabel = False
     _unit_rows = True
     _rotated = False
-    _warm_start = False
+    _needs_squares = False
 
     def __init__(self, *, cv: Any = 5, random_state: int = 0) -> None:
         self.cv = cv
@@ -140,20 +207,18 @@ class NearestCentroid(LinearPath):
     def _candidates(self) -> list[float]:
         return [1.0]
 
-    def _path(
-        self, prepared: Axes, codes: Array, weights: Array, candidates: Sequence[float]
-    ) -> Iterator[tuple[Array, Array]]:
-        share = weights.astype(prepared.rows.dtype)
-        means, _ = _class_means(prepared.rows, codes, share, len(self.classes_))
+    def _answers(self, targets: Targets) -> Array:
+        return _of_each(targets)
+
+    def _solve(self, moments: Moments, candidates: Sequence[float]) -> Iterator[tuple[Array, Array]]:
+        means = moments.means.astype(moments.dtype)
         yield _of_two(2 * means.T, -np.einsum("ij,ij->i", means, means))
 
 
-def _class_means(rows: Array, codes: Array, share: Array, number: int) -> tuple[Array, Array]:
-    """Means of the classes, shape (number, d), and the weight of each, shape (number,)."""
-    members = np.zeros((number, len(rows)), dtype=rows.dtype)
-    members[codes, np.arange(len(rows))] = share
-    masses = members.sum(axis=1)
-    return members @ rows / np.maximum(masses, np.finfo(rows.dtype).tiny)[:, np.newaxis], masses
+def _of_each(targets: Targets) -> Array:
+    """A column for each class, also of two."""
+    columns = targets.columns
+    return np.hstack([1 - columns, columns]) if columns.shape[1] == 1 else columns
 
 
 def _of_two(W: Array, b: Array) -> tuple[Array, Array]:

@@ -36,8 +36,7 @@ class LogisticLoss:
     def gradient(self, decisions: Array, targets: Array) -> tuple[Array, Array]:
         """As in `Loss`; `targets` are 0 or 1, one column for each decision value."""
         if decisions.shape[1] == 1:
-            loss = np.logaddexp(0, decisions) - targets * decisions
-            return loss[:, 0], sigmoid(decisions) - targets
+            return LabelsLoss().gradient(decisions, targets)
         shifted = decisions - decisions.max(axis=1, keepdims=True)
         exponentials = np.exp(shifted)
         total = exponentials.sum(axis=1, keepdims=True)
@@ -49,6 +48,21 @@ class LogisticLoss:
     def curvature(self, decisions: Array, targets: Array) -> Array:
         """As in `Loss`."""
         p = probabilities(decisions)[:, -decisions.shape[1] :]
+        bent: Array = p * (1 - p)
+        return bent
+
+
+class LabelsLoss:
+    """The sum over labels that do not exclude each other of minus the logarithm of the true answer's probability."""
+
+    def gradient(self, decisions: Array, targets: Array) -> tuple[Array, Array]:
+        """As in `Loss`; `targets` are 0 or 1, one column for each label."""
+        loss: Array = (np.logaddexp(0, decisions) - targets * decisions).sum(axis=1)
+        return loss, sigmoid(decisions) - targets
+
+    def curvature(self, decisions: Array, targets: Array) -> Array:
+        """As in `Loss`."""
+        p = sigmoid(decisions)
         bent: Array = p * (1 - p)
         return bent
 

@@ -1,15 +1,18 @@
-"""The SVM with a Gaussian kernel, with its path."""
+"""SVMs with a Gaussian kernel, with their path: of classes, of labels, of numbers."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.base import clone
 
+from .classifier import PathClassifier, PathRegressor
 from .descent import Array
 from .linear import unit_length
-from .path import PathClassifier
+from .path import Path, Targets
 
 _MOST_ROWS = 12_000  # whose kernel takes 1.2 GB
 _BLOCK = 4096  # rows that are decided at once
@@ -25,7 +28,66 @@ class _Kernel(NamedTuple):
     chosen: Array
 
 
-class SVMPath(PathClassifier):
+class KernelPath(Path):
+    """What works on the Gaussian kernel of rows of length 1."""
+
+    def _prepare(self, X: Array, weights: Array) -> _Kernel:
+        if len(X) > _MOST_ROWS:
+            raise ValueError(
+                f"the kernel of {len(X)} rows would take {8 * len(X) ** 2 / 1e9:.0f} GB; more than {_MOST_ROWS} rows "
+                "are refused. Use the head linear-svm"
+            )
+        rows = unit_length(X)
+        spread = float(rows.var())
+        gamma = 1 / (X.shape[1] * spread) if spread else 1.0
+        return _Kernel(rows, _squared_distances(rows, rows), gamma, np.arange(len(rows)))
+
+    def _part(self, prepared: _Kernel, chosen: Array) -> _Kernel:
+        return prepared._replace(chosen=chosen)
+
+    def _candidates(self) -> list[tuple[float, float]]:
+        if not len(np.atleast_1d(self.gammas)) or not (np.asarray(self.gammas, dtype=float) > 0).all():
+            raise ValueError(f"gammas must be positive, got {self.gammas!r}")
+        return [(C, float(factor)) for C in self._checked_Cs() for factor in np.atleast_1d(self.gammas)]
+
+    def _path(
+        self, prepared: _Kernel, targets: Targets, weights: Array, candidates: Sequence[tuple[float, float]]
+    ) -> Iterator[_Model]:
+        distances = prepared.distances[np.ix_(prepared.chosen, prepared.chosen)]
+        for C, factor in candidates:
+            gamma = factor * prepared.gamma
+            machines = self._machines(C, _gaussian(distances, gamma), targets, weights)
+            yield _Model(machines, gamma, prepared.chosen)
+
+    @abstractmethod
+    def _machines(self, C: float, kernel: Array, targets: Targets, weights: Array) -> list[Any]:
+        """Fitted machines of libsvm: one, or one for each column; a number is a machine that always says it."""
+
+    def _apply(self, prepared: _Kernel, chosen: Array, model: _Model) -> Array:
+        kernel = _gaussian(prepared.distances[np.ix_(chosen, model.chosen)], model.gamma)
+        return _decisions(model.machines, kernel)
+
+    def _keep(self, prepared: _Kernel, model: _Model, candidate: tuple[float, float]) -> None:
+        self.C_, self.gamma_ = candidate[0], model.gamma
+        self.machines_ = model.machines
+        supports = [machine.support_ for machine in model.machines if not isinstance(machine, float)]
+        self.support_ = np.unique(np.concatenate([np.empty(0, dtype=np.intp), *supports]))
+        self.rows_fitted_ = len(model.chosen)
+        self.support_vectors_ = prepared.rows[self.support_]
+
+    def _decide(self, X: Array) -> Array:
+        rows, machines = unit_length(X), self.machines_
+        values = []
+        for start in range(0, len(rows), _BLOCK):
+            part = rows[start : start + _BLOCK]
+            # libsvm looks only at the columns of the support vectors.
+            kernel = np.zeros((len(part), self.rows_fitted_))
+            kernel[:, self.support_] = _gaussian(_squared_distances(part, self.support_vectors_), self.gamma_)
+            values.append(_decisions(machines, kernel))
+        return np.concatenate(values)
+
+
+class SVMPath(PathClassifier, KernelPath):
     """SVM with a Gaussian kernel and its path, on rows of length 1.
 
     Parameters
@@ -70,62 +132,71 @@ class SVMPath(PathClassifier):
         super().__init__(Cs, cv, class_weight, random_state)
         self.gammas = gammas
 
-    def _prepare(self, X: Array, weights: Array) -> _Kernel:
-        if len(X) > _MOST_ROWS:
-            raise ValueError(
-                f"the kernel of {len(X)} rows would take {8 * len(X) ** 2 / 1e9:.0f} GB; more than {_MOST_ROWS} rows "
-                "are refused. Use the head linear-svm"
-            )
-        rows = unit_length(X)
-        spread = float(rows.var())
-        gamma = 1 / (X.shape[1] * spread) if spread else 1.0
-        return _Kernel(rows, _squared_distances(rows, rows), gamma, np.arange(len(rows)))
-
-    def _part(self, prepared: _Kernel, chosen: Array) -> _Kernel:
-        return prepared._replace(chosen=chosen)
-
-    def _candidates(self) -> list[tuple[float, float]]:
-        if not len(np.atleast_1d(self.gammas)) or not (np.asarray(self.gammas, dtype=float) > 0).all():
-            raise ValueError(f"gammas must be positive, got {self.gammas!r}")
-        return [(C, float(factor)) for C in self._checked_Cs() for factor in np.atleast_1d(self.gammas)]
-
-    def _path(
-        self, prepared: _Kernel, codes: Array, weights: Array, candidates: Sequence[tuple[float, float]]
-    ) -> Iterator[_Model]:
+    def _machines(self, C: float, kernel: Array, targets: Targets, weights: Array) -> list[Any]:
         from sklearn.svm import SVC
 
-        distances = prepared.distances[np.ix_(prepared.chosen, prepared.chosen)]
-        for C, factor in candidates:
-            gamma = factor * prepared.gamma
-            machine = SVC(C=C, kernel="precomputed", decision_function_shape="ovo")
-            machine.fit(_gaussian(distances, gamma), codes, sample_weight=weights)
-            yield _Model(machine, gamma, prepared.chosen)
+        answers = targets.columns.T if targets.codes is None else [targets.codes]
+        machine = SVC(C=C, kernel="precomputed", decision_function_shape="ovo")
+        return [
+            # Of a label that all of these rows have, or none, there is nothing to learn.
+            clone(machine).fit(kernel, answer, sample_weight=weights)
+            if answer.min() < answer.max()
+            else float(2 * answer[0] - 1)
+            for answer in answers
+        ]
 
-    def _apply(self, prepared: _Kernel, chosen: Array, model: _Model) -> Array:
-        kernel = _gaussian(prepared.distances[np.ix_(chosen, model.chosen)], model.gamma)
-        return _decisions(model.machine, kernel)
 
-    def _keep(self, prepared: _Kernel, model: _Model, candidate: tuple[float, float]) -> None:
-        self.C_, self.gamma_ = candidate[0], model.gamma
-        self.machine_ = model.machine
-        self.support_vectors_ = prepared.rows[model.machine.support_]
+class SVMRegressionPath(PathRegressor, KernelPath):
+    """Regression by an SVM with a Gaussian kernel and its path, on rows of length 1.
 
-    def _decide(self, X: Array) -> Array:
-        rows, machine = unit_length(X), self.machine_
-        values = []
-        for start in range(0, len(rows), _BLOCK):
-            part = rows[start : start + _BLOCK]
-            # libsvm looks only at the columns of the support vectors.
-            kernel = np.zeros((len(part), machine.shape_fit_[0]))
-            kernel[:, machine.support_] = _gaussian(_squared_distances(part, self.support_vectors_), self.gamma_)
-            values.append(_decisions(machine, kernel))
-        return np.concatenate(values)
+    Parameters
+    ----------
+    Cs, gammas, cv, random_state
+        As in `SVMPath`.
+    epsilon : float
+        Errors below it do not count; in standard deviations of the targets.
+
+    Attributes
+    ----------
+    scores_, deviation_
+        As in `RidgeRegressionPath`.
+    C_, gamma_, support_vectors_
+        As in `SVMPath`.
+
+    Examples
+    --------
+    >>> from featurekit.heads import SVMRegressionPath
+    >>> store = getfixture("digits_store")
+    >>> SVMRegressionPath().fit(store.X[::2], store.y[::2].astype(float)).predict(store.X[1::2]).shape
+    (30,)
+    """
+
+    def __init__(
+        self,
+        Cs: Sequence[float] = (1.0, 3.0, 10.0, 30.0),
+        *,
+        gammas: Sequence[float] = (0.5, 1.0, 2.0),
+        epsilon: float = 0.1,
+        cv: Any = 5,
+        random_state: int = 0,
+    ) -> None:
+        self.Cs = Cs
+        self.gammas = gammas
+        self.epsilon = epsilon
+        self.cv = cv
+        self.random_state = random_state
+
+    def _machines(self, C: float, kernel: Array, targets: Targets, weights: Array) -> list[Any]:
+        from sklearn.svm import SVR
+
+        machine = SVR(C=C, kernel="precomputed", epsilon=self.epsilon)
+        return [clone(machine).fit(kernel, column, sample_weight=weights) for column in targets.columns.T]
 
 
 class _Model(NamedTuple):
-    """A fitted machine, the width of its kernel, and the rows that it was fitted on."""
+    """Fitted machines, the width of their kernel, and the rows that they were fitted on."""
 
-    machine: Any
+    machines: list[Any]
     gamma: float
     chosen: Array
 
@@ -142,18 +213,28 @@ def _gaussian(distances: Array, gamma: float) -> Array:
     return result
 
 
-def _decisions(machine: Any, kernel: Array) -> Array:
-    """Of two classes one decision value; of more, for each class the evidence of its machines against the others.
+def _decisions(machines: list[Any], kernel: Array) -> Array:
+    """A column for each machine; of one for many classes, for each class its evidence against the others.
 
     libsvm counts their votes, and from whole numbers no probability can be read. Each machine's vote is softened
     to the logarithm of a sigmoid: on two data sets that is as accurate, with a log loss lower by a third.
     """
-    values: Array = machine.decision_function(kernel)
-    if values.ndim == 1:
-        return values[:, np.newaxis]
+    said = [_said(machine, kernel) for machine in machines]
+    if said[0].ndim == 1:
+        return np.stack(said, axis=1)
+    (machine,), (values,) = machines, said
     number = len(machine.classes_)
     result = np.zeros((len(values), number))
     for pair, (first, second) in enumerate(zip(*np.triu_indices(number, 1), strict=True)):
         result[:, first] -= np.logaddexp(0, -_STEEPNESS * values[:, pair])
         result[:, second] -= np.logaddexp(0, _STEEPNESS * values[:, pair])
     return result
+
+
+def _said(machine: Any, kernel: Array) -> Array:
+    values: Array
+    if isinstance(machine, float):
+        values = np.full(len(kernel), machine)
+    else:
+        values = machine.decision_function(kernel) if hasattr(machine, "decision_function") else machine.predict(kernel)
+    return values

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .descent import Array, LogisticLoss, Loss, SquaredHingeLoss, descend
-from .path import PathClassifier, targets_of
+from .classifier import PathClassifier
+from .descent import Array, LabelsLoss, LogisticLoss, Loss, SquaredHingeLoss, descend
+from .path import Path, Targets
 
 
 class Axes(NamedTuple):
@@ -20,8 +21,8 @@ class Axes(NamedTuple):
     axes: Array | None
 
 
-class LinearPath(PathClassifier):
-    """A linear classifier of columns that are scaled to comparable size, or of rows of length 1."""
+class LinearPath(Path):
+    """A linear estimator of columns that are scaled to comparable size, or of rows of length 1."""
 
     _unit_rows = False
     _rotated = True
@@ -32,14 +33,8 @@ class LinearPath(PathClassifier):
         share = (weights / weights.sum()).astype(X.dtype)
         mean = share @ X
         centred = X - mean
-        scale = np.ones_like(mean)
-        if not self._unit_rows:
-            variances = share @ (centred * centred)
-            # Divided by its own deviation alone, a channel that is nearly always zero among few images, and is not
-            # among the next ones, would outweigh all others: that cost up to 7 points and three times the log loss.
-            scale = np.sqrt(variances + variances.mean())
-            scale[scale == 0] = 1
-            centred /= scale
+        scale = np.ones_like(mean) if self._unit_rows else scale_of(share @ (centred * centred))
+        centred /= scale
         if not self._rotated:
             return Axes(centred, mean, scale, None)
         axes = _principal_axes(centred)
@@ -64,7 +59,7 @@ class LinearPath(PathClassifier):
         return values
 
 
-class LogisticRegressionPath(LinearPath):
+class LogisticRegressionPath(PathClassifier, LinearPath):
     """Logistic regression with its L2 path: columns scaled, strengths warm-started, the best refitted.
 
     What ``GridSearchCV(make_pipeline(StandardScaler(), LogisticRegression()), {"C": Cs})`` does, in a fraction
@@ -114,8 +109,6 @@ class LogisticRegressionPath(LinearPath):
     (True, (3, 1280), (5, 10))
     """
 
-    _loss: Loss = LogisticLoss()
-
     def __init__(
         self,
         Cs: Sequence[float] = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0),
@@ -129,10 +122,13 @@ class LogisticRegressionPath(LinearPath):
         self.tol = tol
 
     def _path(
-        self, prepared: Axes, codes: Array, weights: Array, candidates: Sequence[float]
+        self, prepared: Axes, targets: Targets, weights: Array, candidates: Sequence[float]
     ) -> Iterator[tuple[Array, Array]]:
-        targets = targets_of(codes, len(self.classes_), prepared.rows.dtype)
-        return descend(self._loss, prepared.rows, targets, weights, candidates, self.tol)
+        loss = self._loss(of_labels=targets.codes is None)
+        return descend(loss, prepared.rows, targets.columns, weights, candidates, self.tol)
+
+    def _loss(self, *, of_labels: bool) -> Loss:
+        return LabelsLoss() if of_labels else LogisticLoss()
 
 
 class LinearSVMPath(LogisticRegressionPath):
@@ -149,7 +145,6 @@ class LinearSVMPath(LogisticRegressionPath):
     True
     """
 
-    _loss: Loss = SquaredHingeLoss()
     _unit_rows = True
 
     def __init__(
@@ -162,6 +157,20 @@ class LinearSVMPath(LogisticRegressionPath):
         random_state: int = 0,
     ) -> None:
         super().__init__(Cs, cv=cv, class_weight=class_weight, tol=tol, random_state=random_state)
+
+    def _loss(self, *, of_labels: bool) -> Loss:
+        return SquaredHingeLoss()
+
+
+def scale_of(variances: Array) -> Array:
+    """What columns of these variances are divided by.
+
+    Divided by its own deviation alone, a channel that is nearly always zero among few images, and is not among the
+    next ones, would outweigh all others: that cost up to 7 points and three times the log loss.
+    """
+    scale: Array = np.sqrt(variances + variances.mean())
+    scale[scale == 0] = 1
+    return scale
 
 
 def unit_length(X: Array) -> Array:

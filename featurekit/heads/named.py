@@ -1,22 +1,24 @@
 """The named heads, and what else may be one.
 
-Every named head chooses its own strength and gives calibrated probabilities (see `PathClassifier`).
+Every named head chooses its own strength; those that classify give calibrated probabilities (see `PathClassifier`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import HeadError
-from .closed import LDAPath, NearestCentroid, RidgePath
-from .kernel import SVMPath
+from .classifier import PathClassifier, PathRegressor
+from .closed import LDAPath, NearestCentroid, RidgePath, RidgeRegressionPath
+from .kernel import SVMPath, SVMRegressionPath
 from .linear import LinearSVMPath, LogisticRegressionPath
-from .neighbours import NearestNeighbours
-from .path import PathClassifier
+from .neighbours import NearestNeighbours, NearestNeighboursRegression
+from .path import Path
 
 HEADS: dict[str, Callable[[], PathClassifier]] = {
     "logreg": LogisticRegressionPath,
@@ -27,49 +29,66 @@ HEADS: dict[str, Callable[[], PathClassifier]] = {
     "knn": NearestNeighbours,
     "centroid": NearestCentroid,
 }
-"""Name of every head, and its class."""
+"""Name of every head that classifies, and its class."""
+
+REGRESSION_HEADS: dict[str, Callable[[], PathRegressor]] = {
+    "ridge": RidgeRegressionPath,
+    "svm": SVMRegressionPath,
+    "knn": NearestNeighboursRegression,
+}
+"""Name of every head that predicts numbers, and its class."""
+
+_EPOCHS = 5
+_BATCH = 1024
 
 
-def make_head(head: Any, y: ArrayLike) -> Any:
-    """Make an unfitted head that suits the labels `y`.
+def make_head(head: Any, y: ArrayLike, *, regression: bool = False) -> Any:
+    """Make an unfitted head that suits the targets `y`.
 
     Parameters
     ----------
-    head : str or scikit-learn classifier
+    head : str or scikit-learn estimator
         A name in `HEADS`, or any classifier; of the latter a clone is returned.
-    y : array-like, shape (n,)
-        The labels it will be fitted on.
+    y : array-like, shape (n,) or (n, k)
+        The targets it will be fitted on.
+    regression : bool
+        Whether they are numbers: then a name in `REGRESSION_HEADS`, or a regressor.
 
     Returns
     -------
-    scikit-learn classifier
+    scikit-learn estimator
 
     Raises
     ------
     HeadError
-        If there is no head of that name, it is not a classifier, or `y` has fewer than two classes.
+        If there is no head of that name, it is of the other kind, or `y` has fewer than two classes.
 
     Examples
     --------
     >>> make_head("knn", ["cat", "dog"])
     NearestNeighbours()
     """
+    from sklearn.base import clone, is_classifier, is_regressor
+
     labels = np.unique(np.asarray(y))
-    if len(labels) < 2:
+    if len(labels) < 2 and not regression:
         raise HeadError(
             f"a classifier needs at least two classes, and the labels hold {len(labels)}: "
             f"{', '.join(map(str, labels)) or 'none'}. Labels come from the class folders or from the "
             "column 'label' of a manifest."
         )
+    named: dict[str, Callable[[], Any]] = {**(REGRESSION_HEADS if regression else HEADS)}
+    kind = "regressor" if regression else "classifier"
     if isinstance(head, str):
-        if head not in HEADS:
-            raise HeadError(f"no head called {head!r}. There are: {', '.join(HEADS)}; or give a scikit-learn one.")
-        return HEADS[head]()
-    from sklearn.base import clone, is_classifier
-
+        if head not in named:
+            of_numbers = " for numbers" if regression else ""
+            raise HeadError(
+                f"no head{of_numbers} called {head!r}. There are: {', '.join(named)}; or give a scikit-learn one."
+            )
+        return named[head]()
     is_estimator = not isinstance(head, type) and all(hasattr(head, name) for name in ("fit", "predict", "get_params"))
-    if not is_estimator or not is_classifier(head):
-        raise HeadError(f"expected the name of a head or a scikit-learn classifier (an object), got {head!r}")
+    if not is_estimator or not (is_regressor if regression else is_classifier)(head):
+        raise HeadError(f"expected the name of a head or a scikit-learn {kind} (an object), got {head!r}")
     return clone(head)
 
 
@@ -80,9 +99,9 @@ def fit_head(
 
     Parameters
     ----------
-    head : scikit-learn classifier
+    head : scikit-learn estimator
     X : array-like, shape (n, d)
-    y : array-like, shape (n,)
+    y : array-like, shape (n,) or (n, k)
     groups, sample_weight : array-like, shape (n,), optional
 
     Returns
@@ -101,10 +120,74 @@ def fit_head(
     ['0', '1', '2']
     """
     options = {} if sample_weight is None else {"sample_weight": sample_weight}
-    if isinstance(head, PathClassifier) and groups is not None:
+    if isinstance(head, Path) and groups is not None:
         options["groups"] = groups
-    try:
+    with _said(head):
         return head.fit(X, y, **options)
+
+
+def fits_in_batches(head: Any) -> bool:
+    """Whether a head can be fitted on rows that do not fit into memory."""
+    return hasattr(head, "fit_batches") or hasattr(head, "partial_fit")
+
+
+def fit_head_in_batches(
+    head: Any, X: Any, y: ArrayLike, *, groups: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+) -> Any:
+    """Fit a head on rows of which few are in memory at any time.
+
+    By ``fit_batches`` (see :meth:`featurekit.heads.LDAPath.fit_batches`), or with five epochs of ``partial_fit``
+    on shuffled batches of 1,024 rows.
+
+    Parameters
+    ----------
+    head : scikit-learn estimator
+        One for which :func:`fits_in_batches` holds.
+    X : array-like, shape (n, d)
+        Whatever gives rows for a slice or a list of numbers, such as ``store.X``.
+    y : array-like, shape (n,) or (n, k)
+    groups, sample_weight : array-like, shape (n,), optional
+        Rows of weight 0 are passed over.
+
+    Returns
+    -------
+    head
+
+    Raises
+    ------
+    HeadError
+        If the head refuses the rows.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import SGDClassifier
+    >>> store = getfixture("digits_store")
+    >>> fit_head_in_batches(SGDClassifier(random_state=0), store.X, store.y).score(store.X, store.y) > 0.9
+    True
+    """
+    from sklearn.base import is_classifier
+
+    targets, weights = np.asarray(y), None if sample_weight is None else np.asarray(sample_weight)
+    with _said(head):
+        if hasattr(head, "fit_batches"):
+            return head.fit_batches(X, targets, sample_weight=weights, groups=groups)
+        counting = np.arange(len(targets)) if weights is None else np.flatnonzero(weights)
+        options: dict[str, Any] = {"classes": np.unique(targets[counting])} if is_classifier(head) else {}
+        rng = np.random.default_rng(0)
+        for _ in range(_EPOCHS):
+            order = rng.permutation(counting)
+            for start in range(0, len(order), _BATCH):
+                part = np.sort(order[start : start + _BATCH])  # read in the order in which they lie
+                if weights is not None and not (weights[part] == 1).all():
+                    options["sample_weight"] = weights[part]
+                head.partial_fit(X[part], targets[part], **options)
+        return head
+
+
+@contextmanager
+def _said(head: Any) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:  # an estimator of the user's own may raise anything
         raise HeadError(f"the head {type(head).__name__} could not be fitted: {error}") from error
 
