@@ -18,6 +18,7 @@ __all__ = [
     "FeatureStore",
     "FeaturekitError",
     "TransferClassifier",
+    "TransferRegressor",
     "__version__",
     "compare",
     "evaluate",
@@ -31,6 +32,7 @@ _HOME = {
     "FeatureStore": "store",
     "FeaturekitError": "errors",
     "TransferClassifier": "transfer",
+    "TransferRegressor": "transfer",
     "compare": "comparison",
     "evaluate": "transfer",
     "extract": "extraction",
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from .extraction import extract
     from .extractor import FeatureExtractor
     from .store import FeatureStore
-    from .transfer import TransferClassifier, evaluate, load_model
+    from .transfer import TransferClassifier, TransferRegressor, evaluate, load_model
 
 
 def __getattr__(name: str) -> Any:

@@ -170,8 +170,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self, "space_")
         if isinstance(X, FeatureStore):
-            options = ", ".join(f"{name} {value}" for name, value in self.space_.options.items())
-            check_space(X, self.space_, f"Extract the images again with {self.backbone}, {options}.")
+            self.check_store(X)
             return X.X[...].astype(np.float32, copy=False)
         items = items_from(X)
         if not items:
@@ -188,6 +187,21 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
                 except DamagedRowsError:
                     if not cache.drop_damaged():
                         raise
+
+    def check_store(self, store: FeatureStore) -> None:
+        """Raise if the rows of a store are of another feature space.
+
+        Parameters
+        ----------
+        store : FeatureStore
+
+        Raises
+        ------
+        FeatureSpaceError
+            What differs.
+        """
+        options = ", ".join(f"{name} {value}" for name, value in self.space_.options.items())
+        check_space(store, self.space_, f"Extract the images again with {self.backbone}, {options}.")
 
     def _fill(self, items: Sequence[Item], backbone: Backbone, cache: RowCache) -> list[bytes]:
         """Bring every row into the cache; the content hashes."""

@@ -17,6 +17,8 @@ FLOORS = {
     "fingerprint": 1,
     "metrics": 1,
     "splits": 1,
+    "target_metrics": 1,
+    "targets": 1,
     "backbones": 2,
     "store": 2,
     "bundle": 2,

@@ -1,0 +1,10 @@
+"""A frozen backbone and a swappable scikit-learn head, as one estimator: of classes, of labels, of numbers."""
+
+from __future__ import annotations
+
+from .classifier import TransferClassifier
+from .regressor import TransferRegressor
+from .saved import load_model
+from .scoring import evaluate
+
+__all__ = ["TransferClassifier", "TransferRegressor", "evaluate", "load_model"]

@@ -1,0 +1,181 @@
+"""What estimators of a frozen backbone and a head have in common."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from .._version import __version__
+from ..backbones import DEFAULT_BACKBONE
+from ..bundle import write_bundle
+from ..duplicates import group_rows
+from ..extractor import FeatureExtractor
+from ..fingerprint import PENULTIMATE, FeatureSpace
+from ..heads import fit_head, fit_head_in_batches, fits_in_batches, head_name
+from ..store import FeatureStore
+from .card import model_card
+
+_MOST_BYTES = 2**29  # of float32 rows: more are fitted a part at a time, if the head can
+_BLOCK = 16_384  # rows of a store that are predicted at once
+
+
+class TransferEstimator(BaseEstimator):
+    """A frozen backbone and a head. Subclasses say what is learned, and call it `target_`."""
+
+    def __init__(
+        self,
+        backbone: str = DEFAULT_BACKBONE,
+        head: Any = "logreg",
+        *,
+        layer: str = PENULTIMATE,
+        weights: str | os.PathLike[str] | None = None,
+        cache: str | os.PathLike[str] | None = None,
+        precision: str = "fp32",
+        decoder: str = "auto",
+        batch_size: int | None = None,
+        workers: int | None = None,
+        device: str = "auto",
+        runtime: str = "auto",
+        progress: bool = False,
+    ) -> None:
+        self.backbone = backbone
+        self.head = head
+        self.layer = layer
+        self.weights = weights
+        self.cache = cache
+        self.precision = precision
+        self.decoder = decoder
+        self.batch_size = batch_size
+        self.workers = workers
+        self.device = device
+        self.runtime = runtime
+        self.progress = progress
+
+    def _fit_head(
+        self,
+        head: Any,
+        X: Any,
+        targets: NDArray[Any],
+        chosen: NDArray[Any] | None,
+        groups: ArrayLike | None,
+        sample_weight: ArrayLike | None,
+    ) -> None:
+        """Compute the rows that are not in the cache and fit the head on all, or on the chosen ones of a store."""
+        self.extractor_ = self._new_extractor().fit(X)
+        if chosen is not None:
+            groups = group_rows(X, chosen).ids
+        if isinstance(X, FeatureStore) and is_large(X) and fits_in_batches(head):
+            if chosen is not None:
+                place = np.zeros(len(X), dtype=np.intp)
+                place[chosen] = np.arange(len(chosen))
+                sample_weight = np.isin(np.arange(len(X)), chosen).astype(float)
+                targets, groups = targets[place], np.asarray(groups)[place]
+            self.head_ = fit_head_in_batches(head, X.X, targets, groups=groups, sample_weight=sample_weight)
+        else:
+            rows = self.extractor_.transform(X)
+            rows = rows if chosen is None else rows[chosen]
+            self.head_ = fit_head(head, rows, targets, groups=groups, sample_weight=sample_weight)
+
+    @property
+    def space_(self) -> FeatureSpace:
+        """The feature space of the rows that the head was fitted on."""
+        check_is_fitted(self, "head_")
+        space: FeatureSpace = self.extractor_.space_
+        return space
+
+    def save(self, path: str | os.PathLike[str], *, notes: dict[str, Any] | None = None) -> Path:
+        """Save as a folder without pickle: JSON, a skops file and a model card.
+
+        Parameters
+        ----------
+        path : path
+            The folder. An older model in it is replaced once the new one is complete.
+        notes : dict, optional
+            Further JSON values to keep, such as scores.
+
+        Returns
+        -------
+        Path
+
+        Raises
+        ------
+        BundleError
+            If something else is there, or it cannot be written.
+        """
+        check_is_fitted(self, "head_")
+        manifest = {
+            "featurekit": __version__,
+            "space": json.loads(self.space_.to_json()),
+            "fingerprint": self.space_.fingerprint,
+            "head": head_name(self.head),
+            "target": self.target_,
+            "classes": [str(label) for label in getattr(self, "classes_", [])],
+            "settings": {
+                "backbone": self.backbone,
+                "weights": None if self.weights is None else str(Path(self.weights).resolve()),
+            },
+            "notes": notes or {},
+        }
+        return write_bundle(path, manifest, self.head_, model_card(manifest, self.head_))
+
+    def _new_extractor(self) -> FeatureExtractor:
+        parameters = self.get_params(deep=False)
+        del parameters["head"]
+        return FeatureExtractor(**parameters)
+
+    def _say(self, method: str, X: Any) -> NDArray[Any]:
+        """What the head says of the images."""
+        return np.concatenate([getattr(self.head_, method)(rows) for rows in self._blocks(X)])
+
+    def _blocks(self, X: Any) -> Iterator[NDArray[np.float32]]:
+        """Rows of the images; of a store, a part at a time."""
+        check_is_fitted(self, "head_")
+        # Made anew, so that set_params(cache=..., device=...) after fit takes effect.
+        extractor = self._new_extractor()
+        extractor.space_ = self.space_
+        if not isinstance(X, FeatureStore):
+            yield extractor.transform(X)
+            return
+        extractor.check_store(X)
+        for start in range(0, len(X), _BLOCK):
+            yield X.X[start : start + _BLOCK].astype(np.float32, copy=False)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.two_d_array = False
+        tags.input_tags.one_d_array = True
+        tags.no_validation = True
+        return tags
+
+
+def is_large(store: FeatureStore) -> bool:
+    """Whether the rows of a store are better not all in memory."""
+    return len(store) * store.space.dim * 4 > _MOST_BYTES
+
+
+def given_or_stored(
+    X: Any, y: Any, groups: ArrayLike | None, sample_weight: ArrayLike | None
+) -> tuple[Any, NDArray[Any] | None]:
+    """The targets, and if they are those of a store, which of its rows have any."""
+    if y is not None:
+        for name, given in (("groups", groups), ("sample_weight", sample_weight)):
+            if given is not None and len(np.asarray(given)) != len(y):
+                raise ValueError(f"{len(y)} labels but {len(np.asarray(given))} {name}")
+        if len(y) != len(X):
+            raise ValueError(f"{len(X)} images but {len(y)} labels")
+        return y, None
+    if not isinstance(X, FeatureStore):
+        raise ValueError("y is missing: each image needs a label (only a store brings its own)")
+    if groups is not None or sample_weight is not None:
+        raise ValueError("groups and sample_weight are for images with y; a store has its own groups")
+    chosen = np.flatnonzero(X.columns.label != b"")
+    return X.y[chosen], chosen

@@ -1,0 +1,85 @@
+"""The model card: what a saved model is, for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def model_card(manifest: dict[str, Any], head: Any) -> str:
+    """Markdown that says what the model learned, from what, how well, and how it is used.
+
+    Parameters
+    ----------
+    manifest : dict
+        What is saved.
+    head : scikit-learn estimator
+        Fitted.
+
+    Returns
+    -------
+    str
+    """
+    space, notes, target = manifest["space"], manifest["notes"], manifest["target"]
+    pre, classes = space["preprocessing"], manifest["classes"]
+    learned = {
+        "class": f"one of {len(classes)} classes for each image: {', '.join(classes)}",
+        "labels": f"which of {len(classes)} labels each image has: {', '.join(classes)}",
+        "number": "a number for each image",
+    }[target]
+    lines = [
+        f"# A featurekit image {'regressor' if target == 'number' else 'classifier'}",
+        "",
+        "## What it is",
+        "",
+        f"- It predicts {learned}",
+        f"- Backbone: {space['backbone']}, frozen; layer {space['layer']}, {space['dim']} features",
+        f"- Weights: SHA-256 {space['weights']}",
+        f"- Images: shorter side to {pre['resize']} ({pre['interpolation']}), centre crop {pre['crop']}",
+        f"- Head: {manifest['head']} ({type(head).__name__})",
+        *(f"- {name}: {_short(value)}" for name, value in _chosen(head)),
+        "",
+        "## What it was fitted on, and how well",
+        "",
+        *([f"- {key}: {value}" for key, value in notes.items()] or ["- nothing is noted"]),
+        "",
+        "## What to keep in mind",
+        "",
+        "- Scores hold for images like those it was fitted on. Score it on images of the place where it is used:",
+        "  `featurekit evaluate PHOTOS --model THIS_FOLDER`",
+        *_limits(target),
+        "",
+        "## How it is used",
+        "",
+        "    featurekit predict PHOTOS --model THIS_FOLDER",
+        "",
+        f"Made with featurekit {manifest['featurekit']}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _chosen(head: Any) -> list[tuple[str, Any]]:
+    """What a path chose."""
+    names = {
+        "C_": "Strength C",
+        "gamma_": "Width of the kernel",
+        "k_": "Neighbours",
+        "temperature_": "Temperature of the probabilities",
+        "deviation_": "Root mean squared error in cross-validation",
+    }
+    return [(text, getattr(head, name)) for name, text in names.items() if hasattr(head, name)]
+
+
+def _short(value: Any) -> str:
+    return ", ".join(f"{number:.4g}" for number in (value if hasattr(value, "__len__") else [value]))
+
+
+def _limits(target: str) -> list[str]:
+    if target == "number":
+        return ["- It knows no number far outside of those it has seen."]
+    return [
+        "- It knows nothing but these names: an image of anything else gets one of them, often with a low probability."
+        if target == "class"
+        else "- It knows nothing but these names.",
+        "- `featurekit predict --abstain-below P` gives no label where the probability is below P; "
+        "`evaluate --abstain-below P` says what that costs and gains.",
+    ]

@@ -1,0 +1,205 @@
+"""TransferClassifier: images in, classes out."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import ClassifierMixin
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+from ..backbones import DEFAULT_BACKBONE
+from ..errors import HeadError
+from ..fingerprint import PENULTIMATE
+from ..heads import make_head
+from ..images import is_missing
+from .base import TransferEstimator, given_or_stored
+
+
+def _head_has(method: str) -> Any:
+    def check(classifier: TransferClassifier) -> bool:
+        check_is_fitted(classifier, "head_")
+        return hasattr(classifier.head_, method)
+
+    return check
+
+
+class TransferClassifier(ClassifierMixin, TransferEstimator):
+    """Images in, classes out: a frozen backbone and a new last layer.
+
+    Parameters
+    ----------
+    backbone : str, default="efficientnet_lite0"
+        Its name; ``featurekit models`` lists them.
+    head : str or scikit-learn classifier, default="logreg"
+        The new last layer: ``"logreg"``, ``"svm"``, ``"linear-svm"``, ``"ridge"``, ``"lda"``, ``"knn"``,
+        ``"centroid"``, or any classifier or pipeline, which is cloned. The named ones choose their own strength by
+        cross-validation.
+    layer, weights, cache, precision, decoder, batch_size, workers, device, runtime, progress
+        As in :class:`FeatureExtractor`.
+
+    Attributes
+    ----------
+    classes_ : ndarray, shape (n_classes,)
+        The classes, sorted; or the names of the labels.
+    extractor_ : FeatureExtractor
+        Fitted.
+    multilabel_ : bool
+        Whether it learned labels that do not exclude each other.
+    head_ : scikit-learn classifier
+        Fitted on rows of shape (n, d).
+
+    Examples
+    --------
+    >>> from featurekit import TransferClassifier
+    >>> paths = sorted(getfixture("digits_folder").glob("*/*.png"))
+    >>> y = [path.parent.name for path in paths]
+    >>> clf = TransferClassifier(head="lda").fit(paths[::2], y[::2])
+    >>> clf.classes_.tolist(), clf.predict_proba(paths[:2]).shape
+    (['0', '1', '2'], (2, 3))
+    """
+
+    def __init__(
+        self,
+        backbone: str = DEFAULT_BACKBONE,
+        head: Any = "logreg",
+        *,
+        layer: str = PENULTIMATE,
+        weights: str | os.PathLike[str] | None = None,
+        cache: str | os.PathLike[str] | None = None,
+        precision: str = "fp32",
+        decoder: str = "auto",
+        batch_size: int | None = None,
+        workers: int | None = None,
+        device: str = "auto",
+        runtime: str = "auto",
+        progress: bool = False,
+    ) -> None:
+        super().__init__(
+            backbone,
+            head,
+            layer=layer,
+            weights=weights,
+            cache=cache,
+            precision=precision,
+            decoder=decoder,
+            batch_size=batch_size,
+            workers=workers,
+            device=device,
+            runtime=runtime,
+            progress=progress,
+        )
+
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Compute the rows that are not in the cache and fit the head on all.
+
+        Parameters
+        ----------
+        X : sequence of images, or FeatureStore
+            Paths, PIL images or uint8 arrays; or a store, whose rows are used as they are.
+        y : array-like, shape (n,), or (n, k), optional
+            The class of each image; or a column of 0 or 1 for each label that an image may have beside others, best
+            as a data frame, whose columns have names. May be left out for a store: then its own are used, and its unlabelled rows are not.
+        groups : array-like, shape (n,), optional
+            Images of one group stay on one side where a named head chooses its strength. Of a store without `y`, its
+            own groups and duplicates are taken.
+        sample_weight : array-like, shape (n,), optional
+            How much each image counts, if the head knows weights.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ImageError
+            If an image cannot be read.
+        HeadError
+            If the head is unknown or the labels have fewer than two classes.
+        BackboneError, WeightsError, FeatureSpaceError
+            As in :class:`FeatureExtractor`.
+        """
+        given, chosen = given_or_stored(X, y, groups, sample_weight)
+        labels = _as_labels(given)
+        head = make_head(self.head, labels)
+        # `make_head` has found what is wrong with the labels, before anything slow.
+        self._fit_head(head, X, labels, chosen, groups, sample_weight)
+        self.classes_ = self.head_.classes_
+        self.multilabel_ = labels.ndim == 2
+        if self.multilabel_:
+            self.classes_ = np.asarray(list(getattr(y, "columns", range(labels.shape[1]))))
+        return self
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Predicted classes, shape (n,); of labels, 0 or 1, shape (n, n_classes).
+
+        Parameters
+        ----------
+        X : sequence of images, or FeatureStore
+        """
+        return self._say("predict", X)
+
+    @available_if(_head_has("predict_proba"))
+    def predict_proba(self, X: Any) -> NDArray[Any]:
+        """Probability of each class, or label, shape (n, n_classes), in the order of `classes_`.
+
+        There for every named head (if each class has at least 2 images), and for any other classifier that has it.
+
+        Parameters
+        ----------
+        X : sequence of images, or FeatureStore
+        """
+        return self._say("predict_proba", X)
+
+    @available_if(_head_has("decision_function"))
+    def decision_function(self, X: Any) -> NDArray[Any]:
+        """Decision values of the head, where it has them.
+
+        Parameters
+        ----------
+        X : sequence of images, or FeatureStore
+        """
+        return self._say("decision_function", X)
+
+    @property
+    def target_(self) -> str:
+        """What it learned: ``"class"``, one for each image, or ``"labels"``, which may be there beside others."""
+        return "labels" if self.multilabel_ else "class"
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+def _as_labels(y: ArrayLike) -> NDArray[Any]:
+    if np.ndim(y) == 2 and type_of_target(y) == "multilabel-indicator":
+        table: NDArray[Any] = np.asarray(y).astype(np.int8)
+        return table
+    labels = column_or_1d(y, warn=True)
+    if labels.dtype.kind in "OfUT" and (
+        missing := [i for i, label in enumerate(labels) if is_missing(label) or label == ""]
+    ):
+        raise HeadError(
+            f"{len(missing)} of {len(labels)} labels are missing or empty, the first at position {missing[0]}"
+        )
+    if labels.dtype == object and all(isinstance(label, str) for label in labels):
+        labels = labels.astype(np.str_)  # pandas' text columns: one kind of classes_ whatever they came in
+    with warnings.catch_warnings():
+        # Many classes of few images are no reason to think of regression.
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+        check_classification_targets(labels)
+    result: NDArray[Any] = labels
+    return result

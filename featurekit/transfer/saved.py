@@ -1,0 +1,72 @@
+"""Loading a saved model."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from sklearn.base import is_regressor
+
+from ..bundle import read_bundle
+from ..errors import BundleError
+from ..fingerprint import FeatureSpace
+from .classifier import TransferClassifier
+from .regressor import TransferRegressor
+
+
+def load_model(
+    path: str | os.PathLike[str], *, weights: str | os.PathLike[str] | None = None, trusted: Sequence[str] = ()
+) -> TransferClassifier | TransferRegressor:
+    """Load a model that :meth:`TransferClassifier.save` or :meth:`TransferRegressor.save` wrote.
+
+    Parameters
+    ----------
+    path : path
+        The folder.
+    weights : path, optional
+        The weight file of its backbone, where that lies elsewhere now.
+    trusted : sequence of str
+        Names of types that the head may hold beyond those that featurekit knows.
+
+    Returns
+    -------
+    TransferClassifier or TransferRegressor
+        Fitted. Its backbone is loaded when it first sees an image, and must have the same weights.
+
+    Raises
+    ------
+    BundleError
+        If there is no model, it is damaged, too new, or holds types that are not trusted.
+    """
+    manifest, head = read_bundle(path, trusted)
+    try:
+        space = FeatureSpace.from_json(json.dumps(manifest["space"]))
+        settings, target = manifest["settings"], manifest.get("target", "class")
+        if target not in {"class", "labels", "number"}:
+            raise ValueError(f"it predicts {target!r:.50}")
+        if is_regressor(head) != (target == "number"):
+            raise ValueError(f"its head does not predict {target!r}")
+        model = (TransferRegressor if target == "number" else TransferClassifier)(
+            backbone=str(settings["backbone"]),
+            head=str(manifest["head"]),
+            weights=weights if weights is not None else settings["weights"],
+            **space.options,
+        )
+        if space.fingerprint != manifest["fingerprint"]:
+            raise ValueError("the fingerprint is not that of the feature space")
+        width = getattr(head, "n_features_in_", space.dim)
+        if width != space.dim:
+            raise ValueError(f"the head takes rows of {width} numbers and the backbone gives {space.dim}")
+        if isinstance(model, TransferClassifier):
+            model.multilabel_ = target == "labels"
+            model.classes_ = np.array(list(map(str, manifest["classes"]))) if model.multilabel_ else head.classes_
+            if len(model.classes_) != len(head.classes_):
+                raise ValueError(f"{len(model.classes_)} classes have names, and the head knows {len(head.classes_)}")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(f"the model in {path} is damaged: {error}") from error
+    model.head_ = head
+    model.extractor_ = model._new_extractor()
+    model.extractor_.space_ = space
+    return model

@@ -1,0 +1,84 @@
+"""Scoring a fitted estimator on labelled images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import is_regressor
+
+from ..duplicates import group_rows
+from ..errors import HeadError
+from ..metrics import Evaluation, evaluate_predictions
+from ..store import FeatureStore
+from ..target_metrics import LabelEvaluation, NumberEvaluation, evaluate_labels, evaluate_numbers
+from ..targets import label_table, numbers
+from .base import TransferEstimator
+
+
+def evaluate(estimator: Any, X: Any, y: ArrayLike | None = None) -> Evaluation | LabelEvaluation | NumberEvaluation:
+    """Score a fitted classifier or regressor on labelled images.
+
+    Parameters
+    ----------
+    estimator : fitted classifier or regressor
+        Such as a `TransferClassifier`.
+    X : sequence of images, or FeatureStore
+    y : array-like, shape (n,), or (n, k), optional
+        True labels, or numbers. May be left out for a store: then its own are used, and its unlabelled rows are not.
+
+    Returns
+    -------
+    Evaluation
+        Or, of a classifier that learned labels beside each other, `LabelEvaluation`; of a regressor,
+        `NumberEvaluation`.
+
+    Raises
+    ------
+    HeadError
+        If there is no label.
+
+    Examples
+    --------
+    >>> from featurekit import TransferClassifier, evaluate
+    >>> store = getfixture("digits_store")
+    >>> evaluate(TransferClassifier(head="knn").fit(store), store).accuracy
+    1.0
+    """
+    predictions, probabilities = _predicted(estimator, X)
+    chosen: Any = slice(None)
+    groups = None
+    if y is None:
+        if not isinstance(X, FeatureStore):
+            raise ValueError("y is missing: scoring needs the true label of each image (only a store brings its own)")
+        chosen = np.flatnonzero(X.columns.label != b"")
+        if not len(chosen):
+            raise HeadError(
+                "none of these images has a label to score against; labels come from class folders or a manifest"
+            )
+        y, groups = X.y[chosen], group_rows(X, chosen).ids
+        if is_regressor(estimator):
+            y = numbers(y)
+        elif getattr(estimator, "multilabel_", False):
+            y = label_table(y, list(estimator.classes_))
+    said = predictions[chosen]
+    likely = None if probabilities is None else probabilities[chosen]
+    if is_regressor(estimator):
+        return evaluate_numbers(y, said, groups=groups)
+    if said.ndim == 2:
+        return evaluate_labels(np.asarray(y), said, likely, columns=list(map(str, estimator.classes_)), groups=groups)
+    return evaluate_predictions(y, said, likely, estimator.classes_, groups)
+
+
+def _predicted(estimator: Any, X: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Predictions, and probabilities if there are any; one of ours looks at the images once."""
+    blocks, head = [X], estimator
+    if isinstance(estimator, TransferEstimator):
+        blocks, head = estimator._blocks(X), estimator.head_
+    said, likely = [], []
+    for rows in blocks:
+        said.append(np.asarray(head.predict(rows)))
+        if hasattr(head, "predict_proba"):
+            likely.append(np.asarray(head.predict_proba(rows)))
+    return np.concatenate(said), np.concatenate(likely) if likely else None
