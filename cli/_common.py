@@ -12,10 +12,12 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from featurekit import FeatureStore, TransferClassifier
+    from featurekit import FeatureStore, TransferClassifier, TransferRegressor
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
 HEADS = ("logreg", "svm", "linear-svm", "ridge", "lda", "knn", "centroid")
+REGRESSION_HEADS = ("ridge", "svm", "knn")
+TARGETS = ("class", "labels", "number")
 DTYPES = ("float32", "float16")
 PRECISIONS = ("fp32", "tf32", "bf16", "fp16")
 DECODERS = ("auto", "pillow", "scaled", "torchcodec")
@@ -70,6 +72,45 @@ def fraction(text: str) -> float:
     value = float(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{value} does not lie between 0 and 1")
+    return value
+
+
+def add_target_option(parser: argparse.ArgumentParser) -> None:
+    """``--target``: what the labels say."""
+    parser.add_argument(
+        "--target",
+        choices=TARGETS,
+        default="class",
+        help="what the labels of SOURCE say: the class of an image; labels that may be there beside others, with ; "
+        "between them (; alone is none); or a number (default: %(default)s)",
+    )
+
+
+def head_of(arguments: argparse.Namespace) -> str:
+    """The head that was asked for, or the usual one for the target."""
+    of_numbers = arguments.target == "number"
+    head: str = arguments.head or ("ridge" if of_numbers else "logreg")
+    if of_numbers and head not in REGRESSION_HEADS:
+        arguments.wrong_usage(f"--head {head} does not predict numbers; these do: {', '.join(REGRESSION_HEADS)}")
+    if arguments.target == "labels" and head in {"lda", "centroid"}:
+        arguments.wrong_usage(f"--head {head} gives one class to each image; for labels beside others take another")
+    return head
+
+
+def targets_of(arguments: argparse.Namespace, texts: Any) -> Any:
+    """What the labels of a store say, by ``--target``."""
+    from featurekit.targets import label_table, numbers
+
+    if arguments.target == "class":
+        return texts
+    return label_table(texts) if arguments.target == "labels" else numbers(texts)
+
+
+def probability(text: str) -> float:
+    """An argument between 0 and 1, both allowed."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{value} is no probability")
     return value
 
 
@@ -228,7 +269,7 @@ def groups_of(arguments: argparse.Namespace, store: FeatureStore, chosen: Any) -
     return found.ids
 
 
-def take_options_of(arguments: argparse.Namespace, classifier: TransferClassifier) -> None:
+def take_options_of(arguments: argparse.Namespace, classifier: TransferClassifier | TransferRegressor) -> None:
     """Extract as the images were extracted that a model was fitted on."""
     arguments.backbone, arguments.weights = classifier.backbone, classifier.weights
     vars(arguments).update(classifier.space_.options)

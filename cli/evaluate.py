@@ -15,12 +15,19 @@ def add_parser(verbs: Any) -> None:
         help="score a saved model, or a head, on labelled images",
         description="Score a saved model on the labelled images of SOURCE (--model), or fit a head on a part of them "
         "and score it on the rest (--head). Prints accuracy with its interval, balanced accuracy, macro F1, a line "
-        "for each class, and the confusion matrix.",
+        "for each class, and the confusion matrix; of other targets, their scores.",
     )
     parser.add_argument("source", metavar="SOURCE", help=f"a store (.h5), or {_common.SOURCE_HELP}")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("-m", "--model", metavar="MODEL", help="folder of a saved model, scored on all of SOURCE")
     what.add_argument("--head", choices=_common.HEADS, help="a head, fitted on a part of SOURCE and scored on the rest")
+    _common.add_target_option(parser)
+    parser.add_argument(
+        "--abstain-below",
+        type=_common.probability,
+        metavar="P",
+        help="with --model: also say how good it is where its largest probability is P or more",
+    )
     parser.add_argument(
         "--test-size", type=_common.fraction, default=0.3, metavar="P", help="with --head: part held out (default: 0.3)"
     )
@@ -29,13 +36,18 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--store", metavar="FILE.h5", help="where extracted features are kept")
     _common.add_extraction_options(parser)
     _common.add_output_options(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, wrong_usage=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Score and print."""
+    if arguments.head:
+        _common.head_of(arguments)
+        if arguments.abstain_below is not None:
+            arguments.wrong_usage("--abstain-below is for --model")
     from featurekit import evaluate, load_model
     from featurekit.evaluation import evaluate_head
+    from featurekit.metrics import Evaluation
     from featurekit.report import draw_confusion_matrix, evaluation_text
 
     classifier = None
@@ -44,21 +56,25 @@ def run(arguments: argparse.Namespace) -> int:
         _common.take_options_of(arguments, classifier)
     with _common.rows_of(arguments, keep=classifier is None) as store:
         if classifier is not None:
-            result = evaluate(classifier, store)
+            result = evaluate(classifier, store, abstain_below=arguments.abstain_below)
             title = f"{arguments.model} on {store.path.name}"
         else:
             labelled = store.y != ""
             result = evaluate_head(
                 store.X[labelled],
-                store.y[labelled],
+                _common.targets_of(arguments, store.y[labelled]),
                 arguments.head,
+                regression=arguments.target == "number",
                 test_size=arguments.test_size,
                 seed=arguments.seed,
                 groups=_common.groups_of(arguments, store, labelled),
             )
             title = f"{store.space.backbone} + {arguments.head}"
         if arguments.png:
-            draw_confusion_matrix(result, arguments.png, title=title)
+            if isinstance(result, Evaluation):
+                draw_confusion_matrix(result, arguments.png, title=title)
+            else:
+                arguments.wrong_usage("--png draws a confusion matrix, and this target has none")
         if arguments.json:
             _common.print_json(result.to_dict())
         else:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from . import _common
 
 if TYPE_CHECKING:
-    from featurekit.evaluation import CrossValidation
+    from featurekit import FeatureStore
+
+_SCORES = {"class": "accuracy", "labels": "exact match", "number": "R squared"}
 
 
 def add_parser(verbs: Any) -> None:
@@ -21,7 +23,8 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("source", metavar="SOURCE", help=f"a store (.h5), or {_common.SOURCE_HELP}")
     parser.add_argument("-o", "--output", required=True, metavar="MODEL", help="folder of the model")
-    parser.add_argument("--head", choices=_common.HEADS, default="logreg", help="default: %(default)s")
+    parser.add_argument("--head", choices=_common.HEADS, help="default: logreg, of numbers ridge")
+    _common.add_target_option(parser)
     parser.add_argument(
         "--cv",
         type=_common.not_negative,
@@ -39,53 +42,69 @@ def run(arguments: argparse.Namespace) -> int:
     """Fit, score, save, and say so."""
     if arguments.cv == 1:
         arguments.wrong_usage("--cv 1: one fold leaves nothing to fit on; 0 for no score, else 2 or more")
-    from featurekit import TransferClassifier
-    from featurekit.evaluation import cross_validate_head
+    head = _common.head_of(arguments)
+    from featurekit import TransferClassifier, TransferRegressor
 
     with _common.rows_of(arguments, keep=True) as store:
         space = store.space
-        classifier = TransferClassifier(space.backbone, arguments.head, weights=arguments.weights, **space.options).fit(
-            store
-        )
-        labelled = store.y != ""
-        score = None
-        if arguments.cv > 1:
-            score = cross_validate_head(
-                store.X[labelled],
-                store.y[labelled],
-                arguments.head,
-                cv=arguments.cv,
-                groups=_common.groups_of(arguments, store, labelled),
-            )
-        n = int(labelled.sum())
+        kind = TransferRegressor if arguments.target == "number" else TransferClassifier
+        model: Any = kind(space.backbone, head, weights=arguments.weights, **space.options)
+        model.fit(store, **({"target": "labels"} if arguments.target == "labels" else {}))
+        n = sum(store.class_counts.values())
         notes: dict[str, Any] = {"images": n}
+        what, score = _SCORES[arguments.target], _score(arguments, store, model.head_) if arguments.cv > 1 else None
         if score is not None:
-            notes["cross-validated accuracy"] = _score_text(score)
-        model = classifier.save(arguments.output, notes=notes)
-        classes = [str(label) for label in classifier.classes_]
+            notes[f"cross-validated {what}"] = _score_text(score)
+        folder = model.save(arguments.output, notes=notes)
+        classes = [str(label) for label in getattr(model, "classes_", [])]
         if arguments.json:
             _common.print_json(
                 {
-                    "model": str(model),
-                    "head": arguments.head,
+                    "model": str(folder),
+                    "head": head,
+                    "target": arguments.target,
                     "classes": classes,
                     "n": n,
-                    "cv_score": None if score is None else score.mean,
-                    "cv_std": None if score is None else score.std,
-                    "cv_folds": None if score is None else score.folds,
+                    "cv_score": None if score is None else float(score.mean()),
+                    "cv_std": None if score is None else float(score.std()),
+                    "cv_folds": None if score is None else len(score),
                     "store": str(store.path),
                 }
             )
         else:
-            print(f"{model}: {arguments.head} on {n} images of {len(classes)} classes ({store.path})")
+            of = {"class": f" of {len(classes)} classes", "labels": f" with {len(classes)} labels", "number": ""}
+            print(f"{folder}: {head} on {n} images{of[arguments.target]} ({store.path})")
             if n < len(store):
                 print(f"{len(store) - n} rows have no label and were left out")
             if score is not None:
-                print(f"cross-validated accuracy {_score_text(score)}")
+                print(f"cross-validated {what} {_score_text(score)}")
             elif arguments.cv > 1:
                 print("no cross-validated score: a class has a single image, or a single group")
         return _common.tell_failed(arguments, store)
 
 
-def _score_text(score: CrossValidation) -> str:
-    return f"{score.mean:.4f} (standard deviation {score.std:.4f}, {score.folds} folds)"
+def _score(arguments: argparse.Namespace, store: FeatureStore, head: Any) -> Any:
+    """Score of each fold, or None.
+
+    Of classes, of folds that had no part in choosing the head's strength. Of other targets, and of more rows than are
+    held in memory, of the folds that chose it, which is a little too good: the best of some strengths.
+    """
+    from featurekit.evaluation import cross_validate_head
+    from featurekit.transfer import is_large
+
+    if arguments.target == "class" and not is_large(store):
+        labelled = store.columns.label != b""
+        found = cross_validate_head(
+            store.X[labelled],
+            store.y[labelled],
+            _common.head_of(arguments),
+            cv=arguments.cv,
+            groups=_common.groups_of(arguments, store, labelled),
+        )
+        return None if found is None else found.scores
+    scores = head.scores_
+    return scores[:, scores.mean(axis=0).argmax()] if len(scores) else None
+
+
+def _score_text(scores: Any) -> str:
+    return f"{scores.mean():.4f} (standard deviation {scores.std():.4f}, {len(scores)} folds)"

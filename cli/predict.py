@@ -18,12 +18,19 @@ def add_parser(verbs: Any) -> None:
         "predict",
         help="label images with a saved model",
         description="Label the images of SOURCE with a saved model. Writes CSV (path, label, probability, one column "
-        "for each class, error), or JSON. An image that cannot be read has its line, with the reason in 'error'.",
+        "for each class, error), or JSON. An image that cannot be read has its line, with the reason in 'error'. "
+        "Labels that are there beside others have ; between them; of a model of numbers the label is the number.",
     )
     parser.add_argument("source", metavar="SOURCE", help=f"{_common.SOURCE_HELP}, or a store (.h5)")
     parser.add_argument("-m", "--model", required=True, metavar="MODEL", help="folder of the model")
     parser.add_argument(
         "-o", "--output", metavar="FILE", help="write to this .csv or .json file (default: CSV on standard output)"
+    )
+    parser.add_argument(
+        "--abstain-below",
+        type=_common.probability,
+        metavar="P",
+        help="give no label to an image whose largest probability is below P",
     )
     parser.add_argument("--store", metavar="FILE.h5", help="keep the extracted features here (default: not kept)")
     _common.add_extraction_options(parser, backbone=False)
@@ -42,27 +49,34 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     from featurekit import FeaturekitError, load_model
 
-    classifier = load_model(arguments.model, weights=arguments.weights)
-    _common.take_options_of(arguments, classifier)
+    model = load_model(arguments.model, weights=arguments.weights)
+    _common.take_options_of(arguments, model)
+    if arguments.abstain_below is not None and model.target_ != "class":
+        raise FeaturekitError("--abstain-below is for models that give one class to each image, and this one does not")
     with _common.rows_of(arguments, keep=False) as store:
-        labels = [str(label) for label in classifier.predict(store)]
-        classes = [str(label) for label in classifier.classes_]
-        has_probabilities = hasattr(classifier, "predict_proba")
-        table = classifier.predict_proba(store).tolist() if has_probabilities else [None] * len(labels)
-        by_row = dict(enumerate(zip(labels, table, strict=True)))
+        classes = [str(label) for label in getattr(model, "classes_", [])]
+        has_probabilities = hasattr(model, "predict_proba")
+        if arguments.abstain_below is not None and not has_probabilities:
+            raise FeaturekitError(f"the head {model.head!r} gives no probabilities: nothing tells where to abstain")
+        labels = [_text(model.target_, classes, said) for said in model.predict(store)]
+        table = model.predict_proba(store).tolist() if has_probabilities else [None] * len(labels)
         lines: list[dict[str, Any]] = []
+        abstained = 0
         for entry in store.ledger:
             if entry.row >= 0:
-                label, row = by_row[entry.row]
-                probabilities = None if row is None else dict(zip(classes, row, strict=True))
-                probability = None if probabilities is None else probabilities[label]
-                lines.append(
-                    {"path": entry.path, "label": label, "probability": probability, "probabilities": probabilities}
-                )
+                line = _line(entry.path, labels[entry.row], table[entry.row], classes, model.target_)
+                if arguments.abstain_below is not None:
+                    line["abstained"] = line["probability"] < arguments.abstain_below
+                    abstained += line["abstained"]
+                    line["label"] = None if line["abstained"] else line["label"]
+                lines.append(line)
             elif entry.status == "failed":
                 lines.append({"path": entry.path, "label": None, "error": entry.reason})
-        if not has_probabilities and not arguments.quiet:
-            print(f"featurekit: note: the head {classifier.head!r} gives no probabilities", file=sys.stderr)
+        if not has_probabilities and model.target_ != "number" and not arguments.quiet:
+            print(f"featurekit: note: the head {model.head!r} gives no probabilities", file=sys.stderr)
+        if arguments.abstain_below is not None and not arguments.quiet:
+            of = _common.count(len(labels), "image")
+            print(f"abstained from {abstained} of {of}: probability below {arguments.abstain_below:g}", file=sys.stderr)
         try:
             if arguments.output:
                 as_json = Path(arguments.output).suffix.lower() == ".json"
@@ -77,8 +91,28 @@ def run(arguments: argparse.Namespace) -> int:
         except OSError as error:
             raise FeaturekitError(f"cannot write {arguments.output or 'the output'}: {error.strerror}") from error
         if arguments.output and arguments.json:
-            _common.print_json({"output": arguments.output, "images": len(lines), "failed": len(lines) - len(labels)})
+            _common.print_json(
+                {
+                    "output": arguments.output,
+                    "images": len(lines),
+                    "failed": len(lines) - len(labels),
+                    "abstained": abstained,
+                }
+            )
         return _common.tell_failed(arguments, store)
+
+
+def _text(target: str, classes: list[str], said: Any) -> str:
+    """A prediction as the text of a label: what ``fit --target`` would read."""
+    if target == "labels":
+        return ";".join(name for name, there in zip(classes, said, strict=True) if there) or ";"
+    return str(said)
+
+
+def _line(path: str, label: str, row: list[float] | None, classes: list[str], target: str) -> dict[str, Any]:
+    probabilities = None if row is None else dict(zip(classes, row, strict=True))
+    probability = probabilities[label] if probabilities is not None and target == "class" else None
+    return {"path": path, "label": label, "probability": probability, "probabilities": probabilities}
 
 
 def _write(file: IO[str], lines: list[dict[str, Any]], classes: list[str], as_json: bool, model: str) -> None:

@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from .errors import HeadError
 from .heads import fit_head, make_head
 from .metrics import Evaluation, evaluate_predictions
-from .splits import folds, holdout
+from .splits import folds, holdout, plain_holdout
+from .target_metrics import LabelEvaluation, NumberEvaluation, evaluate_labels, evaluate_numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,23 +80,27 @@ def evaluate_head(
     test_size: float = 0.3,
     seed: int = 0,
     groups: ArrayLike | None = None,
-) -> Evaluation:
+    regression: bool = False,
+) -> Evaluation | LabelEvaluation | NumberEvaluation:
     """Fit a head on a part of the rows and score it on the rest.
 
     Parameters
     ----------
     X : array-like, shape (n, d)
         Rows.
-    y : array-like, shape (n,)
-        Labels.
-    head : str or scikit-learn classifier
+    y : array-like, shape (n,), or (n, k)
+        Classes; or a :class:`~featurekit.targets.LabelTable`, or numbers.
+    head : str or scikit-learn estimator
         As in :func:`featurekit.heads.make_head`.
     test_size, seed, groups
         As in :func:`featurekit.splits.holdout`.
+    regression : bool
+        Whether `y` are numbers.
 
     Returns
     -------
     Evaluation
+        Or, of a table of labels, `LabelEvaluation`; of numbers, `NumberEvaluation`.
 
     Examples
     --------
@@ -103,17 +108,19 @@ def evaluate_head(
     >>> evaluate_head(store.X, store.y, "knn").n
     18
     """
-    train, test = holdout(y, test_size, seed, groups)
     rows, labels, ids = np.asarray(X), np.asarray(y), None if groups is None else np.asarray(groups)
-    known = None if ids is None else ids[train]
-    fitted = fit_head(make_head(head, labels[train]), rows[train], labels[train], groups=known)
-    return evaluate_predictions(
-        labels[test],
-        fitted.predict(rows[test]),
-        fitted.predict_proba(rows[test]) if hasattr(fitted, "predict_proba") else None,
-        fitted.classes_,
-        None if ids is None else ids[test],
-    )
+    stratified = labels.ndim == 1 and not regression
+    train, test = (holdout if stratified else plain_holdout)(labels, test_size, seed, ids)
+    known, tested = (None, None) if ids is None else (ids[train], ids[test])
+    fitted = fit_head(make_head(head, labels[train], regression=regression), rows[train], labels[train], groups=known)
+    said = fitted.predict(rows[test])
+    if regression:
+        return evaluate_numbers(labels[test], said, groups=tested)
+    likely = fitted.predict_proba(rows[test]) if hasattr(fitted, "predict_proba") else None
+    if not stratified:
+        names = list(map(str, getattr(y, "columns", range(labels.shape[1]))))
+        return evaluate_labels(labels[test], said, likely, columns=names, groups=tested)
+    return evaluate_predictions(labels[test], said, likely, fitted.classes_, tested)
 
 
 def cross_validate_head(

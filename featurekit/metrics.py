@@ -25,6 +25,27 @@ class ClassScore:
 
 
 @dataclass(frozen=True, slots=True)
+class Abstention:
+    """What a classifier scored where it was sure enough.
+
+    Attributes
+    ----------
+    below : float
+        It says nothing where its largest probability is below this.
+    answered : float
+        Fraction of the images that got an answer.
+    accuracy, low, high : float or None
+        Fraction of right answers, and its 95% interval; None without any.
+    """
+
+    below: float
+    answered: float
+    accuracy: float | None
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """What a classifier scored on labelled images.
 
@@ -57,6 +78,8 @@ class Evaluation:
         Sorted; every class that is true or predicted somewhere.
     confusion_matrix : list of list of int
         Counts; one row for each true class, one column for each predicted class. Of repeated predictions, all.
+    abstention : Abstention or None
+        If it was asked for.
     """
 
     n: int
@@ -73,6 +96,7 @@ class Evaluation:
     per_class: list[ClassScore]
     classes: list[str]
     confusion_matrix: list[list[int]]
+    abstention: Abstention | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python objects, ready for JSON."""
@@ -147,6 +171,47 @@ def evaluate_predictions(
         classes=scores.classes,
         confusion_matrix=matrix.astype(int).tolist(),
     )
+
+
+def abstain(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    surest: ArrayLike,
+    below: float,
+    groups: ArrayLike | None = None,
+) -> Abstention:
+    """Score predicted labels where they are sure enough.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like, shape (n,)
+        Labels; compared as text.
+    surest : array-like, shape (n,)
+        Probability of the predicted label.
+    below : float
+        Answers of a lower probability are held back.
+    groups : array-like, shape (n,), optional
+        As in :func:`evaluate_predictions`.
+
+    Returns
+    -------
+    Abstention
+
+    Examples
+    --------
+    >>> abstain(["a", "a", "b"], ["a", "b", "b"], [0.9, 0.5, 0.8], 0.6).accuracy
+    1.0
+    """
+    answered = np.asarray(surest) >= below
+    if not answered.any():
+        return Abstention(below, 0.0, None, None, None)
+    hit = (np.asarray(y_true).astype(str) == np.asarray(y_pred).astype(str))[answered]
+    ids = np.arange(len(hit))
+    if groups is not None:
+        ids = np.unique(np.asarray(groups)[answered], return_inverse=True)[1]
+    accuracy = float(hit.mean())
+    low, high = wilson_interval(accuracy, _independent(hit, ids))
+    return Abstention(below, float(answered.mean()), accuracy, low, high)
 
 
 class _Scores:

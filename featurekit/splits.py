@@ -69,6 +69,48 @@ def holdout(
     return np.setdiff1d(np.arange(len(labels)), test), test
 
 
+def plain_holdout(
+    y: ArrayLike, test_size: float = 0.3, seed: int = 0, groups: ArrayLike | None = None
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Split rows that are of no classes into a training and a test part.
+
+    Parameters
+    ----------
+    y : array-like, shape (n, ...)
+        Targets; only their number matters.
+    test_size, seed, groups
+        As in :func:`holdout`; of groups, whole ones are held out until there are enough images.
+
+    Returns
+    -------
+    train, test : ndarray of int
+        Sorted indices.
+
+    Raises
+    ------
+    HeadError
+        If nothing can be held out.
+
+    Examples
+    --------
+    >>> train, test = plain_holdout(np.arange(10.0), groups=[0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
+    >>> len(train), len(test)
+    (6, 4)
+    """
+    if not 0 < test_size < 1:
+        raise ValueError(f"test_size must lie between 0 and 1, got {test_size!r}")
+    n = len(np.asarray(y))
+    ids = _shared(groups, n)
+    members = np.arange(n) if ids is None else np.unique(ids, return_inverse=True)[1]
+    sizes = np.bincount(members)
+    if len(sizes) < 2:
+        raise HeadError("nothing can be held out: there is a single image, or a single group")
+    order = np.random.default_rng(seed).permutation(len(sizes))
+    enough = int(np.searchsorted(np.cumsum(sizes[order]), max(1, round(n * test_size)))) + 1
+    test = np.flatnonzero(np.isin(members, order[: min(enough, len(sizes) - 1)]))
+    return np.setdiff1d(np.arange(n), test), test
+
+
 def folds(
     labels: NDArray[Any], cv: int, seed: int, groups: NDArray[Any] | None
 ) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:

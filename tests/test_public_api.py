@@ -17,6 +17,7 @@ SURFACE = {
     "FeatureStore",
     "FeaturekitError",
     "TransferClassifier",
+    "TransferRegressor",
     "__version__",
     "compare",
     "evaluate",

@@ -130,7 +130,7 @@ class RidgeRegressionPath(PathRegressor, _Ridge):
 class LDAPath(PathClassifier, ClosedPath):
     """Linear discriminant analysis with a path of shrinkages, on scaled columns (see `LogisticRegressionPath`).
 
-    The covariance within the classes gets its mean eigenvalue over C added to each axis.
+    The covariance within the classes gets the mean of its eigenvalues (without those of 0) over C added to each axis.
 
     Parameters
     ----------
@@ -173,8 +173,10 @@ class LDAPath(PathClassifier, ClosedPath):
         inside = (moments.squares - (means.T * masses) @ means) / moments.mass
         powers, axes = eigh(inside.astype(moments.dtype))
         turned = means.astype(axes.dtype) @ axes
+        # Of the axes that the rows vary along: how many more there are depends on how the rows are written down.
+        usual = max(float(powers[powers > 1e-5 * powers[-1]].mean()), 1e-12) if powers[-1] > 0 else 1e-12
         for C in candidates:
-            slopes = turned / (np.maximum(powers, 0) + max(float(powers.mean()), 1e-12) / C)
+            slopes = turned / (np.maximum(powers, 0) + usual / C)
             offsets = np.log(np.maximum(masses, 1e-12) / moments.mass) - np.einsum("ij,ij->i", slopes, turned) / 2
             yield _of_two((axes @ slopes.T).astype(axes.dtype), offsets.astype(axes.dtype))
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from ..comparison import Comparison
 from ..metrics import Evaluation
+from ..target_metrics import LabelEvaluation, NumberEvaluation
 
 _WIDEST_MATRIX = 25
 
@@ -31,8 +32,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1
     )
 
 
-def evaluation_text(evaluation: Evaluation) -> str:
-    """An evaluation as text: the scores, a line for each class, and the confusion matrix."""
+def evaluation_text(evaluation: Evaluation | LabelEvaluation | NumberEvaluation) -> str:
+    """An evaluation as text: the scores; a line for each class or label; of classes, the confusion matrix."""
+    if isinstance(evaluation, NumberEvaluation):
+        return _with_intervals(evaluation, "r2", "mean_absolute_error", "root_mean_squared_error")
+    if isinstance(evaluation, LabelEvaluation):
+        return _labels_text(evaluation)
     e = evaluation
     scores = (
         f"accuracy           {e.accuracy:.4f}  (95% interval {e.low:.4f} to {e.high:.4f}, n = {e.n})\n"
@@ -45,6 +50,10 @@ def evaluation_text(evaluation: Evaluation) -> str:
             f"log loss           {e.log_loss:.4f}\n"
             f"calibration error  {e.calibration_error:.4f}"
         )
+    if (a := e.abstention) is not None:
+        scores += f"\nanswered           {a.answered:.4f}  (abstained where the probability is below {a.below:g})"
+        if a.accuracy is not None:
+            scores += f"\n  accuracy there   {a.accuracy:.4f}  (95% interval {a.low:.4f} to {a.high:.4f})"
     per_class = table(
         ["class", "precision", "recall", "F1", "images"],
         [[c.label, f"{c.precision:.3f}", f"{c.recall:.3f}", f"{c.f1:.3f}", str(c.support)] for c in e.per_class],
@@ -57,6 +66,37 @@ def evaluation_text(evaluation: Evaluation) -> str:
         [[f"{i} {e.classes[i]}", *map(str, row)] for i, row in enumerate(e.confusion_matrix)],
     )
     return f"{scores}\n\n{per_class}\n\n{matrix}"
+
+
+def _labels_text(e: LabelEvaluation) -> str:
+    scores = _with_intervals(e, "exact_match", "label_accuracy", "micro_f1", "macro_f1", "log_loss")
+    if e.mean_average_precision is not None:
+        scores += f"\nmean average precision   {e.mean_average_precision:.4f}"
+    per_label = table(
+        ["label", "precision", "recall", "F1", "average precision", "images"],
+        [
+            [
+                label.label,
+                f"{label.precision:.3f}",
+                f"{label.recall:.3f}",
+                f"{label.f1:.3f}",
+                "" if label.average_precision is None else f"{label.average_precision:.3f}",
+                str(label.support),
+            ]
+            for label in e.per_label
+        ],
+    )
+    return f"{scores}\n\n{per_label}"
+
+
+def _with_intervals(e: LabelEvaluation | NumberEvaluation, *names: str) -> str:
+    lines = []
+    for name in names:
+        if (value := getattr(e, name)) is not None:
+            low, high = e.intervals[name]
+            said = name.replace("_", " ").replace("r2", "R squared")
+            lines.append(f"{said:24} {value:.4f}  (95% interval {low:.4f} to {high:.4f})")
+    return "\n".join([f"images                   {e.n}", *lines])
 
 
 def comparison_text(comparison: Comparison) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from .base import is_large
 from .classifier import TransferClassifier
 from .regressor import TransferRegressor
 from .saved import load_model
 from .scoring import evaluate
 
-__all__ = ["TransferClassifier", "TransferRegressor", "evaluate", "load_model"]
+__all__ = ["TransferClassifier", "TransferRegressor", "evaluate", "is_large", "load_model"]

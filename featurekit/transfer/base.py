@@ -133,7 +133,7 @@ class TransferEstimator(BaseEstimator):
 
     def _say(self, method: str, X: Any) -> NDArray[Any]:
         """What the head says of the images."""
-        return np.concatenate([getattr(self.head_, method)(rows) for rows in self._blocks(X)])
+        return np.concatenate([say(self.head_, method, rows) for rows in self._blocks(X)])
 
     def _blocks(self, X: Any) -> Iterator[NDArray[np.float32]]:
         """Rows of the images; of a store, a part at a time."""
@@ -155,6 +155,21 @@ class TransferEstimator(BaseEstimator):
         tags.input_tags.one_d_array = True
         tags.no_validation = True
         return tags
+
+
+def say(head: Any, method: str, rows: Any) -> NDArray[Any]:
+    """What a head says of rows, as one table.
+
+    Of labels, some of scikit-learn's classifiers give a list: for each label the probabilities of 0 and of 1.
+    """
+    said = getattr(head, method)(rows)
+    if isinstance(said, list):
+        columns = [
+            table @ (np.asarray(classes) == 1).astype(table.dtype)
+            for table, classes in zip(said, head.classes_, strict=True)
+        ]
+        said = np.stack(columns, axis=1)
+    return np.asarray(said)
 
 
 def is_large(store: FeatureStore) -> bool:

@@ -76,10 +76,11 @@ def _short(value: Any) -> str:
 def _limits(target: str) -> list[str]:
     if target == "number":
         return ["- It knows no number far outside of those it has seen."]
+    one = target == "class"
     return [
         "- It knows nothing but these names: an image of anything else gets one of them, often with a low probability."
-        if target == "class"
+        if one
         else "- It knows nothing but these names.",
-        "- `featurekit predict --abstain-below P` gives no label where the probability is below P; "
-        "`evaluate --abstain-below P` says what that costs and gains.",
+        *(["- `featurekit predict --abstain-below P` gives no label where the probability is below P;"] if one else []),
+        *(["  `featurekit evaluate --abstain-below P` says what that costs and gains."] if one else []),
     ]

@@ -18,6 +18,7 @@ from ..errors import HeadError
 from ..fingerprint import PENULTIMATE
 from ..heads import make_head
 from ..images import is_missing
+from ..targets import label_table
 from .base import TransferEstimator, given_or_stored
 
 
@@ -102,6 +103,7 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
         *,
         groups: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
+        target: str = "class",
     ) -> Self:
         """Compute the rows that are not in the cache and fit the head on all.
 
@@ -111,12 +113,16 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
             Paths, PIL images or uint8 arrays; or a store, whose rows are used as they are.
         y : array-like, shape (n,), or (n, k), optional
             The class of each image; or a column of 0 or 1 for each label that an image may have beside others, best
-            as a data frame, whose columns have names. May be left out for a store: then its own are used, and its unlabelled rows are not.
+            as a data frame, whose columns have names. May be left out for a store: then its own labels are taken as
+            classes, and its unlabelled rows are not used.
         groups : array-like, shape (n,), optional
             Images of one group stay on one side where a named head chooses its strength. Of a store without `y`, its
             own groups and duplicates are taken.
         sample_weight : array-like, shape (n,), optional
             How much each image counts, if the head knows weights.
+        target : {"class", "labels"}, default="class"
+            What the labels of a store without `y` say: the class of an image, or labels that may be there beside
+            others, as in :func:`featurekit.targets.label_table`.
 
         Returns
         -------
@@ -131,7 +137,11 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
         BackboneError, WeightsError, FeatureSpaceError
             As in :class:`FeatureExtractor`.
         """
+        if target not in {"class", "labels"}:
+            raise ValueError(f"target must be 'class' or 'labels', got {target!r}")
         given, chosen = given_or_stored(X, y, groups, sample_weight)
+        if chosen is not None and target == "labels":
+            given = label_table(given)
         labels = _as_labels(given)
         head = make_head(self.head, labels)
         # `make_head` has found what is wrong with the labels, before anything slow.
@@ -139,7 +149,7 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
         self.classes_ = self.head_.classes_
         self.multilabel_ = labels.ndim == 2
         if self.multilabel_:
-            self.classes_ = np.asarray(list(getattr(y, "columns", range(labels.shape[1]))))
+            self.classes_ = np.asarray(list(getattr(given, "columns", range(labels.shape[1]))))
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,14 +12,16 @@ from sklearn.base import is_regressor
 
 from ..duplicates import group_rows
 from ..errors import HeadError
-from ..metrics import Evaluation, evaluate_predictions
+from ..metrics import Evaluation, abstain, evaluate_predictions
 from ..store import FeatureStore
 from ..target_metrics import LabelEvaluation, NumberEvaluation, evaluate_labels, evaluate_numbers
 from ..targets import label_table, numbers
-from .base import TransferEstimator
+from .base import TransferEstimator, say
 
 
-def evaluate(estimator: Any, X: Any, y: ArrayLike | None = None) -> Evaluation | LabelEvaluation | NumberEvaluation:
+def evaluate(
+    estimator: Any, X: Any, y: ArrayLike | None = None, *, abstain_below: float | None = None
+) -> Evaluation | LabelEvaluation | NumberEvaluation:
     """Score a fitted classifier or regressor on labelled images.
 
     Parameters
@@ -27,6 +31,9 @@ def evaluate(estimator: Any, X: Any, y: ArrayLike | None = None) -> Evaluation |
     X : sequence of images, or FeatureStore
     y : array-like, shape (n,), or (n, k), optional
         True labels, or numbers. May be left out for a store: then its own are used, and its unlabelled rows are not.
+
+    abstain_below : float, optional
+        Also say how good the classifier is where its largest probability is at least this.
 
     Returns
     -------
@@ -64,21 +71,29 @@ def evaluate(estimator: Any, X: Any, y: ArrayLike | None = None) -> Evaluation |
             y = label_table(y, list(estimator.classes_))
     said = predictions[chosen]
     likely = None if probabilities is None else probabilities[chosen]
+    if abstain_below is not None and (is_regressor(estimator) or said.ndim == 2):
+        raise HeadError("only a classifier that gives one class to each image can abstain")
     if is_regressor(estimator):
         return evaluate_numbers(y, said, groups=groups)
     if said.ndim == 2:
         return evaluate_labels(np.asarray(y), said, likely, columns=list(map(str, estimator.classes_)), groups=groups)
-    return evaluate_predictions(y, said, likely, estimator.classes_, groups)
+    result = evaluate_predictions(y, said, likely, estimator.classes_, groups)
+    if abstain_below is None:
+        return result
+    if likely is None:
+        raise HeadError("the head gives no probabilities, so nothing tells where to abstain")
+    return replace(result, abstention=abstain(y, said, likely.max(axis=1), abstain_below, groups))
 
 
 def _predicted(estimator: Any, X: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:
     """Predictions, and probabilities if there are any; one of ours looks at the images once."""
-    blocks, head = [X], estimator
+    blocks: Iterable[Any] = [X]
+    head = estimator
     if isinstance(estimator, TransferEstimator):
         blocks, head = estimator._blocks(X), estimator.head_
     said, likely = [], []
     for rows in blocks:
-        said.append(np.asarray(head.predict(rows)))
+        said.append(say(head, "predict", rows))
         if hasattr(head, "predict_proba"):
-            likely.append(np.asarray(head.predict_proba(rows)))
+            likely.append(say(head, "predict_proba", rows))
     return np.concatenate(said), np.concatenate(likely) if likely else None
