@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from .store import FeatureStore
 
 CLOSENESS = 0.1
+_MOST_ROWS = 100_000  # that are all compared with each other, which takes minutes
 _BLOCK = 2048
 _PAIRS = 20_000
 
@@ -40,6 +41,8 @@ class Groups:
         Groups that the source named.
     kept : bool
         Whether near duplicates are in one group. They are not where a class would be left with a single one.
+    searched : bool
+        Whether near duplicates were looked for: among more than 100,000 rows they are not.
     """
 
     ids: NDArray[np.intp]
@@ -49,6 +52,7 @@ class Groups:
     threshold: float
     given: int
     kept: bool = True
+    searched: bool = True
 
     @property
     def any(self) -> bool:
@@ -59,11 +63,13 @@ class Groups:
         """What was found, for people."""
         near = f"{self.near} near duplicates (cosine of {self.threshold:.3f} or more)"
         found = [f"{self.exact} equal files"]
-        if self.kept:
+        if self.kept and self.searched:
             found.append(near)
         if self.given:
             found.append(f"{self.given} groups of the source")
         sentence = f"{', '.join(found)}: kept on one side of every split"
+        if not self.searched:
+            sentence += f". Near duplicates were not looked for: there are more than {_MOST_ROWS} images"
         if not self.kept:
             sentence += f". {near} are not: a class is nothing else, so the scores are too good"
         return sentence
@@ -76,6 +82,8 @@ def group_rows(
     closeness: float = CLOSENESS,
 ) -> Groups:
     """Find the rows of a store that belong together: duplicates, and the groups that its source named.
+
+    Among more than 100,000 rows, near duplicates are not looked for.
 
     Parameters
     ----------
@@ -101,6 +109,17 @@ def group_rows(
     columns = several[0].columns
     rows = np.arange(len(columns)) if chosen is None else np.arange(len(columns))[chosen]
     contents, groups, labels = columns.sha256[rows], several[0].groups[rows], columns.label[rows]
+    if len(rows) > _MOST_ROWS:
+        original = _first_of_equal(_hashes(contents)) == np.arange(len(rows))
+        return Groups(
+            ids=_connected(len(rows), _known_links(contents, groups)),
+            exact=int(len(rows) - original.sum()),
+            near=0,
+            pairs=[],
+            threshold=1.0,
+            given=len(np.unique(groups[groups != ""])),
+            searched=False,
+        )
     each = [find_duplicates(store.X[rows], contents=contents, groups=groups, closeness=closeness) for store in several]
     pairs = list(dict.fromkeys(pair for found in each for pair in found.pairs))
     ends = np.array(pairs, dtype=np.intp).reshape(-1, 2)

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from .errors import HeadError
 
 _ATTEMPTS = 10
+_MOST_BALANCED = 100_000
 
 
 def holdout(
@@ -188,15 +189,17 @@ def _grouped(
     labels: NDArray[Any], ids: NDArray[Any], most: int, seed: int
 ) -> Iterator[list[tuple[NDArray[np.intp], NDArray[np.intp]]]]:
     """Folds of whole groups, `most` or fewer, of which every training part holds every class."""
-    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
+    # Of so many rows any folds hold much the same shares of each class, and to balance them takes minutes.
+    kind = StratifiedGroupKFold if len(labels) <= _MOST_BALANCED else GroupKFold
     classes = len(np.unique(labels))
     if min(len(np.unique(ids[labels == label])) for label in np.unique(labels)) < 2:
         return
     for number in range(min(most, len(np.unique(ids))), 1, -1):
         for attempt in range(_ATTEMPTS):
             with _without_warnings():
-                splitter = StratifiedGroupKFold(number, shuffle=True, random_state=seed + attempt)
+                splitter = kind(number, shuffle=True, random_state=seed + attempt)
                 splits = list(splitter.split(labels, labels, ids))
             if all(len(test) and len(np.unique(labels[train])) == classes for train, test in splits):
                 yield splits
