@@ -245,9 +245,10 @@ def _known_links(contents: ArrayLike | None, groups: ArrayLike | None) -> list[t
     return links
 
 
-def _hashes(contents: ArrayLike) -> NDArray[np.bytes_]:
-    hexadecimal = [row.tobytes().hex().encode() for row in np.asarray(contents, dtype=np.uint8)]
-    return np.array(hexadecimal, dtype="S64")
+def _hashes(contents: ArrayLike) -> NDArray[np.uint64]:
+    """64 bits of each hash: among a million files, two are taken for equal with a chance of 3 in 100 million."""
+    front = np.ascontiguousarray(np.asarray(contents, dtype=np.uint8)[:, :8])
+    return front.view(np.uint64)[:, 0]
 
 
 def _first_of_equal(values: NDArray[Any]) -> NDArray[np.intp]:

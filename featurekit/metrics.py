@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .proportions import Abstention, independent_images, wilson_interval
+
 _BINS = 15
 _DRAWS = 500
+_MOST_WEIGHTS = 4_000_000  # of a bootstrap, in memory at once: 64 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,27 +25,6 @@ class ClassScore:
     recall: float
     f1: float
     support: int
-
-
-@dataclass(frozen=True, slots=True)
-class Abstention:
-    """What a classifier scored where it was sure enough.
-
-    Attributes
-    ----------
-    below : float
-        It says nothing where its largest probability is below this.
-    answered : float
-        Fraction of the images that got an answer.
-    accuracy, low, high : float or None
-        Fraction of right answers, and its 95% interval; None without any.
-    """
-
-    below: float
-    answered: float
-    accuracy: float | None
-    low: float | None
-    high: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,76 +128,40 @@ def evaluate_predictions(
     scores = _Scores(true, predicted, probabilities, classes)
     n = len(true)
     ids = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    point = scores.of(np.ones(n))
-    intervals = _bootstrap(scores, ids)
-    accuracy = point["accuracy"]
-    assert accuracy is not None
-    intervals["accuracy"] = low, high = wilson_interval(accuracy, _independent(scores.hit, ids))
-    matrix, recall, precision, f1, support = scores.matrix(np.ones(n))
+    whole = scores.table.sum(axis=0, keepdims=True)
+    point = {name: float(value[0]) for name, value in scores.of(whole).items()}
+    intervals = percentiles(scores.of(resampled(scores.table, ids)))
+    intervals["accuracy"] = low, high = wilson_interval(point["accuracy"], independent_images(scores.hit, ids))
+    recall, precision, f1, support = (values[0] for values in scores.counts(whole))
+    k = len(scores.classes)
+    matrix = np.bincount(scores.true * k + scores.predicted, minlength=k * k).reshape(k, k)
     return Evaluation(
         n=n,
-        accuracy=accuracy,
+        accuracy=point["accuracy"],
         low=low,
         high=high,
-        balanced_accuracy=float(point["balanced_accuracy"] or 0),
-        macro_f1=float(point["macro_f1"] or 0),
-        log_loss=point["log_loss"],
-        calibration_error=point["calibration_error"],
+        balanced_accuracy=point["balanced_accuracy"],
+        macro_f1=point["macro_f1"],
+        log_loss=point.get("log_loss"),
+        calibration_error=point.get("calibration_error"),
         top_k=scores.top_k,
-        top_k_accuracy=point["top_k_accuracy"],
+        top_k_accuracy=point.get("top_k_accuracy"),
         intervals=intervals,
         per_class=[
             ClassScore(label, float(precision[i]), float(recall[i]), float(f1[i]), int(support[i]))
             for i, label in enumerate(scores.classes)
         ],
         classes=scores.classes,
-        confusion_matrix=matrix.astype(int).tolist(),
+        confusion_matrix=matrix.tolist(),
     )
 
 
-def abstain(
-    y_true: ArrayLike,
-    y_pred: ArrayLike,
-    surest: ArrayLike,
-    below: float,
-    groups: ArrayLike | None = None,
-) -> Abstention:
-    """Score predicted labels where they are sure enough.
-
-    Parameters
-    ----------
-    y_true, y_pred : array-like, shape (n,)
-        Labels; compared as text.
-    surest : array-like, shape (n,)
-        Probability of the predicted label.
-    below : float
-        Answers of a lower probability are held back.
-    groups : array-like, shape (n,), optional
-        As in :func:`evaluate_predictions`.
-
-    Returns
-    -------
-    Abstention
-
-    Examples
-    --------
-    >>> abstain(["a", "a", "b"], ["a", "b", "b"], [0.9, 0.5, 0.8], 0.6).accuracy
-    1.0
-    """
-    answered = np.asarray(surest) >= below
-    if not answered.any():
-        return Abstention(below, 0.0, None, None, None)
-    hit = (np.asarray(y_true).astype(str) == np.asarray(y_pred).astype(str))[answered]
-    ids = np.arange(len(hit))
-    if groups is not None:
-        ids = np.unique(np.asarray(groups)[answered], return_inverse=True)[1]
-    accuracy = float(hit.mean())
-    low, high = wilson_interval(accuracy, _independent(hit, ids))
-    return Abstention(below, float(answered.mean()), accuracy, low, high)
-
-
 class _Scores:
-    """What is known of each image, and the scores of any weighting of the images."""
+    """What is known of each image, and the scores of any weighting of the images.
+
+    Every score follows from weighted sums over the images; so the table of what is summed is made once, and all
+    draws of a bootstrap are one matrix product.
+    """
 
     def __init__(
         self, true: NDArray[Any], predicted: NDArray[Any], probabilities: ArrayLike | None, classes: ArrayLike | None
@@ -225,113 +171,97 @@ class _Scores:
         self.true, self.predicted = codes[: len(true)], codes[len(true) :]
         self.hit = self.true == self.predicted
         self.top_k = 2
-        self.loss = self.in_top = self.bins = self.surest = None
-        if probabilities is None:
-            return
-        table, columns = np.asarray(probabilities, dtype=np.float64), np.asarray(classes).astype(str)
-        if table.shape != (len(true), len(columns)):
-            raise ValueError(f"expected probabilities of shape {(len(true), len(columns))}, got {table.shape}")
-        order = np.argsort(columns)
-        place = order[np.minimum(np.searchsorted(columns[order], true), len(columns) - 1)]
-        # A class that the classifier has never seen has no column: its probability is 0.
-        mine = np.where(columns[place] == true, table[np.arange(len(true)), place], 0)
-        self.top_k = 5 if len(columns) > 5 else 2
-        self.loss = -np.log(np.clip(mine, 1e-15, 1))
-        self.in_top = (table > mine[:, np.newaxis]).sum(axis=1) < self.top_k
-        self.in_top &= columns[place] == true
-        self.surest = table.max(axis=1)
-        self.bins = np.minimum((self.surest * _BINS).astype(np.intp), _BINS - 1)
+        # Of each image: one, and its true class, the predicted one, and the class if it is both.
+        k = len(names)
+        parts = [np.ones((len(true), 1)), *(_one_hot(codes, k) for codes in (self.true, self.predicted))]
+        parts.append(parts[1] * parts[2])
+        self.has_probabilities = probabilities is not None
+        if probabilities is not None:
+            table, columns = np.asarray(probabilities, dtype=np.float64), np.asarray(classes).astype(str)
+            if table.shape != (len(true), len(columns)):
+                raise ValueError(f"expected probabilities of shape {(len(true), len(columns))}, got {table.shape}")
+            order = np.argsort(columns)
+            place = order[np.minimum(np.searchsorted(columns[order], true), len(columns) - 1)]
+            # A class that the classifier has never seen has no column: its probability is 0.
+            mine = np.where(columns[place] == true, table[np.arange(len(true)), place], 0)
+            self.top_k = 5 if len(columns) > 5 else 2
+            in_top = (table > mine[:, np.newaxis]).sum(axis=1) < self.top_k
+            in_top &= columns[place] == true
+            surest = table.max(axis=1)
+            bins = _one_hot(np.minimum((surest * _BINS).astype(np.intp), _BINS - 1), _BINS)
+            loss = -np.log(np.clip(mine, 1e-15, 1))
+            # How much too sure each image is, in its bin.
+            parts += [np.column_stack([loss, in_top]), bins * (surest - self.hit)[:, np.newaxis]]
+        self.table = np.hstack(parts)
 
-    def matrix(self, weights: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-        """Confusion matrix, and of each class recall, precision, F1 and support."""
+    def counts(self, sums: NDArray[Any]) -> tuple[NDArray[Any], ...]:
+        """Recall, precision, F1 and support of each class, shape (draws, k)."""
         k = len(self.classes)
-        counts = np.bincount(self.true * k + self.predicted, weights=weights, minlength=k * k).reshape(k, k)
-        hits, support, called = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+        support, called, hits = (sums[:, 1 + i * k : 1 + (i + 1) * k] for i in range(3))
         recall = hits / np.where(support > 0, support, 1)
         precision = hits / np.where(called > 0, called, 1)
         f1 = 2 * hits / np.where(support + called > 0, support + called, 1)
-        return counts, recall, precision, f1, support
+        return recall, precision, f1, support
 
-    def of(self, weights: NDArray[Any]) -> dict[str, float | None]:
-        """Every score, by its name."""
-        total = weights.sum()
-        counts, recall, _, f1, support = self.matrix(weights)
-        present = support + counts.sum(axis=0) > 0
-        scores: dict[str, float | None] = {
-            "accuracy": float(weights @ self.hit / total),
-            "balanced_accuracy": float(recall[support > 0].mean()),
-            "macro_f1": float(f1[present].mean()),
-            "log_loss": None,
-            "calibration_error": None,
-            "top_k_accuracy": None,
+    def of(self, sums: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Every score by its name, shape (draws,), from weighted sums of the table, shape (draws, columns)."""
+        k, total = len(self.classes), sums[:, 0]
+        recall, _, f1, support = self.counts(sums)
+        called, hits = sums[:, 1 + k : 1 + 2 * k], sums[:, 1 + 2 * k : 1 + 3 * k]
+        there, present = support > 0, support + called > 0
+        scores = {
+            "accuracy": hits.sum(axis=1) / total,
+            "balanced_accuracy": (recall * there).sum(axis=1) / there.sum(axis=1),
+            "macro_f1": (f1 * present).sum(axis=1) / present.sum(axis=1),
         }
-        if self.loss is not None and self.bins is not None:
-            sure = np.bincount(self.bins, weights=weights * self.surest, minlength=_BINS)
-            right = np.bincount(self.bins, weights=weights * self.hit, minlength=_BINS)
-            scores["log_loss"] = float(weights @ self.loss / total)
-            scores["calibration_error"] = float(np.abs(sure - right).sum() / total)
-            scores["top_k_accuracy"] = float(weights @ self.in_top / total)
+        if self.has_probabilities:
+            rest = sums[:, 1 + 3 * k :] / total[:, np.newaxis]
+            scores |= {
+                "log_loss": rest[:, 0],
+                "top_k_accuracy": rest[:, 1],
+                "calibration_error": np.abs(rest[:, 2:]).sum(axis=1),
+            }
         return scores
 
 
-def _bootstrap(scores: _Scores, ids: NDArray[np.intp]) -> dict[str, tuple[float, float]]:
-    """Percentile intervals of all scores, drawing groups with replacement."""
-    rng = np.random.default_rng(0)
-    number = int(ids.max()) + 1
-    drawn = [scores.of(rng.multinomial(number, np.full(number, 1 / number))[ids]) for _ in range(_DRAWS)]
-    intervals = {}
-    for name in drawn[0]:
-        values = [draw[name] for draw in drawn]
-        if values[0] is not None:
-            low, high = np.quantile(np.array(values, dtype=np.float64), [0.025, 0.975])
-            intervals[name] = (float(low), float(high))
-    return intervals
+def _one_hot(codes: NDArray[np.intp], k: int) -> NDArray[np.float64]:
+    table = np.zeros((len(codes), k))
+    table[np.arange(len(codes)), codes] = 1
+    return table
 
 
-def _independent(hit: NDArray[Any], ids: NDArray[np.intp]) -> float:
-    """How many independent images would make the accuracy vary as much as these groups of images do."""
-    n, number = len(hit), int(ids.max()) + 1
-    if number == n:
-        return n
-    p = float(hit.mean())
-    if p in (0.0, 1.0):
-        return number
-    totals = np.bincount(ids, weights=hit - p)
-    if not totals @ totals > 1e-12:  # every group has the mean share
-        return number
-    return float(np.clip(p * (1 - p) * n * n / (totals @ totals), 1, n))
-
-
-def wilson_interval(p: float, n: float, z: float = 1.959963984540054) -> tuple[float, float]:
-    """Wilson score interval of a proportion.
+def resampled(table: NDArray[Any], ids: NDArray[np.intp] | None = None) -> NDArray[Any]:
+    """Sums of the columns over the images of each draw of a bootstrap, which draws groups with replacement.
 
     Parameters
     ----------
-    p : float
-        Fraction of successes, 0 to 1.
-    n : float
-        Independent trials, more than 0.
-    z : float
-        Quantile of the normal distribution; the default gives 95%.
+    table : ndarray of float, shape (n, columns)
+    ids : ndarray of int, shape (n,), optional
+        Numbers of the groups, from 0. Default: each image is its own.
 
     Returns
     -------
-    low, high : float
-
-    References
-    ----------
-    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
-
-    Examples
-    --------
-    >>> low, high = wilson_interval(0.9, 100)
-    >>> round(low, 3), round(high, 3)
-    (0.826, 0.945)
+    ndarray of float, shape (500, columns)
     """
-    centre = p + z * z / (2 * n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    scale = 1 + z * z / n
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+    number = len(table)
+    if ids is not None and ids.max() + 1 < number:
+        number = int(ids.max()) + 1
+        order = np.argsort(ids, kind="stable")
+        table = np.add.reduceat(table[order], np.searchsorted(ids[order], np.arange(number)), axis=0)
+    rng = np.random.default_rng(0)
+    block = max(1, min(_DRAWS, _MOST_WEIGHTS // number))
+    sums = []
+    for start in range(0, _DRAWS, block):
+        draws = min(block, _DRAWS - start)
+        drawn = rng.integers(0, number, (draws, number)) + number * np.arange(draws)[:, np.newaxis]
+        sums.append(np.bincount(drawn.ravel(), minlength=draws * number).reshape(draws, number) @ table)
+    return np.concatenate(sums)
+
+
+def percentiles(drawn: dict[str, NDArray[Any]]) -> dict[str, tuple[float, float]]:
+    """The 95% interval of each score, from its values over the draws of a bootstrap."""
+    found = {name: np.quantile(values, [0.025, 0.975]) for name, values in drawn.items()}
+    return {name: (float(low), float(high)) for name, (low, high) in found.items()}
 
 
 def paired_difference(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-_DRAWS = 500
+from .metrics import percentiles, resampled
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +167,7 @@ def evaluate_labels(
         macro_f1=point["macro_f1"],
         mean_average_precision=float(np.mean(known)) if known else None,
         log_loss=point.get("log_loss"),
-        intervals=_intervals(scores(_resampled(table, groups))),
+        intervals=percentiles(scores(resampled(table, _ids(groups)))),
         per_label=[
             LabelScore(
                 names[i],
@@ -225,21 +225,8 @@ def evaluate_numbers(y_true: ArrayLike, y_pred: ArrayLike, *, groups: ArrayLike 
         }
 
     point = {name: float(value[0]) for name, value in scores(table.sum(axis=0, keepdims=True)).items()}
-    return NumberEvaluation(n=len(true), **point, intervals=_intervals(scores(_resampled(table, groups))))
+    return NumberEvaluation(n=len(true), **point, intervals=percentiles(scores(resampled(table, _ids(groups)))))
 
 
-def _resampled(table: NDArray[Any], groups: ArrayLike | None) -> NDArray[Any]:
-    """Sums of the columns over the images of each draw of a bootstrap, shape (draws, columns)."""
-    if groups is not None:
-        ids = np.unique(np.asarray(groups), return_inverse=True)[1]
-        sums = np.zeros((ids.max() + 1, table.shape[1]))
-        np.add.at(sums, ids, table)
-        table = sums
-    rng = np.random.default_rng(0)
-    number = len(table)
-    return np.stack([np.bincount(rng.integers(0, number, number), minlength=number) @ table for _ in range(_DRAWS)])
-
-
-def _intervals(drawn: dict[str, NDArray[Any]]) -> dict[str, tuple[float, float]]:
-    found = {name: np.quantile(values, [0.025, 0.975]) for name, values in drawn.items()}
-    return {name: (float(low), float(high)) for name, (low, high) in found.items()}
+def _ids(groups: ArrayLike | None) -> NDArray[np.intp] | None:
+    return None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]

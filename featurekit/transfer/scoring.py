@@ -12,7 +12,8 @@ from sklearn.base import is_regressor
 
 from ..duplicates import group_rows
 from ..errors import HeadError
-from ..metrics import Evaluation, abstain, evaluate_predictions
+from ..metrics import Evaluation, evaluate_predictions
+from ..proportions import abstain
 from ..store import FeatureStore
 from ..target_metrics import LabelEvaluation, NumberEvaluation, evaluate_labels, evaluate_numbers
 from ..targets import label_table, numbers

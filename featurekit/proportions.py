@@ -1,0 +1,118 @@
+"""Shares of right answers, and how sure they are."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Abstention:
+    """What a classifier scored where it was sure enough.
+
+    Attributes
+    ----------
+    below : float
+        It says nothing where its largest probability is below this.
+    answered : float
+        Fraction of the images that got an answer.
+    accuracy, low, high : float or None
+        Fraction of right answers, and its 95% interval; None without any.
+    """
+
+    below: float
+    answered: float
+    accuracy: float | None
+    low: float | None
+    high: float | None
+
+
+def wilson_interval(p: float, n: float, z: float = 1.959963984540054) -> tuple[float, float]:
+    """Wilson score interval of a proportion.
+
+    Parameters
+    ----------
+    p : float
+        Fraction of successes, 0 to 1.
+    n : float
+        Independent trials, more than 0.
+    z : float
+        Quantile of the normal distribution; the default gives 95%.
+
+    Returns
+    -------
+    low, high : float
+
+    References
+    ----------
+    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+
+    Examples
+    --------
+    >>> low, high = wilson_interval(0.9, 100)
+    >>> round(low, 3), round(high, 3)
+    (0.826, 0.945)
+    """
+    centre = p + z * z / (2 * n)
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+
+
+def independent_images(hit: NDArray[Any], ids: NDArray[np.intp]) -> float:
+    """How many independent images would make the accuracy vary as much as these groups of images do."""
+    n, number = len(hit), int(ids.max()) + 1
+    if number == n:
+        return n
+    p = float(hit.mean())
+    if p in (0.0, 1.0):
+        return number
+    totals = np.bincount(ids, weights=hit - p)
+    if not totals @ totals > 1e-12:  # every group has the mean share
+        return number
+    return float(np.clip(p * (1 - p) * n * n / (totals @ totals), 1, n))
+
+
+def abstain(
+    y_true: ArrayLike,
+    y_pred: ArrayLike,
+    surest: ArrayLike,
+    below: float,
+    groups: ArrayLike | None = None,
+) -> Abstention:
+    """Score predicted labels where they are sure enough.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like, shape (n,)
+        Labels; compared as text.
+    surest : array-like, shape (n,)
+        Probability of the predicted label.
+    below : float
+        Answers of a lower probability are held back.
+    groups : array-like, shape (n,), optional
+        As in :func:`evaluate_predictions`.
+
+    Returns
+    -------
+    Abstention
+
+    Examples
+    --------
+    >>> abstain(["a", "a", "b"], ["a", "b", "b"], [0.9, 0.5, 0.8], 0.6).accuracy
+    1.0
+    """
+    answered = np.asarray(surest) >= below
+    if not answered.any():
+        return Abstention(below, 0.0, None, None, None)
+    hit = (np.asarray(y_true).astype(str) == np.asarray(y_pred).astype(str))[answered]
+    ids = np.arange(len(hit))
+    if groups is not None:
+        ids = np.unique(np.asarray(groups)[answered], return_inverse=True)[1]
+    accuracy = float(hit.mean())
+    low, high = wilson_interval(accuracy, independent_images(hit, ids))
+    return Abstention(below, float(answered.mean()), accuracy, low, high)
