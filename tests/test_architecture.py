@@ -26,7 +26,7 @@ FLOORS = {
     "heads": 2,
     "duplicates": 3,
     "runtime": 3,
-    "evaluation": 3,
+    "evaluation": 4,
     "report": 8,
     "pipeline": 4,
     "extraction": 5,
