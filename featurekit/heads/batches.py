@@ -14,7 +14,7 @@ from .descent import Array
 from .linear import Axes, LinearPath, scale_of, unit_length
 from .path import Problem, Targets, own_threads
 
-_MOST_KEPT = 20_000_000  # decision values from which the temperature is found
+_MOST_KEPT = 2_000_000  # decision values from which the temperature is found
 _NOTHING = np.empty(0)
 
 

@@ -40,6 +40,7 @@ _MAX_CHUNK = 256 * 1024  # bytes; a chunk of one row may be larger. HDF5 allocat
 _TEXT_FACTOR, _TEXT_FREE, _TEXT_ROW = 64, 256 * 1024 * 1024, 256
 _NOT_THE_FILES_FAULT = {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE}
 _PLACES = {"shards": "text", "shard": "<i4", "row": "<i4"}
+_CHUNK_CACHE = 2**20  # bytes of each dataset; 8 MB, the default of HDF5 2, are half a gigabyte for 64 open shards
 
 
 def open_checked(path: Path) -> tuple[h5py.File, FeatureSpace, dict[str, Any]]:
@@ -107,13 +108,13 @@ def open_checked(path: Path) -> tuple[h5py.File, FeatureSpace, dict[str, Any]]:
 def _open(path: Path) -> h5py.File:
     try:
         # HDF5 lets one process open a file twice only with equal settings, so these are h5py's defaults: a
-        # user may have the same store open with plain h5py.
-        return h5py.File(path, "r")
+        # user may have the same store open with plain h5py. (How large a cache is may differ.)
+        return h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE)
     except OSError as error:
         if "lock" not in str(error):
             raise
         # Some network file systems know no locks. None is needed: a published store is never written to.
-        return h5py.File(path, "r", locking=False)
+        return h5py.File(path, "r", locking=False, rdcc_nbytes=_CHUNK_CACHE)
 
 
 def _attribute(file: h5py.File, name: str) -> Any:
