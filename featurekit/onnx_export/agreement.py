@@ -20,9 +20,8 @@ from .graph import require_onnx
 TOLERANCE = 1e-4
 """The largest difference that is rounding.
 
-Rows of two float32 runtimes differ by 2e-6 of their length, probabilities were seen to differ by 3e-6 at most. A wrong
-normalisation, layer or order of the classes moves them by percents. What is as small as this changes no figure that
-anyone reads.
+Measured with twelve heads on EfficientNet-Lite0: 2.5e-6 in rows, 1.5e-6 in decision values, 3.4e-6 in probabilities. A
+wrong normalisation, layer or order of the classes moves them by percents.
 """
 
 
@@ -100,13 +99,15 @@ def compare_with_own(data: bytes, backbone: Backbone, head: Any, device: str, ru
         features=Fidelity.of(got["features"], rows).relative_error,
         decisions=float(np.abs(got["decisions"] - decisions).max() / max(np.abs(decisions).max(), 1e-30)),
         probabilities=probabilities,
-        same_labels=bool((_labels(got, head.classes_) == head.predict(rows)).all()),
+        same_labels=bool((_labels(got, head) == head.predict(rows)).all()),
     )
 
 
-def _labels(outputs: dict[str, NDArray[np.float32]], classes: NDArray[Any]) -> NDArray[Any]:
+def _labels(outputs: dict[str, NDArray[np.float32]], head: Any) -> NDArray[Any]:
     """The labels that a user of the file reads off it."""
-    values = outputs.get("probabilities", outputs["decisions"])
+    values, classes = outputs.get("probabilities", outputs["decisions"]), head.classes_
+    if getattr(head, "multilabel_", False):
+        return (outputs["decisions"] > 0).astype(int)
     labels: NDArray[Any] = classes[(values[:, 0] > 0).astype(int) if values.shape[1] == 1 else values.argmax(axis=1)]
     return labels
 

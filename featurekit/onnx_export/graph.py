@@ -112,7 +112,10 @@ def head_graph(head: LinearHead) -> Any:
             rows = compute("Div", [centred, constant(f"{i}.scale", step.scale)], f"head.{i}.rows")
     product = [rows, constant("coef", head.coef), constant("intercept", head.intercept)]
     outputs = {compute("Gemm", product, "decisions", transB=1): len(head.coef)}
-    if head.link == "softmax":
+    if head.link == "sigmoid":
+        values = compute("Div", ["decisions", constant("temperature", head.temperature)], "head.tempered")
+        outputs[compute("Sigmoid", [values], "probabilities")] = len(head.coef)
+    elif head.link == "softmax":
         values = compute("Div", ["decisions", constant("temperature", head.temperature)], "head.tempered")
         if len(head.coef) == 1:
             # The sigmoid of one value is the softmax of it and a zero before it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import HeadError
+from ..heads import PathClassifier
 from ..heads.linear import LinearPath
 
 
@@ -34,8 +36,9 @@ class LinearHead:
     coef : ndarray, shape (k, d)
         k is the number of classes, or 1 for two classes: then positive decision values mean the second.
     intercept : ndarray, shape (k,)
-    link : {"softmax", None}
-        What makes decision values probabilities: softmax, which of a single value is the sigmoid. None: there are none.
+    link : {"softmax", "sigmoid", None}
+        What makes decision values probabilities: softmax, which of a single value is the sigmoid; of labels that do not
+        exclude each other, the sigmoid of each. None: there are none.
     temperature : float
         What divides the decision values before that.
     steps : tuple of Standardise and Normalise
@@ -44,7 +47,7 @@ class LinearHead:
 
     coef: NDArray[Any]
     intercept: NDArray[Any]
-    link: Literal["softmax"] | None
+    link: Literal["softmax", "sigmoid"] | None
     temperature: float = 1.0
     steps: tuple[Standardise | Normalise, ...] = ()
 
@@ -76,13 +79,13 @@ def linear_head(head: Any) -> LinearHead:
     from sklearn.pipeline import Pipeline
 
     if isinstance(head, Pipeline):
-        *before, last = (step for _, step in head.steps)
+        *before, last = _flat(head)
         found = linear_head(last)
-        return replace(found, steps=tuple(_step(each) for each in before if _is_step(each)) + found.steps)
-    if isinstance(head, LinearPath):
+        return replace(found, steps=tuple(_step(each) for each in before) + found.steps)
+    if isinstance(head, LinearPath) and isinstance(head, PathClassifier):
         calibrated = hasattr(head, "temperature_")
         return replace(
-            _numbers(head, "softmax" if calibrated else None),
+            _numbers(head, ("sigmoid" if head.multilabel_ else "softmax") if calibrated else None),
             temperature=head.temperature_ if calibrated else 1.0,
             steps=(Normalise("l2"),) if head._unit_rows else (),
         )
@@ -97,8 +100,8 @@ def linear_head(head: Any) -> LinearHead:
 def _of_sklearn() -> tuple[tuple[type, ...], tuple[type, ...]]:
     """scikit-learn's linear classifiers: whose probabilities are softmax or sigmoid, and the others.
 
-    SGDClassifier's are sigmoids of each class divided by their sum. Its decision values of features are so large that
-    float32's sigmoids are mostly 0 and 1, so it counts as having none.
+    SGDClassifier's, where it has any, are the sigmoids of the classes divided by their sum, with a rule of its own where
+    all of them are zero; they are not calibrated either, so it counts as having none.
     """
     from sklearn import discriminant_analysis, linear_model, svm
 
@@ -117,7 +120,7 @@ def _of_sklearn() -> tuple[tuple[type, ...], tuple[type, ...]]:
     )
 
 
-def _numbers(head: Any, link: Literal["softmax"] | None) -> LinearHead:
+def _numbers(head: Any, link: Literal["softmax", "sigmoid"] | None) -> LinearHead:
     coef = np.atleast_2d(head.coef_)
     k, classes = len(coef), len(head.classes_)
     if k != classes and (k, classes) != (1, 2):
@@ -128,8 +131,13 @@ def _numbers(head: Any, link: Literal["softmax"] | None) -> LinearHead:
     return LinearHead(coef, np.broadcast_to(head.intercept_, k), link)
 
 
-def _is_step(step: Any) -> bool:
-    return step is not None and not (isinstance(step, str) and step == "passthrough")
+def _flat(pipeline: Any) -> Iterator[Any]:
+    """The steps of a pipeline and of those inside it, without those that do nothing."""
+    for _, step in pipeline.steps:
+        if hasattr(step, "steps"):
+            yield from _flat(step)
+        elif step is not None and not (isinstance(step, str) and step == "passthrough"):
+            yield step
 
 
 def _step(step: Any) -> Standardise | Normalise:

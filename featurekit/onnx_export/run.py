@@ -11,7 +11,7 @@ from typing import Any
 
 from .._version import __version__
 from ..backbones import Backbone, find
-from ..errors import BackboneError, BundleError, FeatureSpaceError
+from ..errors import BackboneError, BundleError, FeatureSpaceError, HeadError
 from ..heads import head_name
 from ..store.writer import replace_file
 from ..transfer import TransferClassifier, load_model
@@ -107,7 +107,9 @@ def export_onnx(model: TransferClassifier | str | os.PathLike[str], output: str 
     target = _checked(Path(output))
     for package in ("onnx", "onnxscript", "onnxruntime"):
         require_onnx(package)
-    classifier = model if isinstance(model, TransferClassifier) else load_model(model)
+    classifier = load_model(model) if isinstance(model, str | os.PathLike) else model
+    if not isinstance(classifier, TransferClassifier):
+        raise HeadError("only classifiers can be exported to ONNX, and this model predicts numbers")
     backbone = _backbone(classifier)
     graph = head_graph(linear_head(classifier.head_))
     logger.info("Exporting %s to ONNX, which takes some seconds", classifier.backbone)
