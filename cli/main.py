@@ -19,9 +19,9 @@ from typing import Any, NoReturn
 
 from featurekit import FeaturekitError, __version__
 
-from . import _common, compare, demo, evaluate, extract, fit, models, predict, store
+from . import _common, compare, demo, evaluate, export, extract, fit, models, predict, store
 
-_VERBS = (extract, fit, predict, evaluate, compare, models, store, demo)
+_VERBS = (extract, fit, predict, evaluate, compare, export, models, store, demo)
 
 _EPILOG = """\
 examples:
@@ -31,6 +31,7 @@ examples:
   featurekit evaluate photos.h5 --head svm           another head on a held-out part
   featurekit compare photos.h5 --head logreg,svm     heads on the same folds, with intervals
   featurekit predict new/ --model model/ > new.csv   labels and probabilities
+  featurekit export model/ -o model.onnx             one file for ONNX Runtime and the like
 
 exit codes: 0 done, 1 failed, 2 wrong usage, 3 more bad images than --max-failed allows, 130 interrupted
 """

@@ -33,6 +33,7 @@ FLOORS = {
     "extractor": 5,
     "transfer": 6,
     "comparison": 7,
+    "onnx_export": 7,
     "demo": 9,
     "__init__": 10,
 }
