@@ -75,9 +75,9 @@ def make_head(head: Any, y: ArrayLike, *, regression: bool = False) -> Any:
     labels = np.unique(np.asarray(y))
     if len(labels) < 2 and not regression:
         raise HeadError(
-            f"a classifier needs at least two classes, and the labels hold {len(labels)}: "
-            f"{', '.join(map(str, labels)) or 'none'}. Labels come from the class folders or from the "
-            "column 'label' of a manifest."
+            "a classifier needs at least two classes, and the labels hold "
+            f"{'one class: ' + str(labels[0]) if len(labels) else 'none'}. Labels come from the class folders or from "
+            "the column 'label' of a manifest."
         )
     named: dict[str, Callable[[], Any]] = {**(REGRESSION_HEADS if regression else HEADS)}
     kind = "regressor" if regression else "classifier"

@@ -100,8 +100,8 @@ def linear_head(head: Any) -> LinearHead:
 def _of_sklearn() -> tuple[tuple[type, ...], tuple[type, ...]]:
     """scikit-learn's linear classifiers: whose probabilities are softmax or sigmoid, and the others.
 
-    SGDClassifier's, where it has any, are the sigmoids of the classes divided by their sum, with a rule of its own where
-    all of them are zero; they are not calibrated either, so it counts as having none.
+    SGDClassifier's, where it has any, are the sigmoids of the classes divided by their sum, with a rule of its own
+    where all of them are zero; they are not calibrated either, so it counts as having none.
     """
     from sklearn import discriminant_analysis, linear_model, svm
 

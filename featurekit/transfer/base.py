@@ -182,14 +182,20 @@ def given_or_stored(
 ) -> tuple[Any, NDArray[Any] | None]:
     """The targets, and if they are those of a store, which of its rows have any."""
     if y is not None:
+        labels = len(np.asarray(y))
+        if sample_weight is not None:
+            sample_weight = np.asarray(sample_weight)
         for name, given in (("groups", groups), ("sample_weight", sample_weight)):
-            if given is not None and len(np.asarray(given)) != len(y):
-                raise ValueError(f"{len(y)} labels but {len(np.asarray(given))} {name}")
-        if len(y) != len(X):
-            raise ValueError(f"{len(X)} images but {len(y)} labels")
+            if given is not None and len(np.asarray(given)) != labels:
+                raise ValueError(f"{labels} labels but {len(np.asarray(given))} {name}")
+        if labels != len(X):
+            raise ValueError(f"{len(X)} images but {labels} labels")
         return y, None
     if not isinstance(X, FeatureStore):
-        raise ValueError("y is missing: each image needs a label (only a store brings its own)")
+        raise ValueError(
+            "y is missing: fitting requires y to be passed, but the target y is None. Each image needs a label (only a "
+            "store brings its own)"
+        )
     if groups is not None or sample_weight is not None:
         raise ValueError("groups and sample_weight are for images with y; a store has its own groups")
     chosen = np.flatnonzero(X.columns.label != b"")

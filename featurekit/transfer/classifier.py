@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
+from sklearn.utils import assert_all_finite
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted, column_or_1d
@@ -195,10 +196,12 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
 
 
 def _as_labels(y: ArrayLike) -> NDArray[Any]:
-    if np.ndim(y) == 2 and type_of_target(y) == "multilabel-indicator":
-        table: NDArray[Any] = np.asarray(y).astype(np.int8)
-        return table
-    labels = column_or_1d(y, warn=True)
+    given = np.asarray(y)
+    if given.dtype.kind == "f":
+        assert_all_finite(given, input_name="y")
+    if given.ndim == 2 and type_of_target(given) == "multilabel-indicator":
+        return given.astype(np.int8)
+    labels = column_or_1d(given, warn=True)
     if labels.dtype.kind in "OfUT" and (
         missing := [i for i, label in enumerate(labels) if is_missing(label) or label == ""]
     ):
