@@ -89,6 +89,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=850_000)
     parser.add_argument("--sample", type=int, default=20_000)
     parser.add_argument("--folder", type=Path, default=Path())
+    parser.add_argument("--heads", default="lda,ridge,centroid,sgd", help="with commas between them")
     parser.add_argument("--once", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.once:
@@ -101,8 +102,8 @@ def main() -> None:
         with FeatureStore(big) as store:
             print(f"{len(store)} rows, {store.nbytes / 1e9:.2f} GB")
         print(f"{'':16} {'seconds':>8} {'peak MB':>8} {'accuracy':>9}", flush=True)
-        batches = [f"{head} in batches" for head in ("lda", "ridge", "centroid", "sgd")]
-        samples = [f"{head} on a sample" for head in ("lda", "ridge", "centroid", "sgd", "logreg")]
+        batches = [f"{head} in batches" for head in arguments.heads.split(",")]
+        samples = [f"{head} on a sample" for head in [*arguments.heads.split(","), "logreg"]]
         for what in [*batches, *samples]:
             command = [sys.executable, __file__, str(big), arguments.test, "--once", what]
             command += ["--sample", str(arguments.sample)]
