@@ -128,11 +128,10 @@ def evaluate_predictions(
     scores = _Scores(true, predicted, probabilities, classes)
     n = len(true)
     ids = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    whole = scores.table.sum(axis=0, keepdims=True)
-    point = {name: float(value[0]) for name, value in scores.of(whole).items()}
+    point = scores.all()
     intervals = percentiles(scores.of(resampled(scores.table, ids)))
     intervals["accuracy"] = low, high = wilson_interval(point["accuracy"], independent_images(scores.hit, ids))
-    recall, precision, f1, support = (values[0] for values in scores.counts(whole))
+    recall, precision, f1, support = (values[0] for values in scores.counts(scores.whole))
     k = len(scores.classes)
     matrix = np.bincount(scores.true * k + scores.predicted, minlength=k * k).reshape(k, k)
     return Evaluation(
@@ -193,6 +192,11 @@ class _Scores:
             # How much too sure each image is, in its bin.
             parts += [np.column_stack([loss, in_top]), bins * (surest - self.hit)[:, np.newaxis]]
         self.table = np.hstack(parts)
+        self.whole = self.table.sum(axis=0, keepdims=True)
+
+    def all(self) -> dict[str, float]:
+        """Every score of all images, by its name."""
+        return {name: float(value[0]) for name, value in self.of(self.whole).items()}
 
     def counts(self, sums: NDArray[Any]) -> tuple[NDArray[Any], ...]:
         """Recall, precision, F1 and support of each class, shape (draws, k)."""

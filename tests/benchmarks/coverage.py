@@ -32,7 +32,7 @@ import numpy as np
 from featurekit import FeatureStore
 from featurekit.duplicates import find_duplicates
 from featurekit.heads import fit_head, make_head
-from featurekit.metrics import Evaluation, _point, _Scores, evaluate_predictions, paired_difference
+from featurekit.metrics import Evaluation, _Scores, evaluate_predictions, paired_difference
 from featurekit.splits import folds
 
 SCORES = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "calibration_error", "top_k_accuracy")
@@ -91,7 +91,7 @@ def truth_of(y: np.ndarray, several: list[Said], classes: np.ndarray) -> dict[st
     """Scores of the predictions of several heads for the same rows, pooled as cross-validation pools its folds."""
     labels, tables = zip(*several, strict=True)
     true = np.tile(y, len(several)).astype(str)
-    return _point(_Scores(true, np.concatenate(labels).astype(str), np.concatenate(tables), classes))
+    return _Scores(true, np.concatenate(labels).astype(str), np.concatenate(tables), classes).all()
 
 
 def cross_validated(
