@@ -9,7 +9,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
-from sklearn.utils import assert_all_finite
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted, column_or_1d
@@ -197,8 +196,8 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
 
 def _as_labels(y: ArrayLike) -> NDArray[Any]:
     given = np.asarray(y)
-    if given.dtype.kind == "f":
-        assert_all_finite(given, input_name="y")
+    if given.dtype.kind == "f" and np.isinf(given).any():
+        raise HeadError("labels are names or whole numbers, and one of these is infinite")
     if given.ndim == 2 and type_of_target(given) == "multilabel-indicator":
         return given.astype(np.int8)
     labels = column_or_1d(given, warn=True)
