@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 _BINS = 15
 _DRAWS = 500
+_BLOCK = 1_000_000  # draws times groups at once: 8 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,35 +124,40 @@ def evaluate_predictions(
     scores = _Scores(true, predicted, probabilities, classes)
     n = len(true)
     ids = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    point = scores.of(np.ones(n))
+    point = {name: float(value[0]) for name, value in scores.of(scores.sums(np.zeros_like(ids)).toarray().T).items()}
     intervals = _bootstrap(scores, ids)
-    accuracy = point["accuracy"]
-    assert accuracy is not None
-    intervals["accuracy"] = low, high = wilson_interval(accuracy, _independent(scores.hit, ids))
-    matrix, recall, precision, f1, support = scores.matrix(np.ones(n))
+    intervals["accuracy"] = low, high = wilson_interval(point["accuracy"], _independent(scores.hit, ids))
+    matrix = scores.confusion()
     return Evaluation(
         n=n,
-        accuracy=accuracy,
+        accuracy=point["accuracy"],
         low=low,
         high=high,
-        balanced_accuracy=float(point["balanced_accuracy"] or 0),
-        macro_f1=float(point["macro_f1"] or 0),
-        log_loss=point["log_loss"],
-        calibration_error=point["calibration_error"],
+        balanced_accuracy=point["balanced_accuracy"],
+        macro_f1=point["macro_f1"],
+        log_loss=point.get("log_loss"),
+        calibration_error=point.get("calibration_error"),
         top_k=scores.top_k,
-        top_k_accuracy=point["top_k_accuracy"],
+        top_k_accuracy=point.get("top_k_accuracy"),
         intervals=intervals,
-        per_class=[
-            ClassScore(label, float(precision[i]), float(recall[i]), float(f1[i]), int(support[i]))
-            for i, label in enumerate(scores.classes)
-        ],
+        per_class=_per_class(scores.classes, matrix),
         classes=scores.classes,
-        confusion_matrix=matrix.astype(int).tolist(),
+        confusion_matrix=matrix.tolist(),
     )
 
 
+def _per_class(classes: list[str], matrix: NDArray[np.intp]) -> list[ClassScore]:
+    hits, support, called = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
+    recall, precision = hits / np.maximum(support, 1), hits / np.maximum(called, 1)
+    f1 = 2 * hits / (support + called)  # each class is true or predicted somewhere
+    return [
+        ClassScore(label, float(precision[i]), float(recall[i]), float(f1[i]), int(support[i]))
+        for i, label in enumerate(classes)
+    ]
+
+
 class _Scores:
-    """What is known of each image, and the scores of any weighting of the images."""
+    """What is known of each image, the sums that scores are made of, and the scores of such sums."""
 
     def __init__(
         self, true: NDArray[Any], predicted: NDArray[Any], probabilities: ArrayLike | None, classes: ArrayLike | None
@@ -177,50 +184,67 @@ class _Scores:
         self.surest = table.max(axis=1)
         self.bins = np.minimum((self.surest * _BINS).astype(np.intp), _BINS - 1)
 
-    def matrix(self, weights: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-        """Confusion matrix, and of each class recall, precision, F1 and support."""
+    def confusion(self) -> NDArray[np.intp]:
+        """Counts; one row for each true class, one column for each predicted class."""
         k = len(self.classes)
-        counts = np.bincount(self.true * k + self.predicted, weights=weights, minlength=k * k).reshape(k, k)
-        hits, support, called = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
-        recall = hits / np.where(support > 0, support, 1)
-        precision = hits / np.where(called > 0, called, 1)
-        f1 = 2 * hits / np.where(support + called > 0, support + called, 1)
-        return counts, recall, precision, f1, support
+        return np.bincount(self.true * k + self.predicted, minlength=k * k).reshape(k, k)
 
-    def of(self, weights: NDArray[Any]) -> dict[str, float | None]:
-        """Every score, by its name."""
-        total = weights.sum()
-        counts, recall, _, f1, support = self.matrix(weights)
-        present = support + counts.sum(axis=0) > 0
-        scores: dict[str, float | None] = {
-            "accuracy": float(weights @ self.hit / total),
-            "balanced_accuracy": float(recall[support > 0].mean()),
-            "macro_f1": float(f1[present].mean()),
-            "log_loss": None,
-            "calibration_error": None,
-            "top_k_accuracy": None,
-        }
+    def sums(self, ids: NDArray[np.intp]) -> Any:
+        """What the scores are made of, summed over each group: a sparse matrix of one row for each group.
+
+        Of each class the true, the predicted and the rightly predicted images; if there are probabilities also the
+        loss, the hits among the likeliest, and of each bin the sureness minus the hits.
+        """
+        from scipy.sparse import coo_matrix
+
+        n, k = len(self.true), len(self.classes)
+        parts: list[tuple[Any, Any]] = [(self.true, 1), (k + self.predicted, 1), (2 * k + self.true, self.hit)]
         if self.loss is not None and self.bins is not None:
-            sure = np.bincount(self.bins, weights=weights * self.surest, minlength=_BINS)
-            right = np.bincount(self.bins, weights=weights * self.hit, minlength=_BINS)
-            scores["log_loss"] = float(weights @ self.loss / total)
-            scores["calibration_error"] = float(np.abs(sure - right).sum() / total)
-            scores["top_k_accuracy"] = float(weights @ self.in_top / total)
+            parts += [(3 * k, self.loss), (3 * k + 1, self.in_top), (3 * k + 2 + self.bins, self.surest - self.hit)]
+        columns = np.concatenate([np.broadcast_to(column, n) for column, _ in parts])
+        values = np.concatenate([np.broadcast_to(value, n).astype(np.float64) for _, value in parts])
+        width = 3 * k + (0 if self.loss is None else 2 + _BINS)
+        return coo_matrix((values, (np.tile(ids, len(parts)), columns)), shape=(int(ids.max()) + 1, width)).tocsr()
+
+    def of(self, sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """Every score, by its name, of totals of shape (columns of `sums`, draws)."""
+        k = len(self.classes)
+        support, called, hits = sums[:k], sums[k : 2 * k], sums[2 * k : 3 * k]
+        total = support.sum(axis=0)
+        recall = hits / np.where(support > 0, support, 1)
+        f1 = 2 * hits / np.where(support + called > 0, support + called, 1)
+        scores = {
+            "accuracy": hits.sum(axis=0) / total,
+            "balanced_accuracy": recall.sum(axis=0) / (support > 0).sum(axis=0),
+            "macro_f1": f1.sum(axis=0) / (support + called > 0).sum(axis=0),
+        }
+        if self.loss is not None:
+            loss, in_top, apart = sums[3 * k], sums[3 * k + 1], sums[3 * k + 2 :]
+            scores["log_loss"] = loss / total
+            scores["calibration_error"] = np.abs(apart).sum(axis=0) / total
+            scores["top_k_accuracy"] = in_top / total
         return scores
 
 
 def _bootstrap(scores: _Scores, ids: NDArray[np.intp]) -> dict[str, tuple[float, float]]:
     """Percentile intervals of all scores, drawing groups with replacement."""
-    rng = np.random.default_rng(0)
-    number = int(ids.max()) + 1
-    drawn = [scores.of(rng.multinomial(number, np.full(number, 1 / number))[ids]) for _ in range(_DRAWS)]
+    sums = scores.sums(ids)
+    draws = np.concatenate([sums.T @ times for times in _times_drawn(sums.shape[0])], axis=1)
     intervals = {}
-    for name in drawn[0]:
-        values = [draw[name] for draw in drawn]
-        if values[0] is not None:
-            low, high = np.quantile(np.array(values, dtype=np.float64), [0.025, 0.975])
-            intervals[name] = (float(low), float(high))
+    for name, values in scores.of(draws).items():
+        low, high = np.quantile(values, [0.025, 0.975])
+        intervals[name] = (float(low), float(high))
     return intervals
+
+
+def _times_drawn(number: int) -> Iterator[NDArray[np.float64]]:
+    """How often each of so many groups is drawn, a column for each draw, in blocks that fit in memory."""
+    rng = np.random.default_rng(0)
+    most = max(1, _BLOCK // number)
+    for start in range(0, _DRAWS, most):
+        size = min(most, _DRAWS - start)
+        drawn = rng.integers(0, number, (number, size)) * size + np.arange(size)
+        yield np.bincount(drawn.ravel(), minlength=number * size).reshape(number, size).astype(np.float64)
 
 
 def _independent(hit: NDArray[Any], ids: NDArray[np.intp]) -> float:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from featurekit.metrics import evaluate_predictions, paired_difference, wilson_interval
+from featurekit.metrics import _Scores, _times_drawn, evaluate_predictions, paired_difference, wilson_interval
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -120,3 +120,26 @@ def test_paired_difference_covers_what_it_says():
         _, low, high = paired_difference(np.ones(300), first.astype(int), second.astype(int))
         covered.append(low <= 0.2 * (0.9 - 0.7) <= high)
     assert 0.93 < np.mean(covered) < 0.97
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_the_bootstrap_draws_groups_with_replacement(grouped, monkeypatch):
+    """What the sums of drawn groups give is what the drawn images would give; blocks of draws change nothing."""
+    rng = np.random.default_rng(2)
+    n, labels = 40, np.array(list("abc"))
+    true, p = rng.choice(labels, n), rng.dirichlet(np.ones(3), n)
+    predicted = labels[p.argmax(axis=1)]
+    ids = rng.permutation(np.arange(n) // 3) if grouped else np.arange(n)
+    scores = _Scores(true, predicted, p, labels)
+    times = np.concatenate(list(_times_drawn(int(ids.max()) + 1)), axis=1)
+    assert times.shape == (ids.max() + 1, 500)
+    assert (times.sum(axis=0) == ids.max() + 1).all()
+    found = scores.of(scores.sums(ids).T @ times)
+    for draw in range(5):
+        images = np.repeat(np.arange(n), times[ids, draw].astype(int))
+        e = evaluate_predictions(true[images], predicted[images], p[images], labels)
+        for name, values in found.items():
+            assert values[draw] == pytest.approx(getattr(e, name)), name
+    monkeypatch.setattr("featurekit.metrics._BLOCK", 100)
+    blocks = list(_times_drawn(40))
+    assert [block.shape for block in blocks] == [(40, 2)] * 250
