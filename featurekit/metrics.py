@@ -124,7 +124,7 @@ def evaluate_predictions(
     scores = _Scores(true, predicted, probabilities, classes)
     n = len(true)
     ids = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
-    point = {name: float(value[0]) for name, value in scores.of(scores.sums(np.zeros_like(ids)).toarray().T).items()}
+    point = _point(scores)
     intervals = _bootstrap(scores, ids)
     intervals["accuracy"] = low, high = wilson_interval(point["accuracy"], _independent(scores.hit, ids))
     matrix = scores.confusion()
@@ -224,6 +224,12 @@ class _Scores:
             scores["calibration_error"] = np.abs(apart).sum(axis=0) / total
             scores["top_k_accuracy"] = in_top / total
         return scores
+
+
+def _point(scores: _Scores) -> dict[str, float]:
+    """Every score of all images."""
+    sums = scores.sums(np.zeros(len(scores.true), dtype=np.intp)).toarray().T
+    return {name: float(value[0]) for name, value in scores.of(sums).items()}
 
 
 def _bootstrap(scores: _Scores, ids: NDArray[np.intp]) -> dict[str, tuple[float, float]]:
