@@ -96,16 +96,22 @@ def truth_of(y: np.ndarray, several: list[Said], classes: np.ndarray) -> dict[st
 
 def cross_validated(
     X: np.ndarray, y: np.ndarray, rest: np.ndarray, head: str, groups: np.ndarray | None, seed: int
-) -> tuple[Said, list[Said]]:
-    """What the folds' heads say of the rows they have not seen, and what each says of the rest."""
+) -> tuple[Said, list[Said]] | None:
+    """What the folds' heads say of the rows they have not seen, and what each says of the rest.
+
+    None where a class has so few groups that no inner folds give the head its probabilities.
+    """
     classes = np.unique(y)
     labels, table, of_rest = np.empty_like(y), np.zeros((len(y), len(classes))), []
-    for train, test in folds(y, 5, seed, groups):
+    splits = folds(y, 5, seed, groups)
+    for train, test in splits:
         known = None if groups is None else groups[train]
         fitted = fit_head(make_head(head, y[train]), X[train], y[train], groups=known)
+        if not hasattr(fitted, "predict_proba"):
+            return None
         labels[test], table[test] = said(fitted, X[test])
         of_rest.append(said(fitted, rest))
-    return (labels, table), of_rest
+    return ((labels, table), of_rest) if splits else None
 
 
 def clones(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -118,21 +124,22 @@ def one_round(X: np.ndarray, y: np.ndarray, heads: list[str], n: int, samples: i
     """Draw, fit, and count."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(y))
-    mine, others = order[:n], order[n:]
-    while len(np.unique(y[mine])) < len(np.unique(y)) or np.unique(y[mine], return_counts=True)[1].min() < 2:
+    while min(np.sum(y[order[:n]] == label) for label in np.unique(y)) < 4:  # else a fold has classes that none learns
         order = rng.permutation(len(y))
-        mine, others = order[:n], order[n:]
+    mine, others = order[:n], order[n:]
     drawn = [(rng.integers(0, len(others), n), clones(rng, n)) for _ in range(samples)]
     rest, answer, classes = X[others], y[others], np.unique(y)
     groups = clones(rng, n)
     picked = mine[groups]
-    possible = min(len(np.unique(groups[y[picked] == label])) for label in classes) > 1
     compared: dict[str, tuple[np.ndarray, np.ndarray, float]] = {}
     for head in heads:
         fitted = fit_head(make_head(head, y[mine]), X[mine], y[mine])
         labels, table = whole = said(fitted, rest)
         truth = truth_of(answer, [whole], classes)
-        (guessed, sure), of_rest = cross_validated(X[mine], y[mine], rest, head, None, seed)
+        folded = cross_validated(X[mine], y[mine], rest, head, None, seed)
+        if folded is None:
+            continue
+        (guessed, sure), of_rest = folded
         right = float(np.mean([labels == answer for labels, _ in of_rest]))
         compared[head] = labels, guessed, right
         base = compared[heads[0]]
@@ -155,8 +162,9 @@ def one_round(X: np.ndarray, y: np.ndarray, heads: list[str], n: int, samples: i
             _, low, high = paired_difference(y[mine], guessed, base[1])
             counts.one("folds", "difference", head, (low, high), right - base[2])
             counts.one("refit", "difference", head, (low, high), gap)
-        if possible:
-            (guessed, sure), of_rest = cross_validated(X[picked], y[picked], rest, head, groups, seed)
+        folded = cross_validated(X[picked], y[picked], rest, head, groups, seed)
+        if folded is not None and len(np.unique(y[picked])) == len(classes):
+            (guessed, sure), of_rest = folded
             found = evaluate_predictions(y[picked], guessed, sure, classes, groups)
             counts.add("folds, clones", head, found, truth_of(answer, of_rest, classes))
 
@@ -179,7 +187,7 @@ def main() -> None:
     best = math.erf(1.959963984540054 / math.sqrt(2 * (1 + share)))
     print(
         f"{len(y)} rows, {arguments.rows} of them drawn, {arguments.rounds} rounds, "
-        f"{time.perf_counter() - begun:.0f} s. Standard error of 95%: {100 * math.sqrt(0.0475 / arguments.rounds):.1f}. "
+        f"{time.perf_counter() - begun:.0f} s.\nStandard error: {100 * math.sqrt(0.0475 / arguments.rounds):.1f}. "
         f"A perfect interval would hold {100 * best:.1f}% of the truths of folds and refit."
     )
     counts.show(heads)
