@@ -1,4 +1,4 @@
-"""Scores of a classifier's predictions, with an interval for the accuracy."""
+"""Scores of a classifier's predictions, each with an interval."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 _BINS = 15
 _DRAWS = 500
+_TAILS = (0.025, 0.975)
 _BLOCK = 1_000_000  # draws times groups at once: 8 MB
 
 
@@ -45,14 +46,16 @@ class Evaluation:
     log_loss : float or None
         Mean of minus the natural logarithm of the true class' probability; None without probabilities.
     calibration_error : float or None
-        Mean distance between the largest probability and the accuracy, over 15 bins of that probability.
+        Mean distance between the largest probability and the accuracy, over 15 bins of that probability. Chance
+        adds to it, so that it is larger than 0 for perfect probabilities, the more so the fewer images.
     top_k : int
         5, or 2 where there are no more than 5 classes.
     top_k_accuracy : float or None
         Fraction whose true class is among the `top_k` likeliest.
     intervals : dict of str to (float, float)
-        95% interval of each score, by its name; those other than of the accuracy are percentiles of a bootstrap
-        over images (or groups).
+        95% interval of each score, by its name. Wilson's of the accuracy and the top-k accuracy; of the calibration
+        error, whose value is on average too large, by inversion of a test; of the others percentiles of a bootstrap.
+        Where draws are simulated, they are of images (or groups).
     per_class : list of ClassScore
         In the order of `classes`.
     classes : list of str
@@ -125,8 +128,8 @@ def evaluate_predictions(
     n = len(true)
     ids = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     point = _point(scores)
-    intervals = _bootstrap(scores, ids)
-    intervals["accuracy"] = low, high = wilson_interval(point["accuracy"], _independent(scores.hit, ids))
+    intervals = _intervals(scores, ids, point)
+    low, high = intervals["accuracy"]
     matrix = scores.confusion()
     return Evaluation(
         n=n,
@@ -232,15 +235,56 @@ def _point(scores: _Scores) -> dict[str, float]:
     return {name: float(value[0]) for name, value in scores.of(sums).items()}
 
 
-def _bootstrap(scores: _Scores, ids: NDArray[np.intp]) -> dict[str, tuple[float, float]]:
-    """Percentile intervals of all scores, drawing groups with replacement."""
+def _intervals(scores: _Scores, ids: NDArray[np.intp], point: dict[str, float]) -> dict[str, tuple[float, float]]:
+    """95% intervals of all scores; what is drawn are groups, with replacement."""
     sums = scores.sums(ids)
     draws = np.concatenate([sums.T @ times for times in _times_drawn(sums.shape[0])], axis=1)
     intervals = {}
     for name, values in scores.of(draws).items():
-        low, high = np.quantile(values, [0.025, 0.975])
+        low, high = np.quantile(values, _TAILS)
         intervals[name] = (float(low), float(high))
+    intervals["accuracy"] = wilson_interval(point["accuracy"], _independent(scores.hit, ids))
+    if scores.in_top is not None:
+        intervals["top_k_accuracy"] = wilson_interval(point["top_k_accuracy"], _independent(scores.in_top, ids))
+        k = len(scores.classes)
+        gaps = np.asarray(sums.sum(axis=0)).ravel()[3 * k + 2 :] / len(scores.true)
+        intervals["calibration_error"] = _calibration_interval(gaps, draws[3 * k + 2 :] / draws[:k].sum(axis=0))
     return intervals
+
+
+def _calibration_interval(gaps: NDArray[np.float64], drawn: NDArray[np.float64]) -> tuple[float, float]:
+    """Interval of the sum of absolute gaps, by inversion of a test.
+
+    The sum is too large by what chance adds to each gap, and a draw adds as much again: its percentiles hold next to
+    no true value. So it is asked which multiples of the gaps, with the noise of the draws, would give what was seen.
+
+    Parameters
+    ----------
+    gaps : ndarray, shape (bins,)
+        Seen.
+    drawn : ndarray, shape (bins, draws)
+        Of each draw.
+
+    References
+    ----------
+    J. Carpenter, "Test inversion bootstrap confidence intervals", 1999.
+    """
+    noise, seen = drawn - gaps[:, np.newaxis], float(np.abs(gaps).sum())
+    if not seen:
+        return 0.0, 0.0
+
+    def quantile(multiple: float, tail: float) -> float:
+        return float(np.quantile(np.abs(multiple * gaps[:, np.newaxis] + noise).sum(axis=0), tail))
+
+    def edge(low: float, high: float, tail: float) -> float:
+        for _ in range(12):
+            middle = (low + high) / 2
+            low, high = (low, middle) if quantile(middle, tail) > seen else (middle, high)
+        return low
+
+    least = 0.0 if quantile(0.0, _TAILS[1]) > seen else edge(0.0, 1.0, _TAILS[1])
+    most = edge(1.0, 1 + float(np.abs(noise).sum(axis=0).max()) / seen, _TAILS[0])
+    return least * seen, min(1.0, most * seen)
 
 
 def _times_drawn(number: int) -> Iterator[NDArray[np.float64]]:
