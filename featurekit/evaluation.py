@@ -67,7 +67,7 @@ class CrossValidation:
 
         They are of the folds' heads on other images, and leave out that other training images would have given other
         heads. With 300 rows of photographs they held the true accuracy 89 or 90 times of 100, averaged over four
-        heads, and the true log loss 85, where 93 or 94 were possible (``tests/benchmarks/coverage.py``): they are
+        heads, and the true log loss 85 or 86, where 93 or 94 were possible (``tests/benchmarks/coverage.py``): they are
         narrower than they should be by a tenth to a fifth. A head that is fitted to all rows is on average better
         than they say, because it has seen more. Intervals of :func:`featurekit.metrics.paired_difference` suffer
         less: 90 to 98.
