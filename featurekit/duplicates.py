@@ -6,7 +6,7 @@ every score too good. So both become groups, which no split separates.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,9 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from .store import FeatureStore
 
 CLOSENESS = 0.1
-_MOST_ROWS = 100_000  # that are all compared with each other, which takes minutes
 _BLOCK = 2048
 _PAIRS = 20_000
+_MOST_ROWS = 100_000  # every pair is compared: minutes on two cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Groups:
     given : int
         Groups that the source named.
     kept : bool
-        Whether near duplicates are in one group. They are not where a class would be left with a single one.
+        Whether all near duplicates are in one group. Those of a class that would be left with a single group are not.
     searched : bool
         Whether near duplicates were looked for: among more than 100,000 rows they are not.
     """
@@ -61,17 +61,16 @@ class Groups:
 
     def sentence(self) -> str:
         """What was found, for people."""
-        near = f"{self.near} near duplicates (cosine of {self.threshold:.3f} or more)"
         found = [f"{self.exact} equal files"]
-        if self.kept and self.searched:
-            found.append(near)
+        if self.searched:
+            found.append(f"{self.near} near duplicates (cosine of {self.threshold:.3f} or more)")
         if self.given:
             found.append(f"{self.given} groups of the source")
         sentence = f"{', '.join(found)}: kept on one side of every split"
         if not self.searched:
             sentence += f". Near duplicates were not looked for: there are more than {_MOST_ROWS} images"
         if not self.kept:
-            sentence += f". {near} are not: a class is nothing else, so the scores are too good"
+            sentence += ", but for near duplicates of a class that is a single picture: its scores are too good"
         return sentence
 
 
@@ -110,31 +109,8 @@ def group_rows(
     rows = np.arange(len(columns)) if chosen is None else np.arange(len(columns))[chosen]
     contents, groups, labels = columns.sha256[rows], several[0].groups[rows], columns.label[rows]
     if len(rows) > _MOST_ROWS:
-        original = _first_of_equal(_hashes(contents)) == np.arange(len(rows))
-        return Groups(
-            ids=_connected(len(rows), _known_links(contents, groups)),
-            exact=int(len(rows) - original.sum()),
-            near=0,
-            pairs=[],
-            threshold=1.0,
-            given=len(np.unique(groups[groups != ""])),
-            searched=False,
-        )
-    each = [find_duplicates(store.X[rows], contents=contents, groups=groups, closeness=closeness) for store in several]
-    pairs = list(dict.fromkeys(pair for found in each for pair in found.pairs))
-    ends = np.array(pairs, dtype=np.intp).reshape(-1, 2)
-    known = _known_links(contents, groups)
-    first = _first_of_equal(_hashes(contents))
-    found = replace(
-        each[0],
-        ids=_connected(len(rows), [(ends[:, 0], ends[:, 1]), *known]),
-        near=int(np.sum(first[np.unique(ends)] == np.unique(ends))),
-        pairs=pairs,
-        threshold=min(found.threshold for found in each),
-    )
-    if any(len(np.unique(found.ids[labels == label])) < 2 for label in np.unique(labels[labels != b""])):
-        return replace(found, ids=_connected(len(rows), known), kept=False)
-    return found
+        return replace(_find([], len(rows), contents, groups, closeness), searched=False)
+    return _find((store.X[rows] for store in several), len(rows), contents, groups, closeness, labels)
 
 
 def find_duplicates(
@@ -149,8 +125,11 @@ def find_duplicates(
     Two rows are near duplicates if the distance ``1 - cosine`` between them is at most `closeness` times that of
     two random rows (the median over pairs). So what counts as near follows the data: 0.93 among photographs of
     clothes, 0.98 among photographs of hands before one wall. At the default, a photograph that was saved again,
-    halved, mirrored, brightened, turned by 2 degrees or cropped by a twentieth is nearly always found, and
-    4 of 4.7 million pairs of 3,068 different photographs are. Each pair of rows is compared: the time grows with n^2.
+    mirrored, brightened, turned by 2 degrees or cropped by a twentieth is nearly always found, a halved one two times
+    of three, and 4 of 4.7 million pairs of 3,068 different photographs are. That is of photographs of 400 x 533 pixels.
+    Of images of 100 x 100 hardly any but equal rows are found, because what JPEG does to so small an image moves its
+    row a quarter of the usual distance (``tests/benchmarks/duplicates.py``): name their groups, if you know them.
+    Each pair of rows is compared: the time grows with n^2.
 
     Parameters
     ----------
@@ -173,30 +152,61 @@ def find_duplicates(
     >>> find_duplicates(X).ids
     array([0, 1, 2, 0])
     """
-    rows: NDArray[np.float32] = np.asarray(X, dtype=np.float32)
-    n = len(rows)
+    n = len(np.asarray(X))
     for name, given in (("contents", contents), ("groups", groups)):
         if given is not None and len(np.asarray(given)) != n:
             raise ValueError(f"{n} rows but {len(np.asarray(given))} {name}")
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = (rows / np.where(lengths > 0, lengths, 1)).astype(np.float32)
-    threshold = 1 - closeness * _usual_distance(unit)
-    first, second, cosines = _near(unit, threshold)
+    return _find([X], n, contents, groups, closeness)
+
+
+def _find(
+    spaces: Iterable[ArrayLike],
+    n: int,
+    contents: ArrayLike | None,
+    groups: ArrayLike | None,
+    closeness: float,
+    labels: NDArray[Any] | None = None,
+) -> Groups:
+    """Find what belongs together among `n` images, of which each of the spaces has a row."""
     same = np.arange(n) if contents is None else _first_of_equal(_hashes(contents))
-    apart = same[first] != same[second]
-    order = np.argsort(-cosines[apart], kind="stable")
-    pairs = list(zip(first[apart][order].tolist(), second[apart][order].tolist(), strict=True))
-    named = np.asarray([] if groups is None else groups).astype(str)
-    original = same == np.arange(n)
-    near = np.unique(np.concatenate([first[apart], second[apart]]))
+    named = np.full(n, "") if groups is None else np.asarray(groups).astype(str)
+    members = np.flatnonzero(named != "")
+    known = [(np.arange(n), same), (members, members[_first_of_equal(named[members])])]
+    pairs: dict[tuple[int, int], None] = {}  # without repetitions, in this order
+    threshold = 1.0
+    for X in spaces:
+        unit = _unit(X)
+        at_least = 1 - closeness * _usual_distance(unit)
+        first, second, cosines = _near(unit, at_least)
+        apart = same[first] != same[second]
+        order = np.argsort(-cosines[apart], kind="stable")
+        pairs.update(dict.fromkeys(zip(first[apart][order].tolist(), second[apart][order].tolist(), strict=True)))
+        threshold = min(threshold, at_least)
+    ends = np.array(list(pairs), dtype=np.intp).reshape(-1, 2)
+    near = np.unique(ends)
+    ids = _connected(n, [*known, (ends[:, 0], ends[:, 1])])
+    stuck = np.zeros(n, dtype=bool)  # rows of classes that could not be split
+    if labels is not None and len(pairs):
+        for label in np.unique(labels[labels != b""]):
+            stuck |= (labels == label) & (len(np.unique(ids[labels == label])) < 2)
+    among = stuck[ends].any(axis=1)
+    if among.any():
+        ids = _connected(n, [*known, (ends[~among, 0], ends[~among, 1])])
     return Groups(
-        ids=_connected(n, [(first, second), *_known_links(contents, groups)]),
-        exact=int(n - original.sum()),
-        near=int(original[near].sum()),
-        pairs=pairs,
+        ids=ids,
+        exact=int(np.sum(same != np.arange(n))),
+        near=int(np.sum(same[near] == near)),
+        pairs=list(pairs),
         threshold=threshold,
-        given=len(np.unique(named[named != ""])),
+        given=len(np.unique(named[members])),
+        kept=not among.any(),
     )
+
+
+def _unit(X: ArrayLike) -> NDArray[np.float32]:
+    rows: NDArray[np.float32] = np.asarray(X, dtype=np.float32)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return (rows / np.where(lengths > 0, lengths, 1)).astype(np.float32)
 
 
 def _usual_distance(unit: NDArray[np.float32]) -> float:
@@ -230,19 +240,6 @@ def _near(
         np.concatenate([empty, *second]),
         np.concatenate([np.empty(0, dtype=np.float32), *cosines]),
     )
-
-
-def _known_links(contents: ArrayLike | None, groups: ArrayLike | None) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-    """Rows that belong together whatever they look like: equal files, and members of named groups."""
-    links = []
-    if contents is not None:
-        same = _first_of_equal(_hashes(contents))
-        links.append((np.arange(len(same)), same))
-    if groups is not None:
-        named = np.asarray(groups).astype(str)
-        members = np.flatnonzero(named != "")
-        links.append((members, members[_first_of_equal(named[members])]))
-    return links
 
 
 def _hashes(contents: ArrayLike) -> NDArray[np.uint64]:

@@ -1,4 +1,4 @@
-"""Scores of a classifier's predictions, with an interval for the accuracy."""
+"""Scores of a classifier's predictions, each with an interval."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .bootstrap import TAILS, percentiles, resampled
 from .proportions import Abstention, independent_images, wilson_interval
 
 _BINS = 15
-_DRAWS = 500
-_MOST_WEIGHTS = 4_000_000  # of a bootstrap, in memory at once: 64 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +45,16 @@ class Evaluation:
     log_loss : float or None
         Mean of minus the natural logarithm of the true class' probability; None without probabilities.
     calibration_error : float or None
-        Mean distance between the largest probability and the accuracy, over 15 bins of that probability.
+        Mean distance between the largest probability and the accuracy, over 15 bins of that probability. Chance
+        adds to it, so that it is larger than 0 for perfect probabilities, the more so the fewer images.
     top_k : int
         5, or 2 where there are no more than 5 classes.
     top_k_accuracy : float or None
         Fraction whose true class is among the `top_k` likeliest.
     intervals : dict of str to (float, float)
-        95% interval of each score, by its name; those other than of the accuracy are percentiles of a bootstrap
-        over images (or groups).
+        95% interval of each score, by its name. Wilson's of the accuracy and the top-k accuracy; of the calibration
+        error, whose value is on average too large, by inversion of a test; of the others percentiles of a bootstrap.
+        Where draws are simulated, they are of images (or groups).
     per_class : list of ClassScore
         In the order of `classes`.
     classes : list of str
@@ -129,8 +130,8 @@ def evaluate_predictions(
     n = len(true)
     ids = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     point = scores.all()
-    intervals = percentiles(scores.of(resampled(scores.table, ids)))
-    intervals["accuracy"] = low, high = wilson_interval(point["accuracy"], independent_images(scores.hit, ids))
+    intervals = _intervals(scores, ids, point)
+    low, high = intervals["accuracy"]
     recall, precision, f1, support = (values[0] for values in scores.counts(scores.whole))
     k = len(scores.classes)
     matrix = np.bincount(scores.true * k + scores.predicted, minlength=k * k).reshape(k, k)
@@ -159,7 +160,7 @@ class _Scores:
     """What is known of each image, and the scores of any weighting of the images.
 
     Every score follows from weighted sums over the images; so the table of what is summed is made once, and all
-    draws of a bootstrap are one matrix product.
+    draws of a bootstrap are one matrix product. It is sparse: most numbers are of another class than the image.
     """
 
     def __init__(
@@ -170,29 +171,35 @@ class _Scores:
         self.true, self.predicted = codes[: len(true)], codes[len(true) :]
         self.hit = self.true == self.predicted
         self.top_k = 2
+        self.in_top: NDArray[np.bool_] | None = None
         # Of each image: one, and its true class, the predicted one, and the class if it is both.
-        k = len(names)
-        parts = [np.ones((len(true), 1)), *(_one_hot(codes, k) for codes in (self.true, self.predicted))]
-        parts.append(parts[1] * parts[2])
-        self.has_probabilities = probabilities is not None
+        n, k = len(true), len(names)
+        parts: list[tuple[Any, Any]] = [
+            (0, 1),
+            (1 + self.true, 1),
+            (1 + k + self.predicted, 1),
+            (1 + 2 * k + self.true, self.hit),
+        ]
+        width = 1 + 3 * k
         if probabilities is not None:
             table, columns = np.asarray(probabilities, dtype=np.float64), np.asarray(classes).astype(str)
-            if table.shape != (len(true), len(columns)):
-                raise ValueError(f"expected probabilities of shape {(len(true), len(columns))}, got {table.shape}")
+            if table.shape != (n, len(columns)):
+                raise ValueError(f"expected probabilities of shape {(n, len(columns))}, got {table.shape}")
             order = np.argsort(columns)
             place = order[np.minimum(np.searchsorted(columns[order], true), len(columns) - 1)]
             # A class that the classifier has never seen has no column: its probability is 0.
-            mine = np.where(columns[place] == true, table[np.arange(len(true)), place], 0)
+            mine = np.where(columns[place] == true, table[np.arange(n), place], 0)
             self.top_k = 5 if len(columns) > 5 else 2
-            in_top = (table > mine[:, np.newaxis]).sum(axis=1) < self.top_k
-            in_top &= columns[place] == true
+            self.in_top = (table > mine[:, np.newaxis]).sum(axis=1) < self.top_k
+            self.in_top &= columns[place] == true
             surest = table.max(axis=1)
-            bins = _one_hot(np.minimum((surest * _BINS).astype(np.intp), _BINS - 1), _BINS)
+            bins = np.minimum((surest * _BINS).astype(np.intp), _BINS - 1)
             loss = -np.log(np.clip(mine, 1e-15, 1))
             # How much too sure each image is, in its bin.
-            parts += [np.column_stack([loss, in_top]), bins * (surest - self.hit)[:, np.newaxis]]
-        self.table = np.hstack(parts)
-        self.whole = self.table.sum(axis=0, keepdims=True)
+            parts += [(width, loss), (width + 1, self.in_top), (width + 2 + bins, surest - self.hit)]
+            width += 2 + _BINS
+        self.table = _sparse(parts, n, width)
+        self.whole = np.asarray(self.table.sum(axis=0)).reshape(1, width)
 
     def all(self) -> dict[str, float]:
         """Every score of all images, by its name."""
@@ -218,54 +225,73 @@ class _Scores:
             "balanced_accuracy": (recall * there).sum(axis=1) / there.sum(axis=1),
             "macro_f1": (f1 * present).sum(axis=1) / present.sum(axis=1),
         }
-        if self.has_probabilities:
-            rest = sums[:, 1 + 3 * k :] / total[:, np.newaxis]
+        if self.in_top is not None:
             scores |= {
-                "log_loss": rest[:, 0],
-                "top_k_accuracy": rest[:, 1],
-                "calibration_error": np.abs(rest[:, 2:]).sum(axis=1),
+                "log_loss": sums[:, 1 + 3 * k] / total,
+                "top_k_accuracy": sums[:, 2 + 3 * k] / total,
+                "calibration_error": np.abs(self.gaps(sums)).sum(axis=1),
             }
         return scores
 
+    def gaps(self, sums: NDArray[Any]) -> NDArray[Any]:
+        """How much too sure the classifier is in each bin, as a share of all images, shape (draws, bins)."""
+        gaps: NDArray[Any] = sums[:, -_BINS:] / sums[:, :1]
+        return gaps
 
-def _one_hot(codes: NDArray[np.intp], k: int) -> NDArray[np.float64]:
-    table = np.zeros((len(codes), k))
-    table[np.arange(len(codes)), codes] = 1
-    return table
+
+def _sparse(parts: list[tuple[Any, Any]], n: int, width: int) -> Any:
+    """A table of `n` rows, in which each part has one number a row, in the column that it names."""
+    from scipy.sparse import coo_array
+
+    columns = np.concatenate([np.broadcast_to(column, n) for column, _ in parts])
+    values = np.concatenate([np.broadcast_to(value, n).astype(np.float64) for _, value in parts])
+    return coo_array((values, (np.tile(np.arange(n), len(parts)), columns)), shape=(n, width)).tocsr()
 
 
-def resampled(table: NDArray[Any], ids: NDArray[np.intp] | None = None) -> NDArray[Any]:
-    """Sums of the columns over the images of each draw of a bootstrap, which draws groups with replacement.
+def _intervals(scores: _Scores, ids: NDArray[np.intp], point: dict[str, float]) -> dict[str, tuple[float, float]]:
+    """95% intervals of all scores; what is drawn are groups, with replacement."""
+    drawn = resampled(scores.table, ids)
+    intervals = percentiles(scores.of(drawn))
+    intervals["accuracy"] = wilson_interval(point["accuracy"], independent_images(scores.hit, ids))
+    if scores.in_top is not None:
+        intervals["top_k_accuracy"] = wilson_interval(point["top_k_accuracy"], independent_images(scores.in_top, ids))
+        intervals["calibration_error"] = _calibration_interval(scores.gaps(scores.whole)[0], scores.gaps(drawn))
+    return intervals
+
+
+def _calibration_interval(gaps: NDArray[np.float64], drawn: NDArray[np.float64]) -> tuple[float, float]:
+    """Interval of the sum of absolute gaps, by inversion of a test.
+
+    The sum is too large by what chance adds to each gap, and a draw adds as much again: its percentiles hold next to
+    no true value. So it is asked which multiples of the gaps, with the noise of the draws, would give what was seen.
 
     Parameters
     ----------
-    table : ndarray of float, shape (n, columns)
-    ids : ndarray of int, shape (n,), optional
-        Numbers of the groups, from 0. Default: each image is its own.
+    gaps : ndarray, shape (bins,)
+        Seen.
+    drawn : ndarray, shape (draws, bins)
+        Of each draw.
 
-    Returns
-    -------
-    ndarray of float, shape (500, columns)
+    References
+    ----------
+    J. Carpenter, "Test inversion bootstrap confidence intervals", 1999.
     """
-    number = len(table)
-    if ids is not None and ids.max() + 1 < number:
-        number = int(ids.max()) + 1
-        order = np.argsort(ids, kind="stable")
-        table = np.add.reduceat(table[order], np.searchsorted(ids[order], np.arange(number)), axis=0)
-    rng = np.random.default_rng(0)
-    block = max(1, min(_DRAWS, _MOST_WEIGHTS // number))
-    sums = []
-    for start in range(0, _DRAWS, block):
-        draws = min(block, _DRAWS - start)
-        drawn = rng.integers(0, number, (draws, number)) + number * np.arange(draws)[:, np.newaxis]
-        sums.append(np.bincount(drawn.ravel(), minlength=draws * number).reshape(draws, number) @ table)
-    return np.concatenate(sums)
+    noise, seen = drawn - gaps, float(np.abs(gaps).sum())
+    if not seen:
+        return 0.0, 0.0
 
+    def quantile(multiple: float, tail: float) -> float:
+        return float(np.quantile(np.abs(multiple * gaps + noise).sum(axis=1), tail))
 
-def percentiles(drawn: dict[str, NDArray[Any]]) -> dict[str, tuple[float, float]]:
-    """The 95% interval of each score, from its values over the draws of a bootstrap."""
-    found = {name: np.quantile(values, [0.025, 0.975]) for name, values in drawn.items()}
-    return {name: (float(low), float(high)) for name, (low, high) in found.items()}
+    def edge(low: float, high: float, tail: float) -> float:
+        for _ in range(12):
+            middle = (low + high) / 2
+            low, high = (low, middle) if quantile(middle, tail) > seen else (middle, high)
+        return low
+
+    least = 0.0 if quantile(0.0, TAILS[1]) > seen else edge(0.0, 1.0, TAILS[1])
+    most = edge(1.0, 1 + float(np.abs(noise).sum(axis=1).max()) / seen, TAILS[0])
+    return least * seen, min(1.0, most * seen)
 
 
 def paired_difference(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .metrics import percentiles, resampled
+from .bootstrap import percentiles, resampled
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from made_stores import SPACE, make_rows
 from PIL import Image, ImageOps
 
-from featurekit import FeatureExtractor, extract
+from featurekit import FeatureExtractor, FeatureStore, extract
 from featurekit.duplicates import find_duplicates, group_rows
+from featurekit.store import STORED, Ledger, LedgerEntry, decode, encode, publish
 
 
 def test_equal_rows_named_groups_and_both_together():
@@ -96,4 +99,37 @@ def test_a_class_that_is_one_picture_is_not_made_one_group(photos, tmp_path):
     assert found.near >= 3
     assert len(np.unique(found.ids[:4])) == 3  # two are equal
     assert "near duplicates (cosine of 0.9" in found.sentence()
-    assert "are not: a class is nothing else" in found.sentence()
+    assert "but for near duplicates of a class that is a single picture: its scores are too good" in found.sentence()
+
+
+def made(tmp_path, X, labels):
+    columns, _ = make_rows(len(X))
+    ledger = Ledger.of(LedgerEntry(name, STORED, "", i) for i, name in enumerate(decode(columns.path)))
+    path = tmp_path / f"{len(list(tmp_path.iterdir()))}.h5"
+    publish(path, SPACE, {"root": "/x"}, replace(columns, label=encode(labels)), ledger, [X.astype(np.float32)])
+    return FeatureStore(path)
+
+
+def test_one_class_of_one_picture_leaves_the_others_grouped(tmp_path):
+    X = np.random.default_rng(0).normal(size=(9, 16))
+    X[1] = X[2] = X[0]
+    X[5] = X[4]
+    found = group_rows(made(tmp_path, X, list("aaabbbccc")))
+    assert found.ids.tolist() == [0, 1, 2, 3, 4, 4, 5, 6, 7]
+    assert (found.near, found.kept) == (5, False)
+
+
+def test_a_class_of_one_image_is_no_reason_to_separate_near_duplicates(tmp_path):
+    """It said so, even where there were no near duplicates at all."""
+    X = np.random.default_rng(0).normal(size=(7, 16))
+    found = group_rows(made(tmp_path, X, list("abbbccc")))
+    assert (found.near, found.kept, found.any) == (0, True, False)
+    X[2] = X[1]
+    found = group_rows(made(tmp_path, X, list("abbbccc")))
+    assert (found.ids.tolist(), found.kept) == ([0, 1, 1, 2, 3, 4, 5], True)
+    assert "but for" not in found.sentence()
+
+
+def test_all_images_are_one_picture(tmp_path):
+    found = group_rows(made(tmp_path, np.ones((6, 16)), list("aaabbb")))
+    assert (found.ids.tolist(), found.near, found.kept) == ([0, 1, 2, 3, 4, 5], 6, False)

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from featurekit import bootstrap
+from featurekit.bootstrap import grouped, percentiles, resampled
+
+
+def test_each_draw_is_of_as_many_groups_with_replacement():
+    times = resampled(np.eye(40))
+    assert times.shape == (500, 40)
+    assert (times.sum(axis=1) == 40).all()
+    assert times.max() > 2
+    assert times.mean(axis=0) == pytest.approx(np.ones(40), abs=0.3)
+
+
+def test_sparse_and_dense_tables_and_blocks_of_draws_are_alike(monkeypatch):
+    rng = np.random.default_rng(0)
+    table, ids = rng.random((60, 3)), rng.permutation(np.arange(60) // 4)
+    dense = resampled(table, ids)
+    assert resampled(csr_array(table), ids) == pytest.approx(dense)
+    assert resampled(grouped(table, ids)) == pytest.approx(dense)
+    monkeypatch.setattr(bootstrap, "_MOST_WEIGHTS", 100)
+    assert resampled(table, ids) == pytest.approx(dense)
+
+
+def test_groups_are_drawn_whole():
+    totals = resampled(np.repeat([[1.0], [10.0]], 5, axis=0), np.repeat([0, 1], 5))
+    assert set(totals.ravel()) == {10.0, 55.0, 100.0}
+
+
+def test_percentiles():
+    assert percentiles({"score": np.arange(1001) / 1000})["score"] == pytest.approx((0.025, 0.975))
