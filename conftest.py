@@ -52,6 +52,13 @@ def digits_store(digits_store_path):
 
 
 @pytest.fixture
+def scipy_array_api():
+    """Skips where scikit-learn may not dispatch; tests/heads/test_on_device.py runs a process where it may."""
+    if os.environ.get("SCIPY_ARRAY_API") != "1":
+        pytest.skip("needs SCIPY_ARRAY_API=1 before SciPy is imported")
+
+
+@pytest.fixture
 def forwards(monkeypatch):
     """Counts the images that the network runs over, in this process."""
     from featurekit.runtime.openvino_runtime import OpenVinoRuntime

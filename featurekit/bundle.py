@@ -40,6 +40,7 @@ _TRUSTED = frozenset(
         "featurekit.heads.linear.LinearSVMPath",
         "featurekit.heads.linear.LogisticRegressionPath",
         "featurekit.heads.neighbours.NearestNeighbours",
+        "featurekit.heads.on_device.OnDevice",
         "featurekit.heads.neighbours.NearestNeighboursRegression",
         "sklearn.calibration._CalibratedClassifier",
         "sklearn.calibration._TemperatureScaling",
@@ -191,6 +192,7 @@ def _import_skops() -> ModuleType:
     skops lists all estimators of scikit-learn, which imports every module of it, one of which imports
     torch if it can: two seconds for a head that has no use for it. Hidden, torch is taken as not installed.
     """
+    importlib.import_module("scipy.stats")  # asks for torch in a way that a hidden one breaks
     hide = "torch" not in sys.modules
     if hide:
         sys.modules["torch"] = None  # type: ignore[assignment]

@@ -19,6 +19,7 @@ from .named import (
     make_head,
 )
 from .neighbours import NearestNeighbours, NearestNeighboursRegression
+from .on_device import OnDevice
 
 __all__ = [
     "HEADS",
@@ -29,6 +30,7 @@ __all__ = [
     "NearestCentroid",
     "NearestNeighbours",
     "NearestNeighboursRegression",
+    "OnDevice",
     "PathClassifier",
     "PathRegressor",
     "RidgePath",

@@ -24,6 +24,7 @@ from .summary import Summary
 
 _SLAB_ROWS = 4096  # read at once, at most
 _OPEN_SHARDS = 64  # a process may have about a thousand files open
+_READ_AGAIN = frozenset({"columns", "ledger", "places"})
 
 
 class RowView:
@@ -294,7 +295,9 @@ class FeatureStore:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_handle": None, "_shards": OrderedDict(), "_guard": None, "_guard_pid": -1}
+        # What was read of it stays here: a search sends the store with every task, and the others can read it, too.
+        kept = {name: value for name, value in self.__dict__.items() if name not in _READ_AGAIN}
+        return kept | {"_handle": None, "_shards": OrderedDict(), "_guard": None, "_guard_pid": -1}
 
     def _file(self) -> h5py.File:
         # HDF5 handles must not be shared with the parent of a fork: each process opens its own.
