@@ -17,6 +17,7 @@ __all__ = [
     "FeatureExtractor",
     "FeatureStore",
     "FeaturekitError",
+    "FineTuneClassifier",
     "TransferClassifier",
     "TransferRegressor",
     "__version__",
@@ -31,6 +32,7 @@ _HOME = {
     "FeatureExtractor": "extractor",
     "FeatureStore": "store",
     "FeaturekitError": "errors",
+    "FineTuneClassifier": "finetune",
     "TransferClassifier": "transfer",
     "TransferRegressor": "transfer",
     "compare": "comparison",
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
     from .errors import FeaturekitError
     from .extraction import extract
     from .extractor import FeatureExtractor
+    from .finetune import FineTuneClassifier
     from .store import FeatureStore
     from .transfer import TransferClassifier, TransferRegressor, evaluate, load_model
 

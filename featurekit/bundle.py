@@ -6,6 +6,7 @@
         model.json    format, version, feature space, how features are made, classes, scores
         head.skops    the fitted scikit-learn head
         README.md     the model card
+        network.safetensors    the network's weights, where they are the model's own
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ from typing import Any
 
 from .errors import BundleError
 
-_FILES = frozenset({"model.json", "head.skops", "README.md"})
+NETWORK = "network.safetensors"
+"""The file of a network that was trained for the model."""
+
+_FILES = frozenset({"model.json", "head.skops", "README.md", NETWORK})
 FORMAT = "featurekit-model"
 VERSION = 1
 
@@ -55,7 +59,9 @@ _TRUSTED = frozenset(
 )
 
 
-def write_bundle(path: str | os.PathLike[str], manifest: dict[str, Any], head: Any, card: str) -> Path:
+def write_bundle(
+    path: str | os.PathLike[str], manifest: dict[str, Any], head: Any, card: str, network: bytes = b""
+) -> Path:
     """Write a bundle; an older one at the same place is replaced when the new one is complete.
 
     Parameters
@@ -68,6 +74,8 @@ def write_bundle(path: str | os.PathLike[str], manifest: dict[str, Any], head: A
         Fitted.
     card : str
         Markdown.
+    network : bytes, optional
+        The network's state dict as a safetensors file.
 
     Returns
     -------
@@ -96,6 +104,8 @@ def write_bundle(path: str | os.PathLike[str], manifest: dict[str, Any], head: A
         text = json.dumps({"format": FORMAT, "version": VERSION} | manifest, indent=2, sort_keys=True)
         (temporary / "model.json").write_text(text + "\n", encoding="utf-8")
         (temporary / "README.md").write_text(card, encoding="utf-8", errors="replace")
+        if network:
+            (temporary / NETWORK).write_bytes(network)
         try:
             skops_io.dump(head, temporary / "head.skops")
         except OSError:
@@ -141,6 +151,19 @@ def read_bundle(path: str | os.PathLike[str], trusted: Sequence[str] = ()) -> tu
         If there is no bundle, it is damaged or too new, or its head holds types that are not trusted.
     """
     folder = Path(path)
+    manifest = read_manifest(folder)
+    return manifest, _read_head(folder / "head.skops", trusted)
+
+
+def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read the description of a bundle, and not its head.
+
+    Raises
+    ------
+    BundleError
+        As :func:`read_bundle`.
+    """
+    folder = Path(path)
     if folder.is_file():
         pickled = folder.suffix.lower() in {".pkl", ".pickle", ".joblib"}
         raise BundleError(
@@ -160,7 +183,7 @@ def read_bundle(path: str | os.PathLike[str], trusted: Sequence[str] = ()) -> tu
             f"the model in {folder} has version {manifest.get('version')!r} and this featurekit reads version "
             f"{VERSION}. If it is newer, update with: pip install --upgrade featurekit"
         )
-    return manifest, _read_head(folder / "head.skops", trusted)
+    return manifest
 
 
 def is_bundle(path: str | os.PathLike[str]) -> bool:

@@ -9,6 +9,7 @@ was expected against what was found, and what to do about it::
     ├── BackboneError (ValueError)      no such backbone, or it cannot run here
     │   └── WeightsError                its weights are missing, damaged or of another network
     ├── HeadError (ValueError)          no such head, or the labels do not allow fitting it
+    ├── TrainingError (ValueError)      a network cannot be trained like this
     ├── StoreError                      a store cannot be read or written
     │   ├── StoreFormatError            not a featurekit store, damaged, or unsafe to open
     │   │   └── DamagedRowsError        rows do not match their checksums; they can be computed again
@@ -37,6 +38,7 @@ __all__ = [
     "StoreError",
     "StoreFormatError",
     "StoreLockedError",
+    "TrainingError",
     "WeightsError",
 ]
 
@@ -84,6 +86,10 @@ class WeightsError(BackboneError):
 
 class HeadError(FeaturekitError, ValueError):
     """No head of that name, or the labels do not allow fitting it."""
+
+
+class TrainingError(FeaturekitError, ValueError):
+    """A network cannot be trained like this: an option that cannot be, or a checkpoint of another job."""
 
 
 class StoreError(FeaturekitError):

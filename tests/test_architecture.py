@@ -23,7 +23,7 @@ FLOORS = {
     "targets": 1,
     "backbones": 2,
     "store": 2,
-    "bundle": 2,
+    "bundle": 1,
     "heads": 2,
     "duplicates": 3,
     "runtime": 3,
@@ -35,12 +35,14 @@ FLOORS = {
     "transfer": 6,
     "comparison": 7,
     "onnx_export": 7,
+    "finetune": 7,
     "demo": 9,
     "__init__": 10,
 }
 # What may import torch (or a package that does) when it is imported itself.
 TORCH_MODULES = {
     "backbones/network.py",
+    *(f"finetune/{name}.py" for name in ("checkpoint", "feed", "job", "optimizer", "stages", "training", "trunk")),
     "runtime/tf32.py",
     "runtime/torch_runtime.py",
     "runtime/torchcodec_decoder.py",

@@ -37,9 +37,7 @@ def load_network(backbone: Backbone) -> nn.Module:
         If the file cannot be read or does not fit the network.
     """
     spec = backbone.spec
-    network = _architecture(spec)
-    parent, _, last = spec.classifier.rpartition(".")
-    setattr(network.get_submodule(parent), last, nn.Identity())
+    network = random_network(spec)
     state = _read_state(backbone.weights_path)
     names = [*network.state_dict(), f"{spec.classifier}.weight", f"{spec.classifier}.bias"]
     if spec.package and len(state) == len(names) and set(state) != set(names):
@@ -51,6 +49,14 @@ def load_network(backbone: Backbone) -> nn.Module:
     _check_fit(network.state_dict(), state, backbone)
     network.load_state_dict(state)
     return network.eval().requires_grad_(False)
+
+
+def random_network(spec: BackboneSpec) -> nn.Module:
+    """The network without its classifier, with the random weights that its library gives it."""
+    network = _architecture(spec)
+    parent, _, last = spec.classifier.rpartition(".")
+    setattr(network.get_submodule(parent), last, nn.Identity())
+    return network
 
 
 class LayerRows(nn.Module):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from ..bundle import NETWORK, is_bundle, read_manifest
 from ..errors import BackboneError, WeightsError
 from ..fingerprint import DECODERS, PENULTIMATE, PRECISIONS, FeatureSpace, Preprocessing, file_sha256
 
@@ -231,7 +232,7 @@ def find(
     Parameters
     ----------
     name : str
-        A name in `SPECS`.
+        A name in `SPECS`, or the folder of a saved model, whose network is taken.
     weights : path, optional
         A local ``.pth`` or ``.safetensors`` file with the network's state dict, instead of the default
         weights.
@@ -261,6 +262,8 @@ def find(
     >>> find("efficientnet_lite0").found_in
     'package'
     """
+    if name not in SPECS and is_bundle(name):
+        name, weights = _of_model(Path(name), weights)
     _one_of("backbone", name, SPECS)
     spec = SPECS[name]
     _one_of(f"layer of {name}", layer, [known for known, _ in spec.layers])
@@ -268,6 +271,15 @@ def find(
     _one_of("decoder", decoder, DECODERS)
     found = _find(spec, weights, offline)
     return replace(found, layer=layer, precision=PRECISIONS[precision], decoder=decoder)
+
+
+def _of_model(folder: Path, weights: str | os.PathLike[str] | None) -> tuple[str, str | os.PathLike[str] | None]:
+    """Name and weights of the backbone of a saved model."""
+    settings = read_manifest(folder).get("settings")
+    if not isinstance(settings, dict) or not isinstance(settings.get("backbone"), str):
+        raise BackboneError(f"the model in {folder} does not say what its backbone is")
+    own = folder / NETWORK
+    return settings["backbone"], weights or (own if own.is_file() else settings.get("weights"))
 
 
 def _find(spec: BackboneSpec, weights: str | os.PathLike[str] | None, offline: bool | None) -> Backbone:

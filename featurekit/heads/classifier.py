@@ -124,7 +124,7 @@ class PathClassifier(ClassifierMixin, Path):
     def _choose(self, decisions: Array, targets: Targets, weights: Array) -> int:
         means = self.scores_.mean(axis=0)
         equal = np.arange(len(means)) if targets.codes is None else np.flatnonzero(means > means.max() - 1e-9)
-        found = [(*_temperature(decisions[number], targets, weights), int(number)) for number in equal]
+        found = [(*temperature_of(decisions[number], targets, weights), int(number)) for number in equal]
         _, self.temperature_, best = min(found)
         return best
 
@@ -201,7 +201,7 @@ def _chosen(decisions: Array, of_labels: bool) -> Array:
     return result
 
 
-def _temperature(decisions: Array, targets: Targets, weights: Array) -> tuple[float, float]:
+def temperature_of(decisions: Array, targets: Targets, weights: Array) -> tuple[float, float]:
     """The least mean of minus the logarithm of the true class' probability, and the temperature that gives it.
 
     As if two more rows had been of no particular class: where no fold makes a mistake, nothing else would keep the

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from ..backbones import Backbone
 from ..errors import BackboneError, StoreError
 from ..fidelity import Fidelity
 from ..store.writer import replace_file
+
+if TYPE_CHECKING:
+    from torch import nn
 
 logger = logging.getLogger(__name__)
 
@@ -148,28 +151,50 @@ def _hash(content: NDArray[np.uint8]) -> bytes:
 
 
 def _convert(backbone: Backbone, layers: Sequence[str], batch: int) -> ConvertedNetwork:
+    from .torch_runtime import ImagesToRows
+
+    images = sample_images(batch, backbone.spec.preprocessing.crop)
+    return convert_module(ImagesToRows(backbone, layers).eval(), images, backbone.spec.name)
+
+
+def convert_module(network: nn.Module, images: NDArray[np.uint8], name: str) -> ConvertedNetwork:
+    """Convert what maps uint8 images to one float32 array, and compare the two on these images.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        In eval mode.
+    images : ndarray of uint8, shape (batch, height, width, 3)
+        Of the batch that it is converted for.
+    name : str
+        For messages.
+
+    Raises
+    ------
+    ConversionError
+        If it cannot be converted, or gives something else.
+    """
     from .openvino_runtime import import_openvino
 
     openvino = import_openvino()
     import torch
 
-    from .torch_runtime import ImagesToRows
-
-    network = ImagesToRows(backbone, layers).eval()
-    images = _test_images(batch, backbone.spec.preprocessing.crop)
     try:
         with torch.no_grad(), _quiet():
             exported = torch.export.export(network, (torch.from_numpy(images),), strict=False)
             model = openvino.convert_model(exported)
-            model.reshape([batch, *images.shape[1:]])
+            model.reshape([*images.shape])
             compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-            fidelity = Fidelity.of(compiled([images])[0], network(torch.from_numpy(images)).numpy())
+            fidelity = Fidelity.of(
+                compiled([images])[0].reshape(len(images), -1),
+                network(torch.from_numpy(images)).numpy().reshape(len(images), -1),
+            )
     except Exception as error:  # exporter and converter raise errors of their own kinds
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ConversionError(f"{backbone.spec.name} cannot be converted for OpenVINO: {reason}.") from error
+        raise ConversionError(f"{name} cannot be converted for OpenVINO: {reason}.") from error
     if not fidelity.relative_error < _LARGEST_ERROR:
-        raise ConversionError(f"{backbone.spec.name} as OpenVINO runs it is not PyTorch's network: {fidelity}.")
-    logger.info("%s, OpenVINO against PyTorch: %s", backbone.spec.name, fidelity)
+        raise ConversionError(f"{name} as OpenVINO runs it is not PyTorch's network: {fidelity}.")
+    logger.info("%s, OpenVINO against PyTorch: %s", name, fidelity)
     return _serialised(openvino, model)
 
 
@@ -187,7 +212,7 @@ def _serialised(openvino: Any, model: Any) -> ConvertedNetwork:
         return ConvertedNetwork(path.read_bytes(), np.fromfile(path.with_suffix(".bin"), dtype=np.uint8))
 
 
-def _test_images(n: int, side: int) -> NDArray[np.uint8]:
+def sample_images(n: int, side: int) -> NDArray[np.uint8]:
     """Images with the smoothness and the range of photos, the same each time."""
     random = np.random.default_rng(0)
     coarse = random.integers(0, 256, (n, 8, 8, 3))

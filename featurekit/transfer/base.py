@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .._version import __version__
 from ..backbones import DEFAULT_BACKBONE
-from ..bundle import write_bundle
+from ..bundle import NETWORK, is_bundle, write_bundle
 from ..duplicates import group_rows
 from ..extractor import FeatureExtractor
 from ..fingerprint import PENULTIMATE, FeatureSpace
@@ -29,6 +29,8 @@ _BLOCK = 16_384  # rows of a store that are predicted at once
 
 class TransferEstimator(BaseEstimator):
     """A frozen backbone and a head. Subclasses say what is learned, and call it `target_`."""
+
+    training_: dict[str, Any] | None = None  # how the network was trained, if it is a loaded model's own
 
     def __init__(
         self,
@@ -111,6 +113,7 @@ class TransferEstimator(BaseEstimator):
             If something else is there, or it cannot be written.
         """
         check_is_fitted(self, "head_")
+        network = self._own_network()
         manifest = {
             "featurekit": __version__,
             "space": json.loads(self.space_.to_json()),
@@ -120,11 +123,21 @@ class TransferEstimator(BaseEstimator):
             "classes": [str(label) for label in getattr(self, "classes_", [])],
             "settings": {
                 "backbone": self.backbone,
-                "weights": None if self.weights is None else str(Path(self.weights).resolve()),
+                "weights": None if network or self.weights is None else str(Path(self.weights).resolve()),
             },
             "notes": notes or {},
+            **self._more_to_save(),
         }
-        return write_bundle(path, manifest, self.head_, model_card(manifest, self.head_))
+        return write_bundle(path, manifest, self.head_, model_card(manifest, self.head_), network)
+
+    def _own_network(self) -> bytes:
+        """The weights, where they came with a saved model: they go with this one, too."""
+        if self.weights is None or Path(self.weights).name != NETWORK or not is_bundle(Path(self.weights).parent):
+            return b""
+        return Path(self.weights).read_bytes()
+
+    def _more_to_save(self) -> dict[str, Any]:
+        return {} if self.training_ is None else {"training": self.training_}
 
     def _new_extractor(self) -> FeatureExtractor:
         parameters = self.get_params(deep=False)

@@ -142,7 +142,7 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
         given, chosen = given_or_stored(X, y, groups, sample_weight)
         if chosen is not None and target == "labels":
             given = label_table(given)
-        labels = _as_labels(given)
+        labels = as_labels(given)
         head = make_head(self.head, labels)
         # `make_head` has found what is wrong with the labels, before anything slow.
         self._fit_head(head, X, labels, chosen, groups, sample_weight)
@@ -194,7 +194,7 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
         return tags
 
 
-def _as_labels(y: ArrayLike) -> NDArray[Any]:
+def as_labels(y: ArrayLike) -> NDArray[Any]:
     given = np.asarray(y)
     if given.dtype.kind == "f" and np.isinf(given).any():
         raise HeadError("labels are names or whole numbers, and one of these is infinite")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from sklearn.base import is_regressor
 
-from ..bundle import read_bundle
+from ..bundle import NETWORK, read_bundle
 from ..errors import BundleError
-from ..fingerprint import FeatureSpace
+from ..fingerprint import FeatureSpace, file_sha256
 from .classifier import TransferClassifier
 from .regressor import TransferRegressor
 
@@ -19,7 +20,7 @@ from .regressor import TransferRegressor
 def load_model(
     path: str | os.PathLike[str], *, weights: str | os.PathLike[str] | None = None, trusted: Sequence[str] = ()
 ) -> TransferClassifier | TransferRegressor:
-    """Load a model that :meth:`TransferClassifier.save` or :meth:`TransferRegressor.save` wrote.
+    """Load a model that was saved: of :class:`TransferClassifier`, `TransferRegressor`, or `FineTuneClassifier`.
 
     Parameters
     ----------
@@ -33,7 +34,8 @@ def load_model(
     Returns
     -------
     TransferClassifier or TransferRegressor
-        Fitted. Its backbone is loaded when it first sees an image, and must have the same weights.
+        Fitted. Its backbone is loaded when it first sees an image, and must have the same weights. What was fine-tuned
+        is a `TransferClassifier` from then on, whose network is the model's own.
 
     Raises
     ------
@@ -44,6 +46,11 @@ def load_model(
     try:
         space = FeatureSpace.from_json(json.dumps(manifest["space"]))
         settings, target = manifest["settings"], manifest.get("target", "class")
+        own = Path(path, NETWORK)
+        if own.exists() and weights is None:
+            if file_sha256(own) != space.weights:
+                raise ValueError(f"{NETWORK} is not the network that was saved")
+            weights = own
         if target not in {"class", "labels", "number"}:
             raise ValueError(f"it predicts {target!r:.50}")
         if is_regressor(head) != (target == "number"):
@@ -69,4 +76,6 @@ def load_model(
     model.head_ = head
     model.extractor_ = model._new_extractor()
     model.extractor_.space_ = space
+    if isinstance(manifest.get("training"), dict):
+        model.training_ = manifest["training"]
     return model

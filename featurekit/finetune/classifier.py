@@ -1,0 +1,479 @@
+"""FineTuneClassifier: images in, classes out, with a network of which some stages are trained."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from ..backbones import DEFAULT_BACKBONE, SPECS, Backbone, find
+from ..duplicates import find_duplicates
+from ..errors import HeadError, SourceError, TrainingError
+from ..extractor import FeatureExtractor
+from ..fingerprint import content_hash, pixel_hash
+from ..heads import LogisticRegressionPath
+from ..heads.layer import calibrate, head_of, layer_of
+from ..images import Item, items_from, read_bytes
+from ..metrics import paired_difference
+from ..pipeline.looking import as_picture
+from ..runtime.converted import cache_folder
+from ..splits import holdout
+from ..store import FeatureStore
+from ..store.writer import replace_file
+from ..transfer import TransferClassifier, load_model
+from ..transfer.classifier import as_labels
+from .recipe import Recipe
+
+
+class FineTuneClassifier(TransferClassifier):
+    """Images in, classes out: a network whose upper stages are trained, with a new last layer.
+
+    Where cached features of a frozen network prove insufficient. It starts as the frozen network with logistic
+    regression, which stays a candidate: what has the best score on validation images is kept, so training can gain but
+    not lose on them. Once fitted it is a backbone with weights of its own and a linear head, and does all that a
+    `TransferClassifier` does.
+
+    Parameters
+    ----------
+    backbone : str, default="efficientnet_lite0"
+        Its name; ``featurekit models`` lists them.
+    unfreeze : int or str, default=2
+        What is trained, beside the last layer: so many stages from the top, ``"all"``, or the name of the lowest stage.
+    pretrained : bool, default=True
+        False: from scratch, with random weights and another default recipe.
+    start : TransferClassifier or path, optional
+        A fitted classifier with the head ``"logreg"``, or the folder of a saved one; see :meth:`from_transfer`.
+    validation : float, default=0.2
+        Share of the images that are kept aside to choose the best epoch, if `fit` is given none.
+    checkpoint : path, optional
+        A folder for the state after each epoch, and for the trunk cache. A training that was killed goes on from there
+        and ends as it would have. The last checkpoint stays. None: nothing is kept.
+    epochs, learning_rate, stage_decay, gradual, warm_up, augment, mix, label_smoothing, balance, weight_decay, clip, \
+accumulate, average, batch_norm, precision, patience, trunk_cache, seed, batch_size
+        As in :class:`featurekit.finetune.Recipe`, where the defaults are.
+    weights, cache, decoder, workers, device, runtime, progress
+        As in :class:`FeatureExtractor`.
+    verbose : bool, default=False
+        Print what is being done, and a line after each epoch.
+
+    Attributes
+    ----------
+    classes_ : ndarray, shape (n_classes,)
+    head_ : LogisticRegressionPath
+        The last layer, its probabilities calibrated on the validation images.
+    extractor_ : FeatureExtractor
+        Of the trained network.
+    history_ : list of dict
+        Of each epoch: ``epoch`` (0: before the first step), ``loss``, ``accuracy`` and ``log_loss`` on the validation
+        images, ``rates`` (learning rate of each stage), ``seconds``.
+    best_epoch_ : int
+        Whose state was kept. 0: training gained nothing, and this is the frozen network with logistic regression on
+        all images.
+    comparison_ : dict
+        On the validation images: ``n``, ``accuracy``, ``frozen_accuracy``, and their paired ``difference`` with its
+        95% interval ``low``, ``high``. The best of several epochs is a little too good.
+    moved_ : dict of str to float
+        Of each trained stage, how long the change of its parameters is, relative to the parameters.
+    trained_ : list of str
+        Names of the network's parameters that were trained.
+    stopped_ : str
+        Why training ended early; empty if it did not.
+
+    References
+    ----------
+    A. Kumar et al., "Fine-tuning can distort pretrained features and underperform out-of-distribution", 2022: the last
+    layer first, then the network.
+
+    Examples
+    --------
+    >>> from featurekit import FineTuneClassifier
+    >>> paths = sorted(getfixture("digits_folder").glob("*/*.png"))
+    >>> y = [path.parent.name for path in paths]
+    >>> tuned = FineTuneClassifier(unfreeze=1, epochs=1).fit(paths, y)
+    >>> tuned.predict(paths[:1]).tolist(), [record["epoch"] for record in tuned.history_]
+    (['0'], [0, 1])
+    """
+
+    def __init__(
+        self,
+        backbone: str = DEFAULT_BACKBONE,
+        *,
+        unfreeze: int | str = 2,
+        pretrained: bool = True,
+        start: Any = None,
+        validation: float = 0.2,
+        checkpoint: str | os.PathLike[str] | None = None,
+        epochs: int | None = None,
+        batch_size: int = 32,
+        learning_rate: float | None = None,
+        stage_decay: float | None = None,
+        gradual: int = 0,
+        warm_up: float = 0.1,
+        augment: str | None = None,
+        mix: str | None = None,
+        label_smoothing: float = 0.1,
+        balance: str | None = None,
+        weight_decay: float | None = None,
+        clip: float = 1.0,
+        accumulate: int = 1,
+        average: str | None = "ema",
+        batch_norm: str | None = None,
+        precision: str = "fp32",
+        patience: int | None = None,
+        trunk_cache: str = "auto",
+        seed: int = 0,
+        weights: str | os.PathLike[str] | None = None,
+        cache: str | os.PathLike[str] | None = None,
+        decoder: str = "auto",
+        workers: int | None = None,
+        device: str = "auto",
+        runtime: str = "auto",
+        progress: bool = False,
+        verbose: bool = False,
+    ) -> None:
+        self.backbone = backbone
+        self.unfreeze = unfreeze
+        self.pretrained = pretrained
+        self.start = start
+        self.validation = validation
+        self.checkpoint = checkpoint
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.stage_decay = stage_decay
+        self.gradual = gradual
+        self.warm_up = warm_up
+        self.augment = augment
+        self.mix = mix
+        self.label_smoothing = label_smoothing
+        self.balance = balance
+        self.weight_decay = weight_decay
+        self.clip = clip
+        self.accumulate = accumulate
+        self.average = average
+        self.batch_norm = batch_norm
+        self.precision = precision
+        self.patience = patience
+        self.trunk_cache = trunk_cache
+        self.seed = seed
+        self.weights = weights
+        self.cache = cache
+        self.decoder = decoder
+        self.workers = workers
+        self.device = device
+        self.runtime = runtime
+        self.progress = progress
+        self.verbose = verbose
+
+    head = "logreg"  # what it starts as, and is in the end
+
+    @classmethod
+    def from_transfer(cls, classifier: TransferClassifier | str | os.PathLike[str], **parameters: Any) -> Self:
+        """Start at a fitted classifier: its backbone, and its logistic regression as the last layer.
+
+        Where `fit` is given validation images, the network's predictions before the first step are those of the
+        classifier. Where it keeps some of the images aside, the head is fitted again, with the same settings, without
+        these: scores on images that it has seen would be too good to choose by.
+
+        Parameters
+        ----------
+        classifier : TransferClassifier or path
+            Fitted, with the head ``"logreg"``, or the folder of a saved one.
+        **parameters
+            Of this class.
+
+        Returns
+        -------
+        FineTuneClassifier
+            Not fitted.
+        """
+        if isinstance(classifier, str | os.PathLike):
+            return cls(start=classifier, **_settings(load_model(classifier)), **parameters)
+        check_is_fitted(classifier, "head_")
+        return cls(start=FrozenEstimator(classifier), **_settings(classifier), **parameters)
+
+    def fit(  # type: ignore[override]
+        self,
+        X: Any,
+        y: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        validation: tuple[Any, ArrayLike] | None = None,
+    ) -> Self:
+        """Fit the frozen classifier, then train from there.
+
+        Parameters
+        ----------
+        X : sequence of images
+            Paths, PIL images or uint8 arrays.
+        y : array-like, shape (n,)
+            The class of each image.
+        groups : array-like, shape (n,), optional
+            Images of one group are all trained on or all kept aside. So are equal files and near duplicates.
+        validation : (X, y), optional
+            Other images, by which the best epoch is chosen. Default: a share of `X`, stratified.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ImageError
+            If an image cannot be read.
+        HeadError
+            If the labels have fewer than two classes, or the start has no logistic regression.
+        TrainingError
+            If an option cannot be, the trunk cache not be written, or the checkpoint is of another job.
+        BackboneError, WeightsError
+            As in :class:`FeatureExtractor`.
+        """
+        recipe = Recipe(**{field.name: getattr(self, field.name) for field in fields(Recipe)})
+        recipe = recipe.complete(scratch=not self.pretrained)
+        if self.backbone not in SPECS:
+            find(self.backbone)  # raises, and says what there is
+        start = self._start()
+        items, labels = _checked(X, y)
+        classes, codes = np.unique(labels, return_inverse=True)
+        if len(classes) < 2:
+            raise HeadError(f"a classifier needs at least two classes, and the labels hold one class: {classes[0]}")
+        others: list[Item] = []
+        other_codes = np.empty(0, dtype=np.intp)
+        if validation is not None:
+            others, other_codes = _validation(*validation, classes)
+        backbone = self._find() if self.pretrained else None
+        rows = None if backbone is None else self._frozen_rows([*items, *others])
+        contents = _contents([*items, *others])
+        if validation is None:
+            train, kept = self._split(labels, rows, contents, groups)
+        else:
+            train, kept = np.arange(len(items)), np.arange(len(items), len(items) + len(others))
+        everything, all_codes = [*items, *others], np.concatenate([codes, other_codes])
+        head = self._first_head(start, rows, classes, all_codes, train, exact=validation is not None)
+        from .job import Job, run_job  # torch
+
+        result = run_job(
+            Job(
+                spec=SPECS[self.backbone],
+                backbone=backbone,
+                recipe=recipe,
+                unfreeze=self.unfreeze if self.pretrained else "all",
+                train=[everything[i] for i in train],
+                validation=[everything[i] for i in kept],
+                train_codes=all_codes[train],
+                validation_codes=all_codes[kept],
+                contents=contents[np.concatenate([train, kept])],
+                classes=len(classes),
+                layer=None if head is None else layer_of(head),
+                folder=None if self.checkpoint is None else Path(self.checkpoint),
+                decoder=self.decoder,
+                device=self.device,
+                runtime=self.runtime,
+                workers=self.workers,
+                progress=self.progress,
+                say=print if self.verbose else _silent,
+            )
+        )
+        trained = result.trained
+        assert trained.decisions is not None
+        assert trained.first is not None
+        self.classes_, self.multilabel_ = classes, False
+        self.history_, self.best_epoch_, self.stopped_ = trained.history, trained.best, trained.stopped
+        self.moved_, self.trained_ = result.moved, result.names
+        truth = all_codes[kept]
+        self.comparison_ = _comparison(truth, trained.decisions, None if head is None else trained.first)
+        if trained.best == 0 and rows is not None and head is not None:
+            # Nothing was gained: the frozen network, and what it can learn from all images.
+            self.network_ = b""
+            known = np.arange(len(items))
+            self.head_ = head if validation is not None else clone(head).fit(rows[known], labels)
+        else:
+            self.network_ = result.network
+            self.head_ = calibrate(head_of(result.weight, result.bias, classes), trained.decisions, truth)
+        self.extractor_ = self._new_extractor().fit(X)
+        return self
+
+    def _start(self) -> TransferClassifier | None:
+        """The classifier to start at."""
+        if self.start is None:
+            return None
+        start = self.start.estimator if isinstance(self.start, FrozenEstimator) else self.start
+        if isinstance(start, str | os.PathLike):
+            start = load_model(start)
+        if not self.pretrained:
+            raise TrainingError(
+                "start and pretrained=False exclude each other: from scratch there is nothing to start at"
+            )
+        if not isinstance(start, TransferClassifier) or start.space_.backbone != self.backbone:
+            raise TrainingError(f"expected a fitted TransferClassifier of {self.backbone} to start at, got {start!r}")
+        layer_of(start.head_)  # raises if it is none
+        return start
+
+    def _first_head(
+        self,
+        start: TransferClassifier | None,
+        rows: NDArray[np.float32] | None,
+        classes: NDArray[Any],
+        codes: NDArray[np.intp],
+        train: NDArray[np.intp],
+        *,
+        exact: bool,
+    ) -> LogisticRegressionPath | None:
+        """Logistic regression on the training images, or that of the start."""
+        if rows is None:
+            return None
+        if start is None:
+            return LogisticRegressionPath().fit(rows[train], classes[codes[train]])
+        if not np.array_equal(start.classes_, classes):
+            raise TrainingError(
+                f"the classifier to start at knows the classes {', '.join(map(str, start.classes_))}, and these images "
+                f"have {', '.join(map(str, classes))}"
+            )
+        head: LogisticRegressionPath = start.head_
+        return head if exact else clone(head).fit(rows[train], classes[codes[train]])
+
+    def _frozen_rows(self, items: Sequence[Item]) -> NDArray[np.float32]:
+        extractor = FeatureExtractor(self.backbone, weights=self.weights, cache=self.cache, **self._shared())
+        rows: NDArray[np.float32] = extractor.fit_transform([item.origin for item in items])
+        return rows
+
+    def _split(
+        self,
+        labels: NDArray[Any],
+        rows: NDArray[np.float32] | None,
+        contents: NDArray[np.uint8],
+        groups: ArrayLike | None,
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Images to train on, and images to choose the best epoch by."""
+        if not 0 < self.validation < 1:
+            raise TrainingError(f"validation must be a share between 0 and 1, got {self.validation!r}")
+        names = None if groups is None else [f"group {group}" for group in np.asarray(groups).tolist()]
+        if rows is not None:
+            ids = find_duplicates(rows, contents=contents, groups=names).ids
+        else:  # equal files only: there are no rows yet
+            same = [content.tobytes().hex() for content in contents]
+            ids = np.unique(same if names is None else names, return_inverse=True)[1]
+        train, kept = holdout(labels, self.validation, self.seed, ids)
+        return train, kept
+
+    def _find(self) -> Backbone:
+        return find(self.backbone, self.weights, decoder=self.decoder)
+
+    def _new_extractor(self) -> FeatureExtractor:
+        weights = self._weights_file()
+        cache = self.cache
+        if weights is not None and cache is not None and Path(cache).suffix.lower() in {".h5", ".hdf5"}:
+            cache = None  # a store of the frozen network's rows
+        return FeatureExtractor(
+            self.backbone, weights=self.weights if weights is None else weights, cache=cache, **self._shared()
+        )
+
+    def _shared(self) -> dict[str, Any]:
+        names = ("decoder", "workers", "device", "runtime", "progress")
+        return {name: getattr(self, name) for name in names}
+
+    def _weights_file(self) -> Path | None:
+        """The trained network as a file, written where it is not there (another machine, an emptied cache)."""
+        if not self.network_:
+            return None
+        name = f"{hashlib.sha256(self.network_).hexdigest()}.safetensors"
+        for folder in (cache_folder() / "trained", Path(tempfile.gettempdir()) / "featurekit-trained"):
+            path = folder / name
+            if path.is_file() and path.stat().st_size == len(self.network_):
+                return path
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                replace_file(path, self.network_)
+            except Exception:  # noqa: S112 (the next folder is tried)
+                continue
+            return path
+        raise TrainingError(
+            "the trained network can be written neither to featurekit's cache nor to the temporary folder"
+        )
+
+    def _own_network(self) -> bytes:
+        return self.network_
+
+    def _more_to_save(self) -> dict[str, Any]:
+        recipe = {field.name: getattr(self, field.name) for field in fields(Recipe)}
+        return {
+            "training": {
+                "unfreeze": self.unfreeze if self.pretrained else "all",
+                "pretrained": self.pretrained,
+                "recipe": asdict(Recipe(**recipe).complete(scratch=not self.pretrained)),
+                "best_epoch": self.best_epoch_,
+                "comparison": self.comparison_,
+                "moved": self.moved_,
+                "stopped": self.stopped_,
+                "history": self.history_,
+            }
+        }
+
+
+def _silent(text: str) -> None:
+    """Say nothing."""
+
+
+def _settings(classifier: Any) -> dict[str, Any]:
+    """What a fitted classifier and a training from it have in common."""
+    names = ("backbone", "weights", "decoder", "device", "runtime", "workers")
+    return {name: getattr(classifier, name) for name in names}
+
+
+def _checked(X: Any, y: ArrayLike | None) -> tuple[list[Item], NDArray[Any]]:
+    if isinstance(X, FeatureStore):
+        raise SourceError("fine-tuning needs the images themselves, and a store holds rows: give the paths and labels")
+    if y is None:
+        raise ValueError("y is missing: fitting requires y to be passed, but the target y is None")
+    labels = as_labels(y)
+    if labels.ndim == 2:
+        raise HeadError("fine-tuning learns one class for each image, and y has a column for each label")
+    items = items_from(X)
+    if len(items) != len(labels):
+        raise ValueError(f"{len(items)} images but {len(labels)} labels")
+    return items, labels
+
+
+def _validation(X: Any, y: ArrayLike, classes: NDArray[Any]) -> tuple[list[Item], NDArray[np.intp]]:
+    items, labels = _checked(X, y)
+    unknown = sorted(set(map(str, labels)) - set(map(str, classes)))
+    if unknown:
+        raise HeadError(f"validation images have classes that no training image has: {', '.join(unknown)}")
+    codes: NDArray[np.intp] = np.searchsorted(classes, labels)
+    return items, codes
+
+
+def _contents(items: Sequence[Item]) -> NDArray[np.uint8]:
+    def one(item: Item) -> bytes:
+        if isinstance(item.origin, str):
+            return content_hash(read_bytes(item.origin)[0])
+        return pixel_hash(np.asarray(as_picture(item.origin)))
+
+    return np.frombuffer(b"".join(map(one, items)), dtype=np.uint8).reshape(len(items), -1)
+
+
+def _comparison(
+    truth: NDArray[np.intp], decisions: NDArray[np.float32], first: NDArray[np.float32] | None
+) -> dict[str, Any]:
+    said = decisions.argmax(axis=1)
+    found: dict[str, Any] = {"n": len(truth), "accuracy": float((said == truth).mean())}
+    if first is not None:
+        frozen = first.argmax(axis=1)
+        difference, low, high = paired_difference(truth, said, frozen)
+        found |= {
+            "frozen_accuracy": float((frozen == truth).mean()),
+            "difference": difference,
+            "low": low,
+            "high": high,
+        }
+    return found
