@@ -114,6 +114,18 @@ def probability(text: str) -> float:
     return value
 
 
+def add_trust_option(parser: argparse.ArgumentParser) -> None:
+    """``--trust``: types that a model's head may hold."""
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a type that the model may hold beyond those that featurekit knows, if you trust whoever made it; for "
+        "several, more than once",
+    )
+
+
 def add_output_options(parser: argparse.ArgumentParser) -> None:
     """``--json`` and ``--quiet``."""
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
@@ -263,10 +275,37 @@ def groups_of(arguments: argparse.Namespace, store: FeatureStore, chosen: Any) -
     """Which of the chosen rows belong together; says what was found."""
     from featurekit.duplicates import group_rows
 
-    found = group_rows(store, chosen)
+    found = group_rows(store, chosen, classes=arguments.target == "class")
     if found.any and not arguments.quiet:
         print(f"featurekit: note: {found.sentence()}", file=sys.stderr)
     return found.ids
+
+
+def note_other_targets(arguments: argparse.Namespace, store: FeatureStore) -> None:
+    """Say it where labels do not look like classes."""
+    if getattr(arguments, "target", "class") != "class" or arguments.quiet:
+        return
+    labels = list(store.class_counts)
+    if any(";" in label for label in labels):
+        print(
+            "featurekit: note: some labels hold a ';' and count as classes of their own; for labels beside others: "
+            "--target labels (of fit and evaluate)",
+            file=sys.stderr,
+        )
+    elif len(labels) > 20 and 2 * len(labels) > sum(store.class_counts.values()) and all(map(_is_number, labels)):
+        print(
+            f"featurekit: note: these labels are {len(labels)} different numbers and count as classes; for numbers: "
+            "--target number (of fit and evaluate)",
+            file=sys.stderr,
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def take_options_of(arguments: argparse.Namespace, classifier: TransferClassifier | TransferRegressor) -> None:

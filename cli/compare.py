@@ -58,8 +58,19 @@ def run(arguments: argparse.Namespace) -> int:
     if len(stored) > 1 and not all(stored):
         arguments.wrong_usage("more than one SOURCE: then each must be a store, of the same images")
     from featurekit import FeatureStore, compare
+    from featurekit.bundle import is_bundle
+    from featurekit.comparison.result import TABLE_MARK
+    from featurekit.outputs import check_output
     from featurekit.report import comparison_text, write_page
+    from featurekit.report.page import PAGE_MARK
 
+    if arguments.csv:
+        check_output(arguments.csv, TABLE_MARK)
+    if arguments.report is not None:
+        if is_bundle(arguments.report):
+            arguments.wrong_usage(f"--report {arguments.report} is the folder of a model; name another one")
+        if Path(arguments.report).is_dir():
+            check_output(Path(arguments.report) / "report.html", PAGE_MARK)
     output = arguments.output or _common.default_name(arguments.source[0]) + ".compare"
     options: dict[str, Any] = {}
     with ExitStack() as opened:
@@ -86,6 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         for store in result.stores:
             opened.enter_context(store)
+        _common.note_other_targets(arguments, result.stores[0])
         if arguments.csv:
             result.to_csv(arguments.csv)
         page = None if arguments.report is None else write_page(result, Path(arguments.report) / "report.html")

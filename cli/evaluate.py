@@ -21,6 +21,7 @@ def add_parser(verbs: Any) -> None:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("-m", "--model", metavar="MODEL", help="folder of a saved model, scored on all of SOURCE")
     what.add_argument("--head", choices=_common.HEADS, help="a head, fitted on a part of SOURCE and scored on the rest")
+    _common.add_trust_option(parser)
     _common.add_target_option(parser)
     parser.add_argument(
         "--abstain-below",
@@ -48,13 +49,24 @@ def run(arguments: argparse.Namespace) -> int:
     from featurekit import evaluate, load_model
     from featurekit.evaluation import evaluate_head
     from featurekit.metrics import Evaluation
+    from featurekit.outputs import check_output
     from featurekit.report import draw_confusion_matrix, evaluation_text
+    from featurekit.report.figures import PICTURE_MARK
 
+    if arguments.png:
+        if arguments.target != "class":
+            arguments.wrong_usage("--png draws a confusion matrix, and this target has none")
+        check_output(arguments.png, PICTURE_MARK)
     classifier = None
     if arguments.model:
-        classifier = load_model(arguments.model, weights=arguments.weights)
+        classifier = load_model(arguments.model, weights=arguments.weights, trusted=arguments.trust)
         _common.take_options_of(arguments, classifier)
+        if arguments.target not in {"class", classifier.target_}:
+            arguments.wrong_usage(
+                f"--target {arguments.target}: the model in {arguments.model} is one of another target"
+            )
     with _common.rows_of(arguments, keep=classifier is None) as store:
+        _common.note_other_targets(arguments, store)
         if classifier is not None:
             result = evaluate(classifier, store, abstain_below=arguments.abstain_below)
             title = f"{arguments.model} on {store.path.name}"

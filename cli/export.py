@@ -17,11 +17,12 @@ def add_parser(verbs: Any) -> None:
         help="write a saved model as one ONNX file",
         description="Write backbone and linear head of a saved model as one ONNX file, which takes uint8 pixels and "
         "gives probabilities, without featurekit or PyTorch. It is compared with featurekit itself before it gets its "
-        "name. Needs: pip install 'featurekit[onnx]'.",
+        "name. Needs: pip install onnx onnxscript onnxruntime.",
     )
     parser.add_argument("model", metavar="MODEL", help="folder of the model; its head must be linear")
     parser.add_argument("-o", "--output", required=True, metavar="FILE.onnx", help="a new file")
     parser.add_argument("--weights", metavar="FILE", help="the backbone's weight file, where that lies elsewhere now")
+    _common.add_trust_option(parser)
     _common.add_output_options(parser)
     parser.set_defaults(run=run, wrong_usage=parser.error)
 
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     from featurekit import load_model
     from featurekit.onnx_export import export_onnx
 
-    classifier = load_model(arguments.model, weights=arguments.weights)
+    classifier = load_model(arguments.model, weights=arguments.weights, trusted=arguments.trust)
     exported = export_onnx(classifier, arguments.output)
     agreement = exported.agreement
     if arguments.json:
@@ -48,9 +49,10 @@ def run(arguments: argparse.Namespace) -> int:
             }
         )
         return 0
+    learned = "labels, each for itself (there from a probability of 0.5 on)"
     print(
-        f"{exported.path}: {classifier.backbone} and {classifier.head}, {len(exported.classes)} classes, "
-        f"{exported.nbytes / 1e6:.1f} MB"
+        f"{exported.path}: {classifier.backbone} and {classifier.head}, {len(exported.classes)} "
+        f"{learned if classifier.target_ == 'labels' else 'classes'}, {exported.nbytes / 1e6:.1f} MB"
     )
     print(f"takes pixels: uint8 (n, {exported.crop}, {exported.crop}, 3)")
     if agreement.probabilities is None:

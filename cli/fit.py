@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import TYPE_CHECKING, Any
 
 from . import _common
@@ -42,10 +43,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Fit, score, save, and say so."""
     if arguments.cv == 1:
         arguments.wrong_usage("--cv 1: one fold leaves nothing to fit on; 0 for no score, else 2 or more")
+    if arguments.target != "class" and arguments.cv not in {0, 5}:
+        arguments.wrong_usage(
+            f"--cv {arguments.cv}: labels and numbers are scored by the 5 folds that chose the strength"
+        )
     head = _common.head_of(arguments)
     from featurekit import TransferClassifier, TransferRegressor
+    from featurekit.bundle import is_bundle
 
     with _common.rows_of(arguments, keep=True) as store:
+        _common.note_other_targets(arguments, store)
         space = store.space
         kind = TransferRegressor if arguments.target == "number" else TransferClassifier
         model: Any = kind(space.backbone, head, weights=arguments.weights, **space.options)
@@ -55,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
         what, score = _SCORES[arguments.target], _score(arguments, store, model.head_) if arguments.cv > 1 else None
         if score is not None:
             notes[f"cross-validated {what}"] = _score_text(score)
+        replaced = is_bundle(arguments.output)
         folder = model.save(arguments.output, notes=notes)
         classes = [str(label) for label in getattr(model, "classes_", [])]
         if arguments.json:
@@ -74,12 +82,14 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             of = {"class": f" of {len(classes)} classes", "labels": f" with {len(classes)} labels", "number": ""}
             print(f"{folder}: {head} on {n} images{of[arguments.target]} ({store.path})")
+            if replaced:
+                print("the model that was there before is replaced")
             if n < len(store):
                 print(f"{len(store) - n} rows have no label and were left out")
             if score is not None:
                 print(f"cross-validated {what} {_score_text(score)}")
             elif arguments.cv > 1:
-                print("no cross-validated score: a class has a single image, or a single group")
+                print("no cross-validated score: fewer than two classes have two images or more")
         return _common.tell_failed(arguments, store)
 
 
@@ -89,18 +99,23 @@ def _score(arguments: argparse.Namespace, store: FeatureStore, head: Any) -> Any
     Of classes, of folds that had no part in choosing the head's strength. Of other targets, and of more rows than are
     held in memory, of the folds that chose it, which is a little too good: the best of some strengths.
     """
+    import numpy as np
+
     from featurekit.evaluation import cross_validate_head
+    from featurekit.splits import can_be_split
     from featurekit.transfer import is_large
 
     if arguments.target == "class" and not is_large(store):
-        labelled = store.columns.label != b""
-        found = cross_validate_head(
-            store.X[labelled],
-            store.y[labelled],
-            _common.head_of(arguments),
-            cv=arguments.cv,
-            groups=_common.groups_of(arguments, store, labelled),
-        )
+        labelled = np.flatnonzero(store.columns.label != b"")
+        y, groups = store.y[labelled], _common.groups_of(arguments, store, labelled)
+        able = can_be_split(y, groups)
+        if not able.all() and not arguments.quiet:
+            lone = ", ".join(sorted(set(y[~able].tolist())))
+            print(f"featurekit: note: of a single image, learned but not scored: {lone}", file=sys.stderr)
+        if len(np.unique(y[able])) < 2:
+            return None
+        rows = store.X[labelled[able]]
+        found = cross_validate_head(rows, y[able], _common.head_of(arguments), cv=arguments.cv, groups=groups[able])
         return None if found is None else found.scores
     scores = head.scores_
     return scores[:, scores.mean(axis=0).argmax()] if len(scores) else None

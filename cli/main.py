@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             code: int = arguments.run(arguments)
         sys.stdout.flush()
     except (FeaturekitError, FileNotFoundError) as error:
-        print(f"featurekit: error: {error}", file=sys.stderr)
+        print(f"featurekit: error: {_printable(str(error))}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         # The reader of our output has gone (such as `head`): nothing more to say, not even at shutdown.
@@ -122,6 +122,11 @@ def _open_closed_streams() -> None:
     os.close(number)
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+
+
+def _printable(text: str) -> str:
+    """Names from files may hold what moves a terminal's cursor or changes its colours."""
+    return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _stop(*_: object) -> None:

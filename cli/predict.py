@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import sys
 from pathlib import Path
@@ -23,6 +24,7 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("source", metavar="SOURCE", help=f"{_common.SOURCE_HELP}, or a store (.h5)")
     parser.add_argument("-m", "--model", required=True, metavar="MODEL", help="folder of the model")
+    _common.add_trust_option(parser)
     parser.add_argument(
         "-o", "--output", metavar="FILE", help="write to this .csv or .json file (default: CSV on standard output)"
     )
@@ -43,13 +45,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output and Path(arguments.output).suffix.lower() not in {".csv", ".json"}:
         print("featurekit: error: --output must end in .csv or .json", file=sys.stderr)
         return 2
-    output, source = Path(arguments.output or ""), Path(arguments.source)
-    if arguments.output and output.exists() and source.exists() and output.samefile(source):
-        print("featurekit: error: --output is the SOURCE itself; it would be overwritten", file=sys.stderr)
-        return 2
     from featurekit import FeaturekitError, load_model
+    from featurekit.outputs import check_output, write_output
 
-    model = load_model(arguments.model, weights=arguments.weights)
+    as_json = bool(arguments.output) and Path(arguments.output).suffix.lower() == ".json"
+    mark = b'{\n  "model": ' if as_json else b"path,label,probability"
+    if arguments.output:
+        check_output(arguments.output, mark)
+    model = load_model(arguments.model, weights=arguments.weights, trusted=arguments.trust)
     _common.take_options_of(arguments, model)
     if arguments.abstain_below is not None and model.target_ != "class":
         raise FeaturekitError("--abstain-below is for models that give one class to each image, and this one does not")
@@ -79,9 +82,9 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"abstained from {abstained} of {of}: probability below {arguments.abstain_below:g}", file=sys.stderr)
         try:
             if arguments.output:
-                as_json = Path(arguments.output).suffix.lower() == ".json"
-                with open(arguments.output, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-                    _write(file, lines, classes, as_json, arguments.model)
+                text = io.StringIO(newline="")
+                _write(text, lines, classes, as_json, arguments.model)
+                write_output(arguments.output, text.getvalue().encode("utf-8", "surrogateescape"), mark)
                 if not arguments.quiet:
                     print(f"{arguments.output}: {len(lines)} images", file=sys.stderr)
             else:

@@ -7,6 +7,8 @@ from types import ModuleType
 
 from .errors import MissingExtraError
 
+_DISTRIBUTIONS = {"PIL": "pillow", "sklearn": "scikit-learn"}  # where the name to install is another
+
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     """Import `module`, or raise an error that names the extra to install.
@@ -31,10 +33,11 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     >>> require("json", extra="parquet", purpose="the example").__name__
     'json'
     """
+    package = module.partition(".")[0]
     try:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtraError(
-            f"{purpose} needs the package '{module.partition('.')[0]}', which is not installed. "
-            f"Install it with: pip install 'featurekit[{extra}]'"
+            f"{purpose} needs the package '{package}', which is not installed. "
+            f"Install it with: pip install {_DISTRIBUTIONS.get(package, package)} (featurekit's extra {extra!r})"
         ) from error

@@ -17,6 +17,8 @@ import os
 import shutil
 import sys
 import tempfile
+import warnings
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +32,7 @@ NETWORK = "network.safetensors"
 _FILES = frozenset({"model.json", "head.skops", "README.md", NETWORK})
 FORMAT = "featurekit-model"
 VERSION = 1
+_MOST_PACKED = 20
 
 # What a head may be made of without being asked about, beyond what skops trusts by itself. skops builds
 # objects of these types and of no others, so a file cannot make it run code of its own choice.
@@ -115,10 +118,22 @@ def write_bundle(
                 f"the head {type(head).__name__} cannot be saved without pickle: {error}. "
                 "Save it with joblib.dump(classifier, path) if only you will load it."
             ) from error
+        unknown = sorted(set(skops_io.get_untrusted_types(file=temporary / "head.skops")) - _TRUSTED)
+        if unknown:
+            warnings.warn(
+                f"the head holds types that are not loaded without being named: {', '.join(unknown)}. Name them: "
+                "load_model(path, trusted=[...]), or --trust NAME on the command line",
+                UserWarning,
+                stacklevel=3,
+            )
         if target.exists():
             old = temporary.with_name(temporary.name + ".old")
             target.rename(old)
-            temporary.rename(target)
+            try:
+                temporary.rename(target)
+            except BaseException:
+                old.rename(target)
+                raise
             shutil.rmtree(old, ignore_errors=True)
         else:
             temporary.rename(target)
@@ -174,7 +189,7 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise BundleError(f"no saved model in {folder}: expected a folder with model.json and head.skops in it")
     try:
         manifest = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"cannot read {folder / 'model.json'}: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise BundleError(f"{folder / 'model.json'} is not the description of a featurekit model")
@@ -194,19 +209,31 @@ def is_bundle(path: str | os.PathLike[str]) -> bool:
 def _read_head(path: Path, trusted: Sequence[str]) -> Any:
     skops_io = _import_skops()
     try:
+        _check_packing(path)
         unknown = set(skops_io.get_untrusted_types(file=path))
+    except BundleError:
+        raise
     except Exception as error:  # a damaged zip or JSON raises whatever its parser raises
         raise BundleError(f"cannot read {path}: {type(error).__name__}: {error}") from error
     refused = sorted(unknown - _TRUSTED - set(trusted))
     if refused:
         raise BundleError(
             f"{path} holds objects of types that featurekit does not know: {', '.join(refused)}. Nothing was "
-            "loaded. If you trust whoever made the file, name them: load_model(path, trusted=[...])"
+            "loaded. If you trust whoever made the file, name them: load_model(path, trusted=[...]), or --trust NAME "
+            "for each on the command line"
         )
     try:
         return skops_io.load(path, trusted=sorted(unknown))
     except Exception as error:
         raise BundleError(f"cannot read {path}: {type(error).__name__}: {error}") from error
+
+
+def _check_packing(path: Path) -> None:
+    """Skops does not compress: what unpacks to a multiple of its size is there to fill the memory."""
+    with zipfile.ZipFile(path) as file:
+        unpacked = sum(entry.file_size for entry in file.infolist())
+    if unpacked > _MOST_PACKED * path.stat().st_size + 1_000_000:
+        raise BundleError(f"{path} would unpack to {unpacked / 1e6:.0f} MB, far more than its size. It was not opened.")
 
 
 def _import_skops() -> ModuleType:

@@ -56,8 +56,8 @@ class Groups:
 
     @property
     def any(self) -> bool:
-        """Whether any two rows belong together."""
-        return len(np.unique(self.ids)) < len(self.ids)
+        """Whether any two rows belong together, or do and are not kept together."""
+        return not self.kept or len(np.unique(self.ids)) < len(self.ids)
 
     def sentence(self) -> str:
         """What was found, for people."""
@@ -78,6 +78,7 @@ def group_rows(
     stores: FeatureStore | Sequence[FeatureStore],
     chosen: NDArray[Any] | None = None,
     *,
+    classes: bool = True,
     closeness: float = CLOSENESS,
 ) -> Groups:
     """Find the rows of a store that belong together: duplicates, and the groups that its source named.
@@ -90,6 +91,9 @@ def group_rows(
         Several are of the same images: what is near in one of them belongs together.
     chosen : ndarray of int or bool, optional
         Which rows are looked at. Default: all.
+    classes : bool
+        Whether the labels are classes, each of which must be in two groups or more to be split; else near duplicates
+        are kept together whatever their labels say.
     closeness : float
         As in :func:`find_duplicates`.
 
@@ -107,7 +111,8 @@ def group_rows(
     several = [stores] if isinstance(stores, FeatureStore) else list(stores)
     columns = several[0].columns
     rows = np.arange(len(columns)) if chosen is None else np.arange(len(columns))[chosen]
-    contents, groups, labels = columns.sha256[rows], several[0].groups[rows], columns.label[rows]
+    contents, groups = columns.sha256[rows], several[0].groups[rows]
+    labels = columns.label[rows] if classes else None
     if len(rows) > _MOST_ROWS:
         return replace(_find([], len(rows), contents, groups, closeness), searched=False)
     return _find((store.X[rows] for store in several), len(rows), contents, groups, closeness, labels)

@@ -124,6 +124,7 @@ def evaluate_head(
     18
     """
     rows, labels, ids = np.asarray(X), np.asarray(y), None if groups is None else np.asarray(groups)
+    _check_lengths(rows, labels, ids)
     stratified = labels.ndim == 1 and not regression
     train, test = (holdout if stratified else plain_holdout)(labels, test_size, seed, ids)
     known, tested = (None, None) if ids is None else (ids[train], ids[test])
@@ -181,8 +182,10 @@ def cross_validate_head(
     ((2, 60), 5, True)
     """
     rows, labels = np.asarray(X), np.asarray(y)
-    if int(repeats) != repeats or repeats < 1:
-        raise ValueError(f"repeats must be a whole number from 1, got {repeats!r}")
+    _check_lengths(rows, labels, groups)
+    for name, value, least in (("repeats", repeats, 1), ("seed", seed, 0)):
+        if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
+            raise ValueError(f"{name} must be a whole number from {least}, got {value!r}")
     ids = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     classes, codes = np.unique(labels, return_inverse=True)
     predictions: NDArray[np.intp] = np.zeros((repeats, len(labels)), dtype=np.intp)
@@ -267,7 +270,8 @@ def learning_curve(
     [12.0, 48.0]
     """
     rows, labels = np.asarray(X), np.asarray(y)
-    if not all(0 < a < b for a, b in zip(shares, [*shares[1:], 1.0000001], strict=True)):
+    _check_lengths(rows, labels, groups)
+    if not len(shares) or not all(0 < a < b for a, b in zip(shares, [*shares[1:], 1.0000001], strict=True)):
         raise ValueError(f"shares must be ascending, above 0 and up to 1, got {shares!r}")
     ids = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     splits = _splits(labels, cv, seed, ids)
@@ -291,6 +295,12 @@ def learning_curve(
         scored = evaluate_predictions(labels, predictions, groups=ids)
         points.append(CurvePoint(float(np.mean(counts)), scored.accuracy, scored.low, scored.high))
     return points
+
+
+def _check_lengths(rows: NDArray[Any], labels: NDArray[Any], groups: ArrayLike | None) -> None:
+    for name, given in (("labels", labels), ("groups", groups)):
+        if given is not None and len(np.asarray(given)) != len(rows):
+            raise ValueError(f"{len(rows)} rows but {len(np.asarray(given))} {name}")
 
 
 def _of_head(fitted: Any, method: str, rows: NDArray[Any]) -> NDArray[Any]:
@@ -319,6 +329,8 @@ def _splits(
         if cv < 2 or isinstance(cv, bool):
             raise ValueError(f"cv must be a whole number from 2, or splits, got {cv!r}")
         return list(folds(labels, int(cv), seed, ids))
+    if isinstance(cv, str | float) or not hasattr(cv, "__iter__"):
+        raise ValueError(f"cv must be a whole number from 2, or splits, got {cv!r}")
     splits = [(np.asarray(train), np.asarray(test)) for train, test in cv]
     tested = np.sort(np.concatenate([test for _, test in splits])) if splits else np.empty(0)
     if not np.array_equal(tested, np.arange(len(labels))):

@@ -150,6 +150,37 @@ def folds(
         return list(splitter.split(labels, labels))
 
 
+def can_be_split(labels: NDArray[Any], groups: NDArray[Any] | None = None) -> NDArray[np.bool_]:
+    """Which rows are of a class that can be on both sides of a split: it has two images or groups, or more.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (n,)
+    groups : ndarray, shape (n,), optional
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+
+    Examples
+    --------
+    >>> can_be_split(np.array(["cat", "cat", "dog"])).tolist()
+    [True, True, False]
+    """
+    names, codes = np.unique(labels, return_inverse=True)
+    ids = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    able = np.ones(len(labels), dtype=bool)
+    while able.any():
+        pairs = np.unique(np.stack([codes[able], ids[able]]), axis=1)
+        lone = np.bincount(pairs[0], minlength=len(names)) < 2
+        fewer = able & ~lone[codes]
+        fewer &= ~np.isin(ids, ids[~fewer])  # a group is on one side
+        if np.array_equal(fewer, able):
+            break
+        able = fewer
+    return able
+
+
 def plain_folds(
     n: int, cv: int, seed: int, groups: NDArray[Any] | None
 ) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:

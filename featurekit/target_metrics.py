@@ -115,7 +115,7 @@ def evaluate_labels(
     Raises
     ------
     ValueError
-        If there is no image, or the shapes differ.
+        If there is no image, the shapes differ, or a value is not 0 or 1.
 
     Examples
     --------
@@ -125,6 +125,9 @@ def evaluate_labels(
     """
     from sklearn.metrics import average_precision_score
 
+    for table in (y_true, y_pred):
+        if not np.isin(np.asarray(table), (0, 1)).all():
+            raise ValueError("expected tables of 0 and 1, and one of them holds something else")
     true, predicted = np.asarray(y_true).astype(bool), np.asarray(y_pred).astype(bool)
     if true.shape != predicted.shape or true.ndim != 2 or not true.size:
         raise ValueError(f"expected two equally large tables of labels, got shapes {true.shape} and {predicted.shape}")
@@ -198,7 +201,7 @@ def evaluate_numbers(y_true: ArrayLike, y_pred: ArrayLike, *, groups: ArrayLike 
     Raises
     ------
     ValueError
-        If there is no image, or the shapes differ.
+        If there is no image, the shapes differ, or a number is not finite.
 
     Examples
     --------
@@ -209,6 +212,8 @@ def evaluate_numbers(y_true: ArrayLike, y_pred: ArrayLike, *, groups: ArrayLike 
     true, predicted = np.asarray(y_true, dtype=np.float64), np.asarray(y_pred, dtype=np.float64)
     if true.shape != predicted.shape or true.ndim not in {1, 2} or not true.size:
         raise ValueError(f"expected two equally long lists of numbers, got shapes {true.shape} and {predicted.shape}")
+    if not (np.isfinite(true).all() and np.isfinite(predicted).all()):
+        raise ValueError("expected finite numbers, and some are infinite or none at all")
     true, predicted = true.reshape(len(true), -1), predicted.reshape(len(true), -1)
     centred, error = true - true.mean(axis=0), true - predicted
     table = np.column_stack([np.ones(len(true)), centred, centred**2, error**2, np.abs(error)])

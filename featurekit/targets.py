@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from .errors import HeadError
 
 SEPARATOR = ";"
+_LARGEST = 1e100
 
 
 class LabelTable:
@@ -52,7 +53,7 @@ def label_table(texts: ArrayLike, columns: Sequence[str] | None = None) -> Label
     Raises
     ------
     HeadError
-        If a text names a label that is none of `columns`.
+        If a text names a label that is none of `columns`; or all together name less than two.
 
     Examples
     --------
@@ -62,6 +63,13 @@ def label_table(texts: ArrayLike, columns: Sequence[str] | None = None) -> Label
     """
     sets = [{name.strip() for name in str(text).split(SEPARATOR)} - {""} for text in np.asarray(texts)]
     names = sorted(set().union(*sets)) if columns is None else list(columns)
+    if columns is None and len(names) < 2:
+        raise HeadError(
+            f"expected labels that images may have beside others, and they name {names[0]!r} only. That is a choice "
+            "between two classes: give each image the name of one of two"
+            if names
+            else "expected labels that images may have beside others, and no image has any"
+        )
     place = {name: number for number, name in enumerate(names)}
     table = np.zeros((len(sets), len(names)), dtype=np.int8)
     for row, labels in zip(table, sets, strict=True):
@@ -96,9 +104,42 @@ def numbers(texts: ArrayLike) -> NDArray[np.float64]:
     found = np.empty(len(given))
     for i, text in enumerate(given):
         try:
-            found[i] = float(text)
+            found[i] = np.nan if "_" in str(text) else float(text)  # Python reads 1_0 as 10
         except ValueError:
             found[i] = np.nan
         if not np.isfinite(found[i]):
             raise HeadError(f"expected a number as the label of each image, got {str(text)!r} (of image {i})")
+    check_range(found)
     return found
+
+
+def check_range(values: NDArray[Any]) -> None:
+    """Raise HeadError if numbers are so large that their squares are none."""
+    if values.size and np.abs(values).max() > _LARGEST:
+        raise HeadError(
+            f"expected numbers of at most {_LARGEST:g}, got {np.abs(values).max():g}. Give them in another unit"
+        )
+
+
+def is_table(y: Any) -> bool:
+    """Whether targets are a column of 0 and 1 for each label.
+
+    Raises
+    ------
+    HeadError
+        If they have columns, and these are not of 0 and 1.
+    """
+    given = np.asarray(y)
+    if given.ndim != 2 or given.shape[1] < 2:
+        return False
+    if given.dtype.kind not in "biuf" or not np.isin(given, (0, 1)).all():
+        raise HeadError(
+            "expected a table of 0 and 1, with a column for each label that an image may have, and it holds "
+            f"{_other(given)!r}"
+        )
+    return True
+
+
+def _other(given: NDArray[Any]) -> Any:
+    values = given.ravel().tolist()
+    return next(value for value in values if value not in (0, 1))

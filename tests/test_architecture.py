@@ -26,6 +26,7 @@ FLOORS = {
     "bundle": 1,
     "heads": 2,
     "duplicates": 3,
+    "outputs": 3,
     "runtime": 3,
     "evaluation": 4,
     "report": 8,

@@ -191,7 +191,7 @@ def test_the_csv_is_the_table(both, tmp_path):
         lines = list(csv.DictReader(file))
     assert [float(line["accuracy"]) for line in lines] == [line.evaluation.accuracy for line in result.results]
     assert all(float(line["log_loss_low"]) <= float(line["log_loss"]) for line in lines)
-    with pytest.raises(FeaturekitError, match="cannot write the table"):
+    with pytest.raises(FeaturekitError, match="cannot write .*there is no folder"):
         result.to_csv(tmp_path / "no" / "t.csv")
 
 
@@ -212,7 +212,7 @@ def test_what_cannot_be_compared(digits_store, digits_folder, photos, tmp_path):
     with pytest.raises(SourceError, match="the same features"):
         compare([digits_store, digits_store])
     single = extract(photos, labels=["a"] * 7 + ["b"], output=tmp_path / "p.h5")
-    with pytest.raises(HeadError, match="nothing can be cross-validated: a class has a single image"):
+    with pytest.raises(HeadError, match="nothing can be cross-validated: fewer than two classes"):
         compare(single, heads=["knn"])
     (tmp_path / "file").write_text("")
     with pytest.raises(FeaturekitError, match="cannot keep the results"):

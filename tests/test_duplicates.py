@@ -133,3 +133,19 @@ def test_a_class_of_one_image_is_no_reason_to_separate_near_duplicates(tmp_path)
 def test_all_images_are_one_picture(tmp_path):
     found = group_rows(made(tmp_path, np.ones((6, 16)), list("aaabbb")))
     assert (found.ids.tolist(), found.near, found.kept) == ([0, 1, 2, 3, 4, 5], 6, False)
+
+
+def test_labels_that_are_no_classes_separate_nothing(photos, tmp_path):
+    """Each number is there once: taken for classes, they switched the search for near duplicates off."""
+    for i, photo in enumerate(photos):
+        for quality in (92, 85):
+            photo.save(tmp_path / f"{i}-{quality}.jpg", quality=quality)
+    with open(tmp_path / "m.csv", "w") as file:
+        file.write("path,label\n" + "".join(f"{i}-{q}.jpg,{i}.5\n" for i in range(len(photos)) for q in (92, 85)))
+    with extract(tmp_path / "m.csv", output=tmp_path / "s.h5") as store:
+        as_classes, as_numbers = group_rows(store), group_rows(store, classes=False)
+    assert as_numbers.kept
+    assert len(np.unique(as_numbers.ids)) <= len(photos)
+    assert not as_classes.kept
+    assert as_classes.any  # and so it is said
+    assert "scores are too good" in as_classes.sentence()

@@ -6,7 +6,7 @@ from sklearn.naive_bayes import GaussianNB
 
 from featurekit.errors import HeadError
 from featurekit.evaluation import cross_validate_head, evaluate_head, learning_curve
-from featurekit.splits import folds, holdout
+from featurekit.splits import can_be_split, folds, holdout
 
 
 def test_holdout_is_stratified_reproducible_and_complete():
@@ -135,3 +135,28 @@ def test_evaluate_head(digits_store):
     e = evaluate_head(digits_store.X, digits_store.y, "lda", test_size=0.5, seed=1)
     assert (e.n, e.classes) == (30, ["0", "1", "2"])
     assert e.accuracy > 0.9
+
+
+def test_classes_that_can_be_split():
+    labels = np.array(list("aaabbc"))
+    assert can_be_split(labels).tolist() == [True] * 5 + [False]
+    assert can_be_split(labels, [0, 1, 1, 2, 2, 3]).tolist() == [True] * 3 + [False] * 3
+    # The lone c is of one group with an a, and then only one group of a is left.
+    assert not can_be_split(labels[[0, 1, 5]], [0, 1, 0]).any()
+
+
+def test_rows_and_labels_of_different_number():
+    X, y = np.eye(60), np.arange(60) % 3
+    for call in (cross_validate_head, evaluate_head, learning_curve):
+        with pytest.raises(ValueError, match="60 rows but 50 labels"):
+            call(X, y[:50], "knn")
+        with pytest.raises(ValueError, match="60 rows but 3 groups"):
+            call(X, y, "knn", groups=[1, 2, 3])
+    for wrong in (2.5, None, "5", 1, True):
+        with pytest.raises(ValueError, match="cv must be a whole number from 2, or splits"):
+            cross_validate_head(X, y, "knn", cv=wrong)
+    for wrong in ({"repeats": 2.0}, {"repeats": float("nan")}, {"seed": None}, {"seed": -1}):
+        with pytest.raises(ValueError, match="must be a whole number from"):
+            cross_validate_head(X, y, "knn", **wrong)
+    with pytest.raises(ValueError, match="shares must be"):
+        learning_curve(X, y, "knn", shares=[])

@@ -11,7 +11,7 @@ from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from featurekit import FeatureStore, TransferClassifier, TransferRegressor, evaluate, load_model
 from featurekit.errors import BundleError, HeadError
 from featurekit.target_metrics import evaluate_labels, evaluate_numbers
-from featurekit.targets import label_table, numbers
+from featurekit.targets import LabelTable, label_table, numbers
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +130,41 @@ def test_a_large_store_is_fitted_a_part_at_a_time(digits_store_path, monkeypatch
         assert np.array_equal(parts.predict(store), expected.predict(store))
     assert parts.head_.scores_ == pytest.approx(expected.head_.scores_)
     assert len(whole) > 0
+
+
+def test_a_single_label_is_a_choice_between_two_classes():
+    with pytest.raises(HeadError, match="they name 'tag' only. That is a choice between two classes"):
+        label_table(["tag", ";", "tag"])
+    with pytest.raises(HeadError, match="no image has any"):
+        label_table([";", ";"])
+
+
+@pytest.mark.parametrize("text", ["1_0", "nan", "inf", "seven", ""])
+def test_what_is_no_number(text):
+    with pytest.raises(HeadError, match="expected a number as the label of each image"):
+        numbers(["1", text])
+
+
+def test_numbers_too_large_to_square(paths, digits_store_path):
+    with pytest.raises(HeadError, match="expected numbers of at most 1e\\+100"):
+        numbers(["1e308"])
+    with pytest.raises(HeadError, match="expected numbers of at most"):
+        TransferRegressor(cache=digits_store_path).fit(paths, np.arange(60) * 1e300)
+
+
+def test_labels_as_texts_and_columns_in_another_order(paths, digits, digits_store_path):
+    texts = [{"0": "even;round", "1": ";", "2": "even"}[str(digit)] for digit in digits]
+    classifier = TransferClassifier(cache=digits_store_path).fit(paths, texts, target="labels")
+    assert classifier.classes_.tolist() == ["even", "round"]
+    named = label_table(texts)
+    turned = LabelTable(named.table[:, ::-1], named.columns[::-1])
+    assert evaluate(classifier, paths, turned).exact_match == evaluate(classifier, paths, named).exact_match > 0.9
+    with pytest.raises(HeadError, match="expected a column for each of the labels"):
+        evaluate(classifier, paths, LabelTable(named.table, ["x", "y"]))
+
+
+def test_scores_of_what_is_no_number():
+    with pytest.raises(ValueError, match="expected finite numbers"):
+        evaluate_numbers([np.nan] * 3, [1, 2, 3])
+    with pytest.raises(ValueError, match="expected tables of 0 and 1"):
+        evaluate_labels([[-1, 1]], [[0, 1]])

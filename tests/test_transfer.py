@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zipfile
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -168,7 +170,8 @@ class Mine(SGDClassifier):
 
 
 def test_unknown_types_are_refused_unless_trusted(digits_store, tmp_path):
-    TransferClassifier(head=Mine()).fit(digits_store).save(tmp_path / "m")
+    with pytest.warns(UserWarning, match="are not loaded without being named: .*Mine"):
+        TransferClassifier(head=Mine()).fit(digits_store).save(tmp_path / "m")
     name = f"{Mine.__module__}.Mine"
     with pytest.raises(BundleError, match=rf"do(es)? not know: {name}.*Nothing was loaded"):
         load_model(tmp_path / "m")
@@ -226,3 +229,52 @@ def test_a_model_knows_its_feature_space(fitted, digits_folder, tmp_path, paths)
 def test_extractor_and_classifier_take_the_same_settings():
     common = set(FeatureExtractor().get_params())
     assert set(TransferClassifier().get_params()) == common | {"head"}
+
+
+def test_labels_that_the_classifier_has_never_seen(fitted, digits_store, paths):
+    with pytest.raises(HeadError, match="the classifier knows none of these labels: x. It knows: 0, 1, 2"):
+        evaluate(fitted, paths, ["x"] * len(paths))
+    with pytest.warns(UserWarning, match="has never seen x: it is wrong wherever"):
+        evaluate(fitted, paths, ["x", *digits_store.y[1:]])
+
+
+def test_what_a_failing_replacement_leaves(fitted, tmp_path, monkeypatch):
+    fitted.save(tmp_path / "m")
+    original, calls = Path.rename, []
+
+    def rename(self, target):
+        calls.append(self)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(KeyboardInterrupt):
+        fitted.save(tmp_path / "m")
+    monkeypatch.undo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m"]
+    assert load_model(tmp_path / "m").classes_.tolist() == ["0", "1", "2"]
+
+
+def test_a_bomb_is_not_unpacked(fitted, tmp_path):
+    fitted.save(tmp_path / "m")
+    with zipfile.ZipFile(tmp_path / "m" / "head.skops", "a", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("bomb.npy", bytes(50_000_000))
+    with pytest.raises(BundleError, match="would unpack to 50 MB"):
+        load_model(tmp_path / "m")
+
+
+@pytest.mark.parametrize("classes", [["a", "b", "c"], None, "012", ["0", "0", "1"], ["0", "1"]])
+def test_classes_that_are_not_the_heads(fitted, tmp_path, classes):
+    fitted.save(tmp_path / "m")
+    path = tmp_path / "m" / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"classes": classes}))
+    with pytest.raises(BundleError, match="is damaged: .*classes"):
+        load_model(tmp_path / "m")
+
+
+def test_deep_json(fitted, tmp_path):
+    fitted.save(tmp_path / "m")
+    (tmp_path / "m" / "model.json").write_text("[" * 200_000)
+    with pytest.raises(BundleError, match="cannot read"):
+        load_model(tmp_path / "m")

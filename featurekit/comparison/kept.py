@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import io
 import json
 from collections.abc import Iterator
@@ -53,7 +54,7 @@ class Kept:
         }
         if not isinstance(head, str):
             try:
-                known["head"] = joblib.hash(head)  # of its whole state before fitting
+                known["head"] = [joblib.hash(head), _code(head)]  # its whole state before fitting, and what it does
             except Exception:  # what cannot be pickled is not kept: nothing tells it from another
                 home, known["head"] = None, ""
         key = hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
@@ -69,14 +70,18 @@ class Kept:
         with suppress(Exception):  # whatever is missing or of another kind
             classes = np.unique(self._y)
             codes, table, seconds = kept["predictions"], kept.get("probabilities"), kept["seconds"]
-            if codes.shape[1:] != self._y.shape or (table is not None and table.shape != (*codes.shape, len(classes))):
+            shares, scores = np.zeros((*codes.shape, len(classes))) if table is None else table, kept["scores"]
+            if codes.shape[1:] != self._y.shape or shares.shape != (*codes.shape, len(classes)):
+                return None
+            numbers = np.concatenate([shares.ravel(), scores, seconds])
+            if codes.dtype.kind != "i" or codes.min() < 0 or not len(scores) or not np.isfinite(numbers).all():
                 return None
             return CrossValidation(
                 y=self._y,
                 classes=classes,
                 predictions=classes[codes],
                 probabilities=table,
-                scores=kept["scores"],
+                scores=scores,
                 groups=self._ids,
                 fit_seconds=float(seconds[0]),
                 predict_seconds=float(seconds[1]),
@@ -107,6 +112,14 @@ class Kept:
     @property
     def _of_curve(self) -> Path | None:
         return None if self._path is None else self._path.with_suffix(".curve.npz")
+
+
+def _code(head: Any) -> str:
+    """The source text of estimators that are no library's: somebody may be changing them."""
+    parts = [head, *head.get_params(deep=True).values()]
+    classes = {type(part) for part in parts if hasattr(part, "fit")}
+    own = [kind for kind in classes if kind.__module__.partition(".")[0] not in {"sklearn", "featurekit"}]
+    return "\n".join(inspect.getsource(kind) for kind in sorted(own, key=lambda kind: kind.__qualname__))
 
 
 def _read(path: Path | None) -> dict[str, NDArray[Any]]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 from dataclasses import dataclass
 from typing import Any
 
 from ..duplicates import Groups
-from ..errors import FeaturekitError
 from ..evaluation import CrossValidation, CurvePoint
 from ..metrics import Evaluation
+from ..outputs import write_output
 from ..store import FeatureStore
+
+TABLE_MARK = b"features,backbone,layer,head,"
+"""How a table of :meth:`Comparison.to_csv` begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +156,8 @@ class Comparison:
             for name, (low, high) in line.pop("intervals").items():
                 line |= {f"{name}_low": low, f"{name}_high": high}
             lines.append(line)
-        try:
-            with open(path, "w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, list(dict.fromkeys(key for line in lines for key in line)))
-                writer.writeheader()
-                writer.writerows(lines)
-        except OSError as error:
-            raise FeaturekitError(f"cannot write the table {path}: {error.strerror or error}") from error
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, list(dict.fromkeys(key for line in lines for key in line)))
+        writer.writeheader()
+        writer.writerows(lines)
+        write_output(path, text.getvalue().encode("utf-8", "surrogateescape"), TABLE_MARK)

@@ -20,6 +20,7 @@ from ..extraction import extract
 from ..fingerprint import PENULTIMATE
 from ..heads import head_name, make_head
 from ..metrics import Evaluation, paired_difference
+from ..splits import can_be_split
 from ..store import FeatureStore
 from .kept import Kept
 from .result import Compared, Comparison
@@ -49,7 +50,8 @@ def compare(
     Parameters
     ----------
     source : FeatureStore, list of them, or what :func:`featurekit.extract` takes
-        Of stores, each must hold the same images. Images are decoded once for all backbones.
+        A file that ends in ``.h5`` is a store. Of stores, each must hold the same images. Images are decoded once for
+        all backbones.
     backbones, layers : sequence of str
         Names, if `source` is not a store; each pair is compared.
     heads : sequence of str or scikit-learn classifier
@@ -101,6 +103,12 @@ def compare(
     for head in heads:
         make_head(head, y)  # whatever is wrong with a name or the labels is said before anything slow
     together = group_rows(stores, chosen)
+    able = can_be_split(y, together.ids)
+    if not able.all() and len(np.unique(y[able])) > 1:
+        lone = sorted(set(y[~able].tolist()))
+        say(f"left out, as nothing would be left to learn it from: {(~able).sum()} images of {', '.join(lone)}")
+        chosen, y = chosen[able], y[able]
+        together = group_rows(stores, chosen)
     grouped = time.perf_counter()
     pairs: list[_Line] = []
     failures: list[tuple[str, str, str]] = []
@@ -121,7 +129,7 @@ def compare(
                     say(f"{_features(store)} {name}: {error}")
                     continue
                 if found is None:
-                    raise HeadError("nothing can be cross-validated: a class has a single image, or a single group")
+                    raise HeadError("nothing can be cross-validated: fewer than two classes have two images or more")
                 cross_validated += time.perf_counter() - started
                 place.write(found)
             pairs.append(_Line(store, head, found, reused, place))
@@ -199,6 +207,8 @@ def _stores(
     source: Any, backbones: Sequence[str], layers: Sequence[str], home: Path | None, extraction: dict[str, Any]
 ) -> list[FeatureStore]:
     given = [source] if isinstance(source, FeatureStore) else source
+    if isinstance(given, str | os.PathLike) and Path(given).suffix.lower() in {".h5", ".hdf5"}:
+        given = [FeatureStore(given)]
     if isinstance(given, list | tuple) and given and all(isinstance(store, FeatureStore) for store in given):
         if extraction:
             raise TypeError(f"{', '.join(extraction)}: these are for the extraction of images, and source is a store")

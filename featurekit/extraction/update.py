@@ -327,4 +327,7 @@ def _up_to_date(old: _Old, listing: Source, columns: Columns, ledger: Ledger) ->
 def _nothing_readable(ledger: Ledger) -> SourceError:
     shown = "\n".join(f"  {entry.path}: {entry.reason}" for entry in ledger[:10])
     more = f"\n  ... and {len(ledger) - 10} more" if len(ledger) > 10 else ""
-    return SourceError(f"none of the {len(ledger)} images could be read, so no store was written:\n{shown}{more}")
+    hint = ""
+    if all(entry.reason.endswith("no such file") for entry in ledger):
+        hint = "\nAre the paths of a manifest relative to another folder? Name it: root=..., --root DIR"
+    return SourceError(f"none of the {len(ledger)} images could be read, so no store was written:\n{shown}{more}{hint}")

@@ -144,8 +144,15 @@ class FitsInBatches(LinearPath):
         self.n_features_in_ = d
         place = np.full(n, -1)
         place[counting] = np.arange(len(counting))
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be 1 or more, got {batch_size!r}")
         fold = np.full(len(counting), -1)
-        for number, (_, test) in enumerate(splits):
+        for number, (train, test) in enumerate(splits):
+            if (fold[test] >= 0).any() or len(train) + len(test) != len(counting) or np.intersect1d(train, test).size:
+                raise ValueError(
+                    "fit_batches needs folds: every row is held out at most once, and all others are trained on. Take "
+                    "a number of folds, or fit on rows in memory"
+                )
             fold[test] = number
         reading = _Reading(X, place, batch_size, dtype, self._unit_rows)
         # Sums of squares about a point amid the rows: about zero, rounding would be that of the mean.

@@ -11,9 +11,10 @@ from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils import assert_all_finite
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
 
+from ..targets import is_table
 from .descent import Array, log_probabilities, probabilities, sigmoid
 from .path import Path, Targets
 
@@ -62,8 +63,8 @@ class PathClassifier(ClassifierMixin, Path):
     def predict_proba(self, X: ArrayLike) -> Array:
         """Calibrated probabilities, shape (n, n_classes): softmax of the decision values over the temperature.
 
-        Of labels, of shape (n, k), each for itself. There unless a class had a single row (or group), so that nothing
-        could be cross-validated.
+        Of labels, of shape (n, k), each for itself. There unless fewer than two classes had two rows (or groups) or
+        more, so that nothing could be cross-validated.
 
         Parameters
         ----------
@@ -81,7 +82,7 @@ class PathClassifier(ClassifierMixin, Path):
             # Many classes of few rows are no reason to think of regression.
             warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
             assert_all_finite(y, input_name="y")
-            if type_of_target(y, input_name="y") == "multilabel-indicator":
+            if is_table(y):
                 if not self._multilabel:
                     raise ValueError(
                         f"{type(self).__name__} learns one class for each row, and y has a column for each label"

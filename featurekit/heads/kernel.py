@@ -35,7 +35,7 @@ class KernelPath(Path):
         if len(X) > _MOST_ROWS:
             raise ValueError(
                 f"the kernel of {len(X)} rows would take {8 * len(X) ** 2 / 1e9:.0f} GB; more than {_MOST_ROWS} rows "
-                "are refused. Use the head linear-svm"
+                f"are refused. Use the head {'ridge' if isinstance(self, PathRegressor) else 'linear-svm'}"
             )
         rows = unit_length(X)
         spread = float(rows.var())

@@ -124,6 +124,8 @@ class LogisticRegressionPath(PathClassifier, LinearPath):
     def _path(
         self, prepared: Axes, targets: Targets, weights: Array, candidates: Sequence[float]
     ) -> Iterator[tuple[Array, Array]]:
+        if not 0 < self.tol < 1:
+            raise ValueError(f"tol must lie between 0 and 1, got {self.tol!r}")
         loss = self._loss(of_labels=targets.codes is None)
         return descend(loss, prepared.rows, targets.columns, weights, candidates, self.tol)
 

@@ -170,6 +170,9 @@ def fit_head_in_batches(
     from sklearn.base import is_classifier
 
     targets, weights = np.asarray(y), None if sample_weight is None else np.asarray(sample_weight)
+    for what, given in (("targets", targets), ("groups", groups), ("weights", weights)):
+        if given is not None and len(np.asarray(given)) != X.shape[0]:
+            raise HeadError(f"{X.shape[0]} rows but {len(np.asarray(given))} {what}")
     with _said(head):
         if hasattr(head, "fit_batches"):
             return head.fit_batches(X, targets, sample_weight=weights, groups=groups)
@@ -186,9 +189,10 @@ def fit_head_in_batches(
                 rows = X[near]
                 mixed = rng.permutation(len(near))
                 for part in np.array_split(mixed, max(1, len(near) // _BATCH)):
-                    if weights is not None and not (weights[near[part]] == 1).all():
-                        options["sample_weight"] = weights[near[part]]
-                    head.partial_fit(rows[part], targets[near[part]], **options)
+                    # Heads that know no weights are given none where all are 1.
+                    weighted = weights is not None and not (weights[near[part]] == 1).all()
+                    more = {"sample_weight": weights[near[part]]} if weights is not None and weighted else {}
+                    head.partial_fit(rows[part], targets[near[part]], **options, **more)
         return head
 
 

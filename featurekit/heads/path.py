@@ -15,10 +15,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from ..splits import folds, plain_folds
+from ..splits import can_be_split, folds, plain_folds
 from .descent import Array
 
 Split = tuple[Array, Array]
+
+_LEAST_WEIGHT = 1e-100
 
 
 class Targets(NamedTuple):
@@ -124,6 +126,8 @@ class Path(BaseEstimator):
         weights = weights * self._class_weights(given)
         if not (weights >= 0).all():
             raise ValueError("weights must not be negative")
+        if weights.size and 0 < weights.max() < _LEAST_WEIGHT:
+            raise ValueError(f"the largest weight is {weights.max():g}: too small to compute with")
         counting = np.flatnonzero(weights)
         targets = self._targets(given[counting], dtype)
         splits = self._splits(given, groups, counting)
@@ -135,7 +139,7 @@ class Path(BaseEstimator):
         if isinstance(self.cv, int | np.integer):
             known = None if ids is None else ids[counting]
             if self._stratified(y):
-                return folds(y[counting], int(self.cv), self.random_state, known)
+                return _folds(y[counting], int(self.cv), self.random_state, known)
             return plain_folds(len(counting), int(self.cv), self.random_state, known)
         place = np.full(len(y), -1)
         place[counting] = np.arange(len(counting))
@@ -227,6 +231,18 @@ class Path(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = False
         return tags
+
+
+def _folds(labels: Array, cv: int, seed: int, groups: Array | None) -> list[Split]:
+    """Folds, in which a class of a single image or group is always trained on and never held out."""
+    able = can_be_split(labels, groups)
+    if able.all():
+        return folds(labels, cv, seed, groups)
+    inside, always = np.flatnonzero(able), np.flatnonzero(~able)
+    if len(np.unique(labels[inside])) < 2:
+        return []
+    splits = folds(labels[inside], cv, seed, None if groups is None else groups[inside])
+    return [(np.sort(np.concatenate([inside[train], always])), inside[test]) for train, test in splits]
 
 
 @contextmanager

@@ -58,9 +58,10 @@ def export_onnx(model: TransferClassifier | str | os.PathLike[str], output: str 
     ``probabilities``  float32 (n, classes)       calibrated; where the head gives them
     =================  =========================  =====================================================
 
-    Properties of the file: ``classes`` (a JSON list, in the order of the columns), ``preprocessing`` (JSON: resize,
-    crop, interpolation, and the recipe in words), ``space`` (the feature space, JSON), ``fingerprint``, ``head``,
-    ``featurekit`` (the version).
+    Properties of the file: ``target`` (``class``: one of the classes, whose probabilities add up to 1; ``labels``: each
+    for itself, there from 0.5 on), ``classes`` (a JSON list, in the order of the columns), ``preprocessing`` (JSON:
+    resize, crop, interpolation, and the recipe in words), ``space`` (the feature space, JSON), ``fingerprint``,
+    ``head``, ``featurekit`` (the version).
 
     Parameters
     ----------
@@ -157,6 +158,7 @@ def _properties(classifier: TransferClassifier) -> dict[str, str]:
         "Scaling to 0..1, mean and standard deviation are part of the graph.",
     }
     return {
+        "target": classifier.target_,
         "classes": json.dumps([str(label) for label in classifier.classes_]),
         "fingerprint": space.fingerprint,
         "featurekit": __version__,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
@@ -9,6 +10,10 @@ import numpy as np
 
 from ..errors import FeaturekitError
 from ..metrics import Evaluation
+from ..outputs import write_output
+
+PICTURE_MARK = b"featurekit, a confusion matrix"
+"""What a picture of it holds."""
 
 _MOST_NUMBERS = 30
 
@@ -61,8 +66,16 @@ def draw_confusion_matrix(evaluation: Evaluation, path: str | os.PathLike[str], 
             axes.text(j, i, str(counts[i, j]), ha="center", va="center", color=shade, fontsize=9)
     figure.colorbar(image, ax=axes, label="fraction of the true class", shrink=0.8)
     target = Path(path)
+    ending = target.suffix.lower().removeprefix(".")
+    data = io.BytesIO()
     try:
-        figure.savefig(target, dpi=120)
-    except (OSError, ValueError) as error:  # ValueError: a format that matplotlib does not write.
+        figure.savefig(data, format=ending or "png", dpi=120, metadata=_metadata(ending))
+    except ValueError as error:  # a format that matplotlib does not write
         raise FeaturekitError(f"cannot write the picture {target}: {error}") from error
-    return target
+    return write_output(target, data.getvalue(), PICTURE_MARK)
+
+
+def _metadata(ending: str) -> dict[str, str] | None:
+    """Where each format says what made a picture."""
+    key = {"png": "Software", "": "Software", "svg": "Creator", "pdf": "Creator"}.get(ending)
+    return None if key is None else {key: PICTURE_MARK.decode()}

@@ -13,14 +13,17 @@ import numpy as np
 
 from .._version import __version__
 from ..comparison import Compared, Comparison
-from ..errors import FeaturekitError, ImageError, StoreError
+from ..errors import FeaturekitError, ImageError
 from ..evaluation import CurvePoint
 from ..fingerprint import content_hash
 from ..images import open_image, read_bytes
+from ..outputs import write_output
 from ..store import FAILED, FeatureStore
-from ..store.writer import replace_file
 from .charts import Axes, Point, heat_map
 from .style import SCRIPT, STYLE
+
+PAGE_MARK = b"<title>featurekit: "
+"""What a page holds."""
 
 _WORST = 12
 _SIDE = 160
@@ -62,15 +65,13 @@ def write_page(comparison: Comparison, path: str | os.PathLike[str]) -> Path:
         f'<link rel="icon" href="data:,"><title>featurekit: {title}</title><style>{STYLE}</style></head>'
         f"<body><main>\n<h1>Comparison on {title}</h1>\n{body}\n</main><script>{SCRIPT}</script></body></html>\n"
     )
+    # Names of files that are not UTF-8 hold what no page can.
+    # The folder may be a symbolic link: unlike a store's, it is of the user's own choice.
     try:
-        # Names of files that are not UTF-8 hold what no page can.
-        # The folder may be a symbolic link: unlike a store's, it is of the user's own choice.
-        replace_file(target.parent.resolve() / target.name, text.encode("utf-8", "backslashreplace"))
-    except StoreError as error:
-        cause = error.__cause__ or error
-        raise FeaturekitError(
-            f"cannot write the report {target}: {getattr(cause, 'strerror', None) or cause}"
-        ) from error
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FeaturekitError(f"cannot write {target}: {error.strerror}") from error
+    write_output(target.parent.resolve() / target.name, text.encode("utf-8", "backslashreplace"), PAGE_MARK)
     return target
 
 

@@ -42,7 +42,8 @@ def evaluation_text(evaluation: Evaluation | LabelEvaluation | NumberEvaluation)
     scores = (
         f"accuracy           {e.accuracy:.4f}  (95% interval {e.low:.4f} to {e.high:.4f}, n = {e.n})\n"
         f"balanced accuracy  {e.balanced_accuracy:.4f}\n"
-        f"macro F1           {e.macro_f1:.4f}"
+        f"macro F1           {e.macro_f1:.4f}\n"
+        f"commonest class    {max(c.support for c in e.per_class) / e.n:.4f}  (the accuracy of naming it always)"
     )
     if e.log_loss is not None:
         scores += (
@@ -135,7 +136,12 @@ def comparison_text(comparison: Comparison) -> str:
         equal = ", ".join(f"{line.features} {line.head}" if several > 1 else line.head for line in c.equals)
         text += (
             f"\nNot to be told apart from the best: {equal}." if equal else "\nThe best is ahead of all others."
-        ) + f" (It is the best of {len(c.results)}, so its score is a little too good.)"
+        ) + (
+            f" (Each pair by itself: of {len(c.results)} lines some seem apart by chance. The best is the best of "
+            f"{len(c.results)}, so its score is a little too good.)"
+        )
+    counts = [score.support for score in c.best.evaluation.per_class]
+    text += f"\nTo name the commonest class always would be {max(counts) / sum(counts):.3f}."
     return text
 
 

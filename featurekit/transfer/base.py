@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from .._version import __version__
@@ -73,7 +73,8 @@ class TransferEstimator(BaseEstimator):
         """Compute the rows that are not in the cache and fit the head on all, or on the chosen ones of a store."""
         self.extractor_ = self._new_extractor().fit(X)
         if chosen is not None:
-            groups = group_rows(X, chosen).ids
+            of_classes = is_classifier(head) and np.ndim(targets) == 1
+            groups = group_rows(X, chosen, classes=of_classes).ids
         if isinstance(X, FeatureStore) and is_large(X) and fits_in_batches(head):
             if chosen is not None:
                 place = np.zeros(len(X), dtype=np.intp)

@@ -20,7 +20,7 @@ def model_card(manifest: dict[str, Any], head: Any) -> str:
     str
     """
     space, notes, target = manifest["space"], manifest["notes"], manifest["target"]
-    pre, classes = space["preprocessing"], manifest["classes"]
+    pre, classes = space["preprocessing"], [_plain(name) for name in manifest["classes"]]
     learned = {
         "class": f"one of {len(classes)} classes for each image: {', '.join(classes)}",
         "labels": f"which of {len(classes)} labels each image has: {', '.join(classes)}",
@@ -67,6 +67,12 @@ def _chosen(head: Any) -> list[tuple[str, Any]]:
         "deviation_": "Root mean squared error in cross-validation",
     }
     return [(text, getattr(head, name)) for name, text in names.items() if hasattr(head, name)]
+
+
+def _plain(name: str) -> str:
+    """A label as text that Markdown and HTML take for nothing else."""
+    printable = "".join(c if c.isprintable() else " " for c in name)
+    return "".join(f"\\{c}" if c in "\\`*_[]<>#|&" else c for c in printable)
 
 
 def _short(value: Any) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ..backbones import DEFAULT_BACKBONE
@@ -18,7 +18,7 @@ from ..errors import HeadError
 from ..fingerprint import PENULTIMATE
 from ..heads import make_head
 from ..images import is_missing
-from ..targets import label_table
+from ..targets import is_table, label_table
 from .base import TransferEstimator, given_or_stored
 
 
@@ -121,8 +121,8 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
         sample_weight : array-like, shape (n,), optional
             How much each image counts, if the head knows weights.
         target : {"class", "labels"}, default="class"
-            What the labels of a store without `y` say: the class of an image, or labels that may be there beside
-            others, as in :func:`featurekit.targets.label_table`.
+            What `y`, or the labels of a store without `y`, say: the class of an image, or labels that may be there
+            beside others, as in :func:`featurekit.targets.label_table`.
 
         Returns
         -------
@@ -140,7 +140,7 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
         if target not in {"class", "labels"}:
             raise ValueError(f"target must be 'class' or 'labels', got {target!r}")
         given, chosen = given_or_stored(X, y, groups, sample_weight)
-        if chosen is not None and target == "labels":
+        if target == "labels" and np.ndim(given) == 1:
             given = label_table(given)
         labels = as_labels(given)
         head = make_head(self.head, labels)
@@ -198,7 +198,7 @@ def as_labels(y: ArrayLike) -> NDArray[Any]:
     given = np.asarray(y)
     if given.dtype.kind == "f" and np.isinf(given).any():
         raise HeadError("labels are names or whole numbers, and one of these is infinite")
-    if given.ndim == 2 and type_of_target(given) == "multilabel-indicator":
+    if is_table(given):
         return given.astype(np.int8)
     labels = column_or_1d(given, warn=True)
     if labels.dtype.kind in "OfUT" and (

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_array
 from ..backbones import DEFAULT_BACKBONE
 from ..fingerprint import PENULTIMATE
 from ..heads import make_head
-from ..targets import numbers
+from ..targets import check_range, numbers
 from .base import TransferEstimator, given_or_stored
 
 
@@ -112,6 +112,7 @@ class TransferRegressor(RegressorMixin, TransferEstimator):
         """
         given, chosen = given_or_stored(X, y, groups, sample_weight)
         targets = numbers(given) if chosen is not None else check_array(given, ensure_2d=False, input_name="y")
+        check_range(targets)
         head = make_head(self.head, targets, regression=True)
         self._fit_head(head, X, targets, chosen, groups, sample_weight)
         return self

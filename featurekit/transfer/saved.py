@@ -6,8 +6,10 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import is_regressor
 
 from ..bundle import NETWORK, read_bundle
@@ -66,11 +68,15 @@ def load_model(
         width = getattr(head, "n_features_in_", space.dim)
         if width != space.dim:
             raise ValueError(f"the head takes rows of {width} numbers and the backbone gives {space.dim}")
+        for name in ("coef_", "intercept_"):
+            numbers = np.asarray(getattr(head, name, 0.0))
+            if numbers.dtype.kind == "f" and not np.isfinite(numbers).all():
+                raise ValueError(f"{name} of its head holds what is no number")
+            if name == "coef_" and numbers.ndim and numbers.shape[-1] != space.dim:
+                raise ValueError(f"its head is of rows of {numbers.shape[-1]} numbers, not of {space.dim}")
         if isinstance(model, TransferClassifier):
             model.multilabel_ = target == "labels"
-            model.classes_ = np.array(list(map(str, manifest["classes"]))) if model.multilabel_ else head.classes_
-            if len(model.classes_) != len(head.classes_):
-                raise ValueError(f"{len(model.classes_)} classes have names, and the head knows {len(head.classes_)}")
+            model.classes_ = _classes(manifest["classes"], head, labels=model.multilabel_)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BundleError(f"the model in {path} is damaged: {error}") from error
     model.head_ = head
@@ -79,3 +85,19 @@ def load_model(
     if isinstance(manifest.get("training"), dict):
         model.training_ = manifest["training"]
     return model
+
+
+def _classes(named: Any, head: Any, *, labels: bool) -> NDArray[Any]:
+    """The classes, or the names of the labels; raises ValueError where they are not those of the head."""
+    if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
+        raise ValueError("the classes are no list of names")
+    if bool(getattr(head, "multilabel_", labels)) != labels:
+        raise ValueError(f"its head {'learned classes' if labels else 'learned labels beside each other'}")
+    if len(named) != len(head.classes_) or len(set(named)) < len(named):
+        raise ValueError(f"{len(set(named))} classes have names, and the head knows {len(head.classes_)}")
+    if labels:
+        return np.array(named)
+    if named != [str(label) for label in head.classes_]:
+        raise ValueError("the classes are not those of its head")
+    known: NDArray[Any] = head.classes_
+    return known

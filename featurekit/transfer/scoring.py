@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -65,11 +66,14 @@ def evaluate(
             raise HeadError(
                 "none of these images has a label to score against; labels come from class folders or a manifest"
             )
-        y, groups = X.y[chosen], group_rows(X, chosen).ids
+        of_classes = not is_regressor(estimator) and not getattr(estimator, "multilabel_", False)
+        y, groups = X.y[chosen], group_rows(X, chosen, classes=of_classes).ids
         if is_regressor(estimator):
             y = numbers(y)
         elif getattr(estimator, "multilabel_", False):
             y = label_table(y, list(estimator.classes_))
+    elif getattr(estimator, "multilabel_", False) and hasattr(y, "columns"):
+        y = _in_order(y, [str(name) for name in estimator.classes_])
     said = predictions[chosen]
     likely = None if probabilities is None else probabilities[chosen]
     if abstain_below is not None and (is_regressor(estimator) or said.ndim == 2):
@@ -78,12 +82,33 @@ def evaluate(
         return evaluate_numbers(y, said, groups=groups)
     if said.ndim == 2:
         return evaluate_labels(np.asarray(y), said, likely, columns=list(map(str, estimator.classes_)), groups=groups)
+    known, given = {str(label) for label in estimator.classes_}, {str(label) for label in np.asarray(y)}
+    if not given & known:
+        raise HeadError(
+            f"the classifier knows none of these labels: {', '.join(sorted(given)[:5])}. It knows: "
+            f"{', '.join(sorted(known))}"
+        )
+    if given - known:
+        warnings.warn(
+            f"the classifier has never seen {', '.join(sorted(given - known)[:5])}: it is wrong wherever they are true",
+            UserWarning,
+            stacklevel=2,
+        )
     result = evaluate_predictions(y, said, likely, estimator.classes_, groups)
     if abstain_below is None:
         return result
     if likely is None:
         raise HeadError("the head gives no probabilities, so nothing tells where to abstain")
     return replace(result, abstention=abstain(y, said, likely.max(axis=1), abstain_below, groups))
+
+
+def _in_order(table: Any, names: list[str]) -> NDArray[Any]:
+    """The columns of a data frame in the order of the names."""
+    given = [str(name) for name in table.columns]
+    if sorted(given) != sorted(names):
+        raise HeadError(f"expected a column for each of the labels {', '.join(names)}, got {', '.join(given)}")
+    values: NDArray[Any] = np.asarray(table)[:, [given.index(name) for name in names]]
+    return values
 
 
 def _predicted(estimator: Any, X: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:

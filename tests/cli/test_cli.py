@@ -438,3 +438,68 @@ def test_rows_of_another_kind_say_so(run, digits_folder):
     assert code == 1
     assert "Extract the images again with efficientnet_lite0, layer penultimate, precision fp32, decoder pillow" in said
     assert "delete" not in said
+
+
+def test_outputs_never_overwrite_other_files(run, model, digits_folder, store, tmp_path):
+    """Labels, photos, stores and models were overwritten where their name was given by mistake."""
+    labels = tmp_path / "labels.csv"
+    labels.write_text("path,label\n000.png,0\n")
+    photo = tmp_path / "photo.png"
+    shutil.copy(next(digits_folder.glob("0/*.png")), photo)
+    shutil.copy(store, tmp_path / "s.h5")
+    before = {path: path.read_bytes() for path in (labels, photo, tmp_path / "s.h5", tmp_path / "model" / "model.json")}
+    for arguments in (
+        ("compare", store, "--head", "centroid", "--csv", labels),
+        ("compare", store, "--head", "centroid", "--csv", "s.h5"),
+        ("evaluate", store, "-m", model, "--png", photo),
+        ("predict", photo, "-m", model, "-o", labels),
+        ("predict", photo, "-m", model, "-o", "model/model.json"),
+    ):
+        code, _, err = run(*arguments)
+        assert (code, "is no earlier output of this kind" in err) == (1, True), (arguments, err)
+    assert run("compare", store, "--head", "centroid", "--report", "model")[0] == 2
+    assert {path: path.read_bytes() for path in before} == before
+    for _ in range(2):  # its own are replaced
+        assert run("compare", store, "--head", "centroid", "--csv", "t.csv")[0] == 0
+        assert run("evaluate", store, "-m", model, "--png", "c.png")[0] == 0
+        assert run("predict", photo, "-m", model, "-o", "p.csv")[0] == 0
+        assert run("predict", photo, "-m", model, "-o", "p.json")[0] == 0
+
+
+def test_a_class_of_one_image(run, digits_folder, tmp_path):
+    """It took the probabilities of all classes away, and a comparison was refused."""
+    shutil.copytree(digits_folder, tmp_path / "photos")
+    (tmp_path / "photos" / "hat").mkdir()
+    Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3) * 5).save(tmp_path / "photos" / "hat" / "h.png")
+    code, out, err = run("fit", "photos", "-o", "m")
+    assert code == 0
+    assert "of a single image, learned but not scored: hat" in err
+    assert "cross-validated accuracy " in out
+    assert "probabilities" not in run("predict", "photos", "-m", "m")[2]
+    code, out, err = run("compare", "photos", "--head", "centroid")
+    assert code == 0
+    assert "left out, as nothing would be left to learn it from: 1 images of hat" in err
+    assert "60 images, 5 folds" in out
+
+
+def test_labels_that_look_like_other_targets(run, digits_folder, tmp_path):
+    paths = sorted(str(path) for path in digits_folder.glob("*/*.png"))
+    for name, label in (("number", lambda i: f"{i % 31}.5"), ("labels", lambda i: "a;b" if i % 2 else "a")):
+        lines = [f"{path},{label(i)}" for i, path in enumerate(paths)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["path,label", *lines]) + "\n")
+        run("extract", f"{name}.csv", "-o", f"{name}.h5", "--root", "/")
+        assert f"--target {name}" in run("fit", f"{name}.h5", "-o", "m")[2]
+
+
+def test_a_manifest_of_another_folder(run, tmp_path):
+    (tmp_path / "m.csv").write_text("path,label\nno/a.jpg,a\nno/b.jpg,b\n")
+    assert "Name it: root=..., --root DIR" in run("extract", "m.csv", "-o", "s.h5")[2]
+
+
+def test_a_label_does_not_colour_the_terminal(run, digits_folder, tmp_path):
+    lines = [f"{path},a\x1b[31mRED" for path in digits_folder.glob("0/*.png")]
+    (tmp_path / "m.csv").write_text("\n".join(["path,label", *lines]) + "\n")
+    code, _, err = run("fit", "m.csv", "-o", "m", "--root", "/")
+    assert code == 1
+    assert "\x1b" not in err
+    assert r"a\x1b[31mRED" in err

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge, SGDClassifier
 from sklearn.metrics import log_loss, r2_score
+from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedShuffleSplit, TimeSeriesSplit
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from test_path import classes_of, scaled
@@ -201,3 +202,38 @@ def test_rows_that_are_no_numbers_are_refused_in_batches():
     X[150, 3] = np.nan
     with pytest.raises(HeadError, match="LDAPath could not be fitted: Input X contains NaN"):
         fit_head_in_batches(LDAPath(), X, y)
+
+
+def test_weights_of_a_batch_are_its_own():
+    """Batches whose weights are all 1 were given those of an earlier batch."""
+    seen = []
+
+    class Watched(SGDClassifier):
+        def partial_fit(self, X, y, classes=None, sample_weight=None):
+            seen.append((X[:, 0], sample_weight))
+            return super().partial_fit(X, y, classes=classes, sample_weight=sample_weight)
+
+    n = 3001
+    X, y, weights = np.random.default_rng(0).normal(size=(n, 3)), np.arange(n) % 2, np.ones(n)
+    X[:, 0], weights[0] = np.arange(n), 1000
+    fit_head_in_batches(Watched(random_state=0), X, y, sample_weight=weights)
+    assert any(given is None for _, given in seen)
+    assert all(given is None or np.array_equal(given, weights[rows.astype(int)]) for rows, given in seen)
+
+
+def test_lengths_that_differ():
+    with pytest.raises(HeadError, match="60 rows but 50 targets"):
+        fit_head_in_batches(SGDClassifier(), np.eye(60), np.arange(50) % 2)
+    with pytest.raises(HeadError, match="60 rows but 3 weights"):
+        fit_head_in_batches(SGDClassifier(), np.eye(60), np.arange(60) % 2, sample_weight=np.ones(3))
+
+
+@pytest.mark.parametrize(
+    "cv", [StratifiedShuffleSplit(3, test_size=0.5), TimeSeriesSplit(3), RepeatedStratifiedKFold(n_repeats=2)]
+)
+def test_splits_that_are_no_folds(cv):
+    X, y = np.random.default_rng(0).normal(size=(60, 5)), np.arange(60) % 3
+    with pytest.raises(ValueError, match="fit_batches needs folds"):
+        RidgePath(cv=cv).fit_batches(X, y)
+    with pytest.raises(ValueError, match="batch_size must be 1 or more"):
+        RidgePath().fit_batches(X, y, batch_size=-1)

@@ -16,6 +16,7 @@ from sklearn.svm import SVC, LinearSVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_info
 
+from featurekit.errors import HeadError
 from featurekit.heads import (
     HEADS,
     LinearSVMPath,
@@ -201,16 +202,16 @@ def test_class_weights_help_the_rare():
     assert (balanced.predict(rare) == "b").mean() > (plain.predict(rare) == "b").mean() + 0.2
 
 
-def test_a_class_of_one_row():
+def test_nothing_to_cross_validate():
     X, y = classes_of(2)
-    y = np.where(np.arange(len(y)) == 0, "z", y)
-    head = LogisticRegressionPath().fit(X, y)
+    alone = np.where(np.arange(len(y)) == 0, "z", "a")
+    head = LogisticRegressionPath().fit(X, alone)
     assert head.Cs[len(head.Cs) // 2] == head.C_
     assert head.scores_.shape == (0, 10)
     assert not hasattr(head, "predict_proba")
-    again = head.fit(X, np.where(y == "z", "a", y))
+    again = head.fit(X, y)
     assert hasattr(again, "predict_proba")
-    assert not hasattr(again.fit(X, y), "predict_proba")
+    assert not hasattr(again.fit(X, alone), "predict_proba")
 
 
 @pytest.mark.parametrize("Cs", [[], [1.0, 0.1], [0.0, 1.0], [-1.0], [np.nan]])
@@ -272,3 +273,35 @@ def test_a_channel_that_is_nearly_constant_outweighs_nothing():
     after = X.copy()
     after[:, 5] = 1.0
     assert (head.predict(after) == head.predict(X)).mean() > 0.95
+
+
+@pytest.mark.parametrize("name", list(HEADS))
+def test_a_class_of_one_row_leaves_the_others_calibrated(name):
+    """It is trained on in every fold and held out of none; before, nothing was calibrated and nothing chosen."""
+    rng = np.random.default_rng(0)
+    y = np.array(["a", "b"] * 20 + ["lone"])
+    X = rng.normal(size=(41, 8)) + 3 * (y[:, np.newaxis] == np.array(["a", "b", "lone"] + [""] * 5))
+    head = HEADS[name]().fit(X, y)
+    assert head.classes_.tolist() == ["a", "b", "lone"]
+    assert head.predict_proba(X).shape == (41, 3)
+    assert head.scores_.shape[0] == 5
+    assert head.score(X, y) > 0.9
+
+
+def test_tables_hold_0_and_1_only():
+    X = np.random.default_rng(0).normal(size=(12, 4))
+    for wrong in (-1, 2, 0.4, 256):
+        table = np.where(np.arange(24).reshape(12, 2) % 3 == 0, wrong, 1)
+        with pytest.raises(HeadError, match="expected a table of 0 and 1"):
+            HEADS["logreg"]().fit(X, table)
+
+
+@pytest.mark.parametrize("tol", [-1, 0, np.inf, np.nan])
+def test_tol(tol):
+    with pytest.raises(ValueError, match="tol must lie between 0 and 1"):
+        LogisticRegressionPath(tol=tol).fit(np.eye(4), [0, 0, 1, 1])
+
+
+def test_weights_that_are_next_to_nothing():
+    with pytest.raises(ValueError, match="too small to compute with"):
+        LogisticRegressionPath().fit(np.eye(4), [0, 0, 1, 1], np.full(4, 1e-300))
