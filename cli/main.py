@@ -19,15 +19,16 @@ from typing import Any, NoReturn
 
 from featurekit import FeaturekitError, __version__
 
-from . import _common, compare, demo, evaluate, export, extract, fit, models, predict, store
+from . import _common, compare, demo, evaluate, export, extract, finetune, fit, models, predict, store
 
-_VERBS = (extract, fit, predict, evaluate, compare, export, models, store, demo)
+_VERBS = (extract, fit, finetune, predict, evaluate, compare, export, models, store, demo)
 
 _EPILOG = """\
 examples:
   featurekit demo                                    the whole tour, nothing to download
   featurekit extract photos/ -o photos.h5            features of a folder of class folders
   featurekit fit photos.h5 -o model/                 a classifier from stored features, in seconds
+  featurekit finetune photos/ -o tuned/              train the network's upper stages as well
   featurekit evaluate photos.h5 --head svm           another head on a held-out part
   featurekit compare photos.h5 --head logreg,svm     heads on the same folds, with intervals
   featurekit predict new/ --model model/ > new.csv   labels and probabilities

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, Self
@@ -63,8 +63,8 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, seed, batch_s
         As in :class:`featurekit.finetune.Recipe`, where the defaults are.
     weights, cache, decoder, workers, device, runtime, progress
         As in :class:`FeatureExtractor`.
-    verbose : bool, default=False
-        Print what is being done, and a line after each epoch.
+    say : callable, optional
+        Called with what is being done, and with a line after each epoch; such as `print`.
 
     Attributes
     ----------
@@ -139,7 +139,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, seed, batch_s
         device: str = "auto",
         runtime: str = "auto",
         progress: bool = False,
-        verbose: bool = False,
+        say: Callable[[str], object] | None = None,
     ) -> None:
         self.backbone = backbone
         self.unfreeze = unfreeze
@@ -173,7 +173,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, seed, batch_s
         self.device = device
         self.runtime = runtime
         self.progress = progress
-        self.verbose = verbose
+        self.say = say
 
     head = "logreg"  # what it starts as, and is in the end
 
@@ -281,7 +281,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, seed, batch_s
                 runtime=self.runtime,
                 workers=self.workers,
                 progress=self.progress,
-                say=print if self.verbose else _silent,
+                say=self.say or _silent,
             )
         )
         trained = result.trained
@@ -357,12 +357,17 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, seed, batch_s
         """Images to train on, and images to choose the best epoch by."""
         if not 0 < self.validation < 1:
             raise TrainingError(f"validation must be a share between 0 and 1, got {self.validation!r}")
-        names = None if groups is None else [f"group {group}" for group in np.asarray(groups).tolist()]
+        names = None
+        if groups is not None:
+            names = ["" if group in {None, ""} else f"group {group}" for group in np.asarray(groups).tolist()]
+            if len(names) != len(labels):
+                raise ValueError(f"{len(labels)} images but {len(names)} groups")
         if rows is not None:
             ids = find_duplicates(rows, contents=contents, groups=names).ids
         else:  # equal files only: there are no rows yet
             same = [content.tobytes().hex() for content in contents]
-            ids = np.unique(same if names is None else names, return_inverse=True)[1]
+            known = same if names is None else [name or content for name, content in zip(names, same, strict=True)]
+            ids = np.unique(known, return_inverse=True)[1]
         train, kept = holdout(labels, self.validation, self.seed, ids)
         return train, kept
 

@@ -86,10 +86,12 @@ class CachedFeed:
         self._train, self._validation, self._codes, self._recipe = train, validation, codes, recipe
 
     def training(self, epoch: int) -> Iterator[tuple[Tensor, NDArray[np.intp]]]:
+        """Maps, and numbers of the images."""
         for numbers, views in drawn(epoch, self._codes, self._train.shape[1], self._recipe):
             yield _maps(self._train[numbers, views]), numbers
 
     def validation(self) -> Iterator[Tensor]:
+        """Maps of the first view."""
         for i in range(0, len(self._validation), _EVALUATED):
             yield _maps(np.array(self._validation[i : i + _EVALUATED, 0]))
 
@@ -124,6 +126,7 @@ class PictureFeed:
         self._codes, self._recipe = codes, recipe
 
     def training(self, epoch: int) -> Iterator[tuple[Tensor, NDArray[np.intp]]]:
+        """Pixels, and numbers of the images."""
         fixed = self._recipe.augment in VIEWS
         batches = drawn(epoch, self._codes, len(self._views) if fixed else 1, self._recipe)
         shown = self._views if fixed else [whole_square(self._views[0].wish)]
@@ -148,6 +151,7 @@ class PictureFeed:
         return torch.stack(changed).permute(0, 2, 3, 1)
 
     def validation(self) -> Iterator[Tensor]:
+        """Pixels of the first view."""
         view = self._views[0]
         starts = range(0, len(self._validation), _EVALUATED)
         chunks = [np.arange(i, min(i + _EVALUATED, len(self._validation))) for i in starts]

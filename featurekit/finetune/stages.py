@@ -87,8 +87,8 @@ class Stages(nn.Module):
         if isinstance(unfreeze, int) and not isinstance(unfreeze, bool) and 0 <= unfreeze <= len(self.names):
             return len(self.names) - unfreeze
         raise BackboneError(
-            f"cannot unfreeze {unfreeze!r}: expected a number of stages from 0 to {len(self.names)}, 'all', or the name "
-            f"of the lowest one to train, from the image to the top: {', '.join(self.names)}."
+            f"cannot unfreeze {unfreeze!r}: expected a number of stages from 0 to {len(self.names)}, 'all', or the "
+            f"name of the lowest one to train, from the image to the top: {', '.join(self.names)}."
         )
 
 

@@ -153,7 +153,7 @@ class Training:
             loss = self._loss_of(feed, inputs, numbers)
             if not math.isfinite(loss.item()):
                 return self._stop(epoch, f"the loss is {loss.item()}")
-            self._scaler.scale(loss / recipe.accumulate).backward()
+            self._scaler.scale(loss / recipe.accumulate).backward()  # type: ignore[no-untyped-call]
             waiting += 1
             total, seen = total + loss.item() * len(numbers), seen + len(numbers)
             if waiting == recipe.accumulate or number == batches - 1:
@@ -294,8 +294,8 @@ class Training:
             return False
         if state.get("key") != self._key:
             raise TrainingError(
-                f"{self._checkpoint} is of another training: other images, labels, weights or options. Delete it to begin "
-                "anew, or name another folder."
+                f"{self._checkpoint} is of another training: other images, labels, weights or options. Delete it to "
+                "begin anew, or name another folder."
             )
         self._done = state["done"]
         self._load(state["now"])

@@ -117,15 +117,15 @@ def fill_cache(
                         "the frozen stages put out numbers that float16 cannot hold, so they cannot be cached. Use "
                         "trunk_cache='off'."
                     )
-                data = memoryview(np.ascontiguousarray(maps.astype(np.float16))).cast("B")
+                data = memoryview(maps.astype(np.float16).tobytes())
                 while len(data):
                     data = data[file.write(data) or 0 :]
                 advance(len(maps))
         os.replace(temporary, path)
     except OSError as error:
         raise TrainingError(
-            f"cannot write the trunk cache ({plan}) to {path.parent}: {error.strerror or error}. Make room, name another "
-            "folder, or do without: trunk_cache='off', --trunk-cache off."
+            f"cannot write the trunk cache ({plan}) to {path.parent}: {error.strerror or error}. Make room, name "
+            "another folder, or do without: trunk_cache='off', --trunk-cache off."
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

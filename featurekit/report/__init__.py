@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from .figures import draw_confusion_matrix
+from .figures import draw_confusion_matrix, draw_history
 from .page import write_page
 from .text import comparison_text, evaluation_text, failures_text, table
 
-__all__ = ["comparison_text", "draw_confusion_matrix", "evaluation_text", "failures_text", "table", "write_page"]
+__all__ = [
+    "comparison_text",
+    "draw_confusion_matrix",
+    "draw_history",
+    "evaluation_text",
+    "failures_text",
+    "table",
+    "write_page",
+]

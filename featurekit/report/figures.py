@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,8 +14,11 @@ from ..errors import FeaturekitError
 from ..metrics import Evaluation
 from ..outputs import write_output
 
-PICTURE_MARK = b"featurekit, a confusion matrix"
-"""What a picture of it holds."""
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PICTURE_MARK = b"drawn by featurekit"
+"""What a picture holds."""
 
 _MOST_NUMBERS = 30
 
@@ -65,6 +70,64 @@ def draw_confusion_matrix(evaluation: Evaluation, path: str | os.PathLike[str], 
             shade = "white" if fractions[i, j] > 0.5 else "black"
             axes.text(j, i, str(counts[i, j]), ha="center", va="center", color=shade, fontsize=9)
     figure.colorbar(image, ax=axes, label="fraction of the true class", shrink=0.8)
+    return _save(figure, path)
+
+
+def draw_history(history: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], *, title: str = "") -> Path:
+    """Draw what happened in each epoch of a training: loss, scores on the validation images, learning rates.
+
+    Parameters
+    ----------
+    history : sequence of dict
+        ``history_`` of a :class:`~featurekit.FineTuneClassifier`.
+    path, title
+        As in :func:`draw_confusion_matrix`.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    FeaturekitError
+        If the file cannot be written.
+
+    Examples
+    --------
+    >>> scores = {"accuracy": 0.9, "log_loss": 0.3}
+    >>> first, second = {"epoch": 0, "loss": None, "rates": {}}, {"epoch": 1, "loss": 0.4, "rates": {"head": 1e-3}}
+    >>> draw_history([first | scores, second | scores], getfixture("tmp_path") / "history.png").name
+    'history.png'
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(7, 8), layout="constrained")
+    FigureCanvasAgg(figure)
+    score, loss, rate = figure.subplots(3, sharex=True)
+    epochs = [record["epoch"] for record in history]
+    score.plot(epochs, [record["accuracy"] for record in history], marker="o", label="validation accuracy")
+    score.axhline(history[0]["accuracy"], linestyle=":", color="grey", label="before the first step")
+    loss.plot(epochs, [record["log_loss"] for record in history], marker="o", label="validation log loss")
+    trained = [record for record in history if record["loss"] is not None]
+    loss.plot(
+        [r["epoch"] for r in trained], [r["loss"] for r in trained], marker="s", label="training loss (as trained)"
+    )
+    for stage in dict.fromkeys(name for record in trained for name in record["rates"]):
+        rate.plot([r["epoch"] for r in trained], [r["rates"].get(stage) for r in trained], marker=".", label=stage)
+    rate.set_yscale("log" if any(value > 0 for r in trained for value in r["rates"].values()) else "linear")
+    for axes, label in ((score, "accuracy"), (loss, "loss"), (rate, "learning rate")):
+        axes.set_ylabel(label)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    rate.set_xlabel("epoch")
+    rate.xaxis.set_major_locator(MaxNLocator(integer=True))
+    score.set_title(title, fontsize=11, parse_math=False)
+    return _save(figure, path)
+
+
+def _save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     target = Path(path)
     ending = target.suffix.lower().removeprefix(".")
     data = io.BytesIO()

@@ -195,6 +195,7 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
 
 
 def as_labels(y: ArrayLike) -> NDArray[Any]:
+    """Labels as an array, shape (n,), or a table of them, shape (n, k); what cannot be learned raises."""
     given = np.asarray(y)
     if given.dtype.kind == "f" and np.isinf(given).any():
         raise HeadError("labels are names or whole numbers, and one of these is infinite")

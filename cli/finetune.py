@@ -1,0 +1,242 @@
+"""``featurekit finetune``: train the upper stages of a network, where frozen features prove insufficient."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from . import _common
+
+_AUGMENTS = ("none", "flip", "light", "trivial", "rand")
+
+
+def add_parser(verbs: Any) -> None:
+    """Add the verb."""
+    parser = verbs.add_parser(
+        "finetune",
+        help="train the upper stages of the network as well, where frozen features prove insufficient",
+        description="Fit logistic regression on the frozen network, as 'fit' does, make it the network's last layer, "
+        "and train the upper stages together with it. What has the best score on validation images is saved, the "
+        "frozen network included. A training that was interrupted goes on where it stopped, if the same command is "
+        "given again.",
+    )
+    parser.add_argument("source", metavar="SOURCE", help=_common.SOURCE_HELP)
+    parser.add_argument("-o", "--output", required=True, metavar="MODEL", help="folder of the model")
+    parser.add_argument(
+        "--unfreeze",
+        type=_stages,
+        default=2,
+        metavar="K",
+        help="what is trained: K stages from the top, all, or the name of the lowest one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--from",
+        dest="start",
+        metavar="MODEL",
+        help="start at a saved model with the head logreg; with --validation exactly at it, else at its head fitted "
+        "again without the validation images",
+    )
+    parser.add_argument("--scratch", action="store_true", help="no pretrained weights: random ones, and all stages")
+    parser.add_argument(
+        "--validation", metavar="SOURCE", help="images to choose the best epoch by (default: a part of SOURCE)"
+    )
+    parser.add_argument(
+        "--validation-share",
+        type=_common.fraction,
+        default=0.2,
+        metavar="P",
+        help="part of SOURCE for that, without --validation (default: %(default)s)",
+    )
+    parser.add_argument("--store", metavar="FILE.h5", help="where the frozen features are kept")
+    parser.add_argument(
+        "--work",
+        metavar="DIR",
+        help="folder for checkpoints and the cache of frozen stages, deleted at the end (default: MODEL.training)",
+    )
+    parser.add_argument("--png", metavar="FILE", help="draw loss, scores and learning rates as a picture")
+    _add_recipe(parser)
+    _common.add_extraction_options(parser)
+    _common.add_output_options(parser)
+    parser.set_defaults(run=run, wrong_usage=parser.error)
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    """Every part of :class:`featurekit.finetune.Recipe`; what is not given is chosen there."""
+    group = parser.add_argument_group("recipe (defaults: those in parentheses; of --scratch the second)")
+    group.add_argument("--epochs", type=_common.positive, metavar="N", help="at most (12; 60)")
+    group.add_argument("--train-batch", type=_common.number, metavar="N", help="images in a step (32)")
+    group.add_argument(
+        "--learning-rate", type=float, metavar="R", help="of the topmost stage, at its highest (5e-4; 2e-3)"
+    )
+    group.add_argument(
+        "--stage-decay", type=float, metavar="F", help="what the rate is divided by from stage to stage (2.6; 1)"
+    )
+    group.add_argument(
+        "--gradual",
+        type=_common.not_negative,
+        metavar="N",
+        help="epochs after which the next stage joins in (0: at once)",
+    )
+    group.add_argument("--warm-up", type=float, metavar="P", help="share of the steps in which the rate rises (0.1)")
+    group.add_argument(
+        "--augment",
+        choices=_AUGMENTS,
+        help="flip and light are fixed views, which the cache of frozen stages can hold (flip; trivial)",
+    )
+    group.add_argument("--mix", choices=("mixup", "cutmix"), help="mix the images of a batch (not)")
+    group.add_argument("--label-smoothing", type=float, metavar="P", help="(0.1)")
+    group.add_argument("--balance", choices=("weights", "sampling"), help="rare classes count as much as others (not)")
+    group.add_argument("--weight-decay", type=float, metavar="R", help="not of biases and normalisations (0.01; 0.05)")
+    group.add_argument("--clip", type=float, metavar="L", help="longest gradient (1)")
+    group.add_argument("--accumulate", type=_common.positive, metavar="N", help="batches that make one step (1)")
+    group.add_argument("--average", choices=("ema", "mean", "none"), help="of the weights (ema)")
+    group.add_argument("--batch-norm", choices=("frozen", "trained"), help="its statistics (frozen; trained)")
+    group.add_argument("--train-precision", choices=("fp32", "bf16", "fp16"), help="bf16 pays on a GPU (fp32)")
+    group.add_argument("--patience", type=_common.positive, metavar="N", help="epochs without a better score (5; 20)")
+    group.add_argument(
+        "--trunk-cache", choices=("auto", "on", "off"), help="keep what the frozen stages put out on the disk (auto)"
+    )
+    group.add_argument("--seed", type=_common.seed, metavar="N", help="(0)")
+
+
+_RECIPE = {
+    "train_batch": "batch_size",
+    "train_precision": "precision",
+    **{
+        name: name
+        for name in (
+            "epochs learning_rate stage_decay gradual warm_up augment mix label_smoothing balance weight_decay clip "
+            "accumulate average batch_norm patience trunk_cache seed"
+        ).split()
+    },
+}
+
+
+def _stages(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train, save, and say so."""
+    started = time.perf_counter()
+    for source in (arguments.source, arguments.validation):
+        if source is not None and _common.is_store(source):
+            arguments.wrong_usage(f"{source} is a store of rows; fine-tuning needs the images themselves")
+    if arguments.layer != "penultimate" or arguments.precision != "fp32":
+        arguments.wrong_usage("--layer and --precision are for frozen features; see --train-precision")
+    if arguments.scratch and arguments.start:
+        arguments.wrong_usage("--scratch and --from exclude each other")
+    from featurekit import FineTuneClassifier, load_model
+    from featurekit.bundle import is_bundle
+    from featurekit.outputs import check_output
+    from featurekit.report import draw_history
+    from featurekit.report.figures import PICTURE_MARK
+
+    if arguments.png:
+        check_output(arguments.png, PICTURE_MARK)
+    if arguments.start:
+        start = load_model(arguments.start, weights=arguments.weights)
+        _common.take_options_of(arguments, start)
+    work = Path(arguments.work or f"{arguments.output.rstrip('/')}.training")
+    options = {
+        name: getattr(arguments, option) for option, name in _RECIPE.items() if getattr(arguments, option) is not None
+    }
+    options["average"] = None if options.get("average") == "none" else options.get("average", "ema")
+    model = FineTuneClassifier(
+        arguments.backbone,
+        unfreeze=arguments.unfreeze,
+        pretrained=not arguments.scratch,
+        start=arguments.start,
+        validation=arguments.validation_share,
+        checkpoint=work,
+        weights=arguments.weights,
+        decoder=arguments.decoder,
+        workers=arguments.workers,
+        device=arguments.device,
+        runtime=arguments.runtime,
+        progress=_common.show_progress(arguments),
+        say=lambda line: arguments.quiet or print(f"featurekit: {line}", file=sys.stderr),
+        **options,
+    )
+    paths, labels, groups, code = _images(arguments, arguments.source, arguments.store)
+    others = None
+    if arguments.validation is not None:
+        others = _images(arguments, arguments.validation, None)[:2]
+    if not arguments.scratch:
+        model.cache = arguments.store or _common.default_store(arguments.source, arguments.backbone, arguments.layer)
+    model.fit(paths, labels, groups=groups, validation=others)
+    c, replaced = model.comparison_, is_bundle(arguments.output)
+    folder = model.save(arguments.output, notes={"images": len(paths), "validation images": c["n"]})
+    shutil.rmtree(work, ignore_errors=True)
+    if arguments.png:
+        draw_history(model.history_, arguments.png, title=str(folder))
+    if arguments.json:
+        _common.print_json(
+            {
+                "model": str(folder),
+                "classes": [str(label) for label in model.classes_],
+                "n": len(paths),
+                "epochs": len(model.history_) - 1,
+                "best_epoch": model.best_epoch_,
+                "score": c["accuracy"],
+                "frozen_score": c.get("frozen_accuracy"),
+                "comparison": c,
+                "stopped": model.stopped_,
+                "moved": model.moved_,
+                "history": model.history_,
+                "seconds": time.perf_counter() - started,
+            }
+        )
+        return code
+    print(f"{folder}: {arguments.backbone}, fine-tuned on {len(paths)} images of {len(model.classes_)} classes")
+    if replaced:
+        print("the model that was there before is replaced")
+    print(verdict(model))
+    return code
+
+
+def verdict(model: Any) -> str:
+    """What training came to, in sentences."""
+    c = model.comparison_
+    if "difference" not in c:
+        return f"validation accuracy {c['accuracy']:.4f} (n = {c['n']}), of epoch {model.best_epoch_}"
+    difference, low, high = (100 * c[name] for name in ("difference", "low", "high"))
+    text = (
+        f"validation accuracy {c['accuracy']:.4f} (n = {c['n']}), frozen {c['frozen_accuracy']:.4f}: {difference:+.1f} "
+        f"points (95% interval {low:+.1f} to {high:+.1f}, paired)"
+    )
+    if model.best_epoch_ == 0:
+        return f"{text}\ntraining gained nothing: the frozen network with logreg on all images was saved"
+    moved = ", ".join(f"{name} {share:.1%}" for name, share in model.moved_.items())
+    best = f"saved is the state of epoch {model.best_epoch_}, whose score is a little too good as the best of several"
+    return f"{text}\n{best}\nmoved: {moved}"
+
+
+def _images(
+    arguments: argparse.Namespace, source: str, kept: str | None
+) -> tuple[list[Any], list[str], list[str] | None, int]:
+    """Images that can be read and have a label, their labels and groups, and the exit code."""
+    from featurekit import FeaturekitError
+    from featurekit.images import read_source
+
+    items = {item.path: item for item in read_source(source, root=arguments.root).items}
+    if arguments.scratch:
+        labelled = [item for item in items.values() if item.label and not item.problem]
+        code = 0
+        groups = [item.group for item in labelled]
+    else:
+        asked = argparse.Namespace(**vars(arguments) | {"source": source, "store": kept})
+        with _common.rows_of(asked, keep=True) as store:
+            labelled = [items[path] for path, label in zip(store.paths, store.y, strict=True) if label]
+            groups = [group for group, label in zip(store.groups, store.y, strict=True) if label]
+            code = _common.tell_failed(arguments, store)
+    if not labelled:
+        raise FeaturekitError(
+            f"none of the images of {source} has a label; labels come from class folders or a manifest"
+        )
+    given = groups if any(groups) else None
+    return [item.origin for item in labelled], [item.label for item in labelled], given, code
