@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+
+from featurekit import FeatureExtractor, FineTuneClassifier, TransferClassifier, evaluate, extract, load_model
+from featurekit.bundle import NETWORK
+from featurekit.errors import BackboneError, BundleError, HeadError, SourceError, TrainingError
+
+
+@pytest.fixture(scope="module")
+def tuned(paths, labels, tmp_path_factory):
+    """Lite0, two stages, three epochs."""
+    said = []
+    model = FineTuneClassifier(unfreeze=2, epochs=3, say=said.append).fit(paths, labels)
+    model.said = said
+    return model
+
+
+@pytest.fixture
+def small(small_weights):
+    """A quick network whose features know nothing."""
+    return FineTuneClassifier("mobilenet_v3_small", weights=small_weights, runtime="torch", epochs=2)
+
+
+def digest(model):
+    return hashlib.sha256(model.network_).hexdigest()
+
+
+def test_what_training_tells(tuned):
+    assert [record["epoch"] for record in tuned.history_] == [0, 1, 2, 3]
+    assert tuned.history_[0]["loss"] is None
+    assert list(tuned.history_[1]["rates"]) == ["head", "blocks.6", "blocks.5"]
+    best = tuned.history_[tuned.best_epoch_]
+    assert best["accuracy"] == max(record["accuracy"] for record in tuned.history_)
+    assert tuned.comparison_["accuracy"] == best["accuracy"]
+    assert tuned.comparison_["frozen_accuracy"] == tuned.history_[0]["accuracy"]
+    assert tuned.comparison_["n"] == 12
+    assert "trunk cache: 48 images x 2 views x 44 kB = 4 MB" in tuned.said[0]
+    assert tuned.said[1].startswith("before the first step: validation accuracy")
+    assert all(name.startswith(("blocks.5", "blocks.6", "conv_head", "bn2")) for name in tuned.trained_)
+
+
+def test_it_is_a_classifier_like_the_frozen_one(tuned, paths, labels, tmp_path):
+    assert tuned.classes_.tolist() == ["0", "1", "2"]
+    probabilities = tuned.predict_proba(paths)
+    assert probabilities.sum(axis=1) == pytest.approx(np.ones(60), abs=1e-5)
+    assert (tuned.predict(paths) == tuned.classes_[probabilities.argmax(axis=1)]).all()
+    assert tuned.score(paths, labels) > 0.95
+    assert evaluate(tuned, paths, labels).accuracy > 0.95
+    assert not hasattr(clone(tuned), "classes_")
+    again = pickle.loads(pickle.dumps(tuned))
+    assert np.array_equal(again.predict_proba(paths[:5]), tuned.predict_proba(paths[:5]))
+
+
+def test_saved_loaded_and_saved_again(small, paths, labels, tmp_path):
+    model = small.set_params(unfreeze=2, learning_rate=5e-3, epochs=3).fit(paths, labels)
+    model.best_epoch_ or pytest.fail("training gained nothing, so there is nothing to save")
+    expected = model.predict_proba(paths[:9])
+    for target in ("a", "b"):
+        model.save(tmp_path / target)
+        model = load_model(tmp_path / target)
+        assert type(model) is TransferClassifier
+        assert np.array_equal(model.predict_proba(paths[:9]), expected)
+        assert json.loads((tmp_path / target / "model.json").read_text())["training"]["best_epoch"] > 0
+        shutil.rmtree(tmp_path / "a", ignore_errors=True) if target == "b" else None
+    assert np.array_equal(load_model(tmp_path / "b").predict_proba(paths[:9]), expected)
+    # The network is a backbone: any head goes on top.
+    rows = FeatureExtractor(str(tmp_path / "b"), runtime="torch").fit_transform(paths[:9])
+    assert model.head_.predict_proba(rows) == pytest.approx(expected, abs=1e-6)
+    with extract(paths[:9], output=tmp_path / "s.h5", backbone=str(tmp_path / "b"), runtime="torch") as store:
+        assert np.array_equal(store.X[...], rows)
+    network = tmp_path / "b" / NETWORK
+    data = bytearray(network.read_bytes())
+    data[-5] ^= 1
+    network.write_bytes(data)
+    with pytest.raises(BundleError, match="is not the network that was saved"):
+        load_model(tmp_path / "b")
+
+
+def test_it_starts_at_the_frozen_classifier(paths, labels, digits_store_path):
+    """With its temperature and scaling folded in, the linear layer says what the head says."""
+    train, kept = np.arange(0, 60, 2), np.arange(1, 60, 2)
+    frozen = TransferClassifier(cache=digits_store_path).fit(np.array(paths)[train], labels[train])
+    said = frozen.predict_proba(np.array(paths)[kept])
+    expected = -np.log(said[np.arange(30), np.searchsorted(frozen.classes_, labels[kept])]).mean()
+    for cache in ("on", "off"):
+        model = FineTuneClassifier.from_transfer(frozen, epochs=1, unfreeze=1, trunk_cache=cache, learning_rate=1e-9)
+        model.fit(np.array(paths)[train], labels[train], validation=(np.array(paths)[kept], labels[kept]))
+        assert model.history_[0]["log_loss"] == pytest.approx(expected, rel=1e-3)
+        assert model.history_[0]["accuracy"] == (frozen.predict(np.array(paths)[kept]) == labels[kept]).mean()
+    assert clone(model).start is model.start  # a fitted classifier is no estimator to be cloned
+
+
+def test_nothing_gained_is_the_frozen_classifier_on_all_images(paths, labels, digits_store_path):
+    model = FineTuneClassifier(epochs=1, unfreeze=1, learning_rate=10.0, cache=digits_store_path).fit(paths, labels)
+    assert model.best_epoch_ == 0
+    frozen = TransferClassifier(cache=digits_store_path).fit(paths, labels)
+    assert model.predict_proba(paths) == pytest.approx(frozen.predict_proba(paths), abs=1e-6)
+    assert model.space_ == frozen.space_
+    assert model.comparison_["difference"] == 0
+
+
+def test_divergence_keeps_the_best_state(small, paths, labels):
+    said = []
+    model = small.set_params(unfreeze="all", learning_rate=1e6, clip=1e30, warm_up=0.0, say=said.append)
+    model.fit(paths, labels)
+    assert "diverged in epoch 1" in model.stopped_
+    assert model.stopped_ in said
+    assert model.best_epoch_ == 0
+    assert np.isfinite(model.predict_proba(paths)).all()
+
+
+def test_the_trunk_cache_changes_nothing(small, paths, labels):
+    runs = {}
+    for cache in ("on", "off"):
+        model = clone(small).set_params(unfreeze=3, learning_rate=1e-3, trunk_cache=cache, average=None)
+        runs[cache] = model.fit(paths, labels).history_
+    for key in ("loss", "log_loss"):
+        assert [r[key] for r in runs["on"][1:]] == pytest.approx([r[key] for r in runs["off"][1:]], rel=5e-3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"augment": "light"},
+        {"augment": "trivial", "mix": "mixup"},
+        {"augment": "rand", "mix": "cutmix"},
+        {"balance": "weights", "average": "mean"},
+        {"balance": "sampling", "average": None, "accumulate": 2},
+        {"gradual": 1, "batch_norm": "trained", "label_smoothing": 0.0},
+        {"precision": "bf16"},
+        {"unfreeze": 0},
+        {"pretrained": False, "epochs": 1, "augment": "none"},
+    ],
+    ids=str,
+)
+def test_every_option_trains(small, paths, labels, options):
+    model = small.set_params(**options).fit(paths, labels)
+    losses = [record["loss"] for record in model.history_[1:]]
+    assert all(np.isfinite(losses))
+    assert len(losses) == model.history_[-1]["epoch"] >= 1
+    assert model.predict(paths).shape == (60,)
+    again = clone(model).fit(paths, labels)
+    assert [record["loss"] for record in again.history_[1:]] == losses  # the same seed, the same training
+
+
+def test_interrupted_and_gone_on_with(small, paths, labels, tmp_path):
+    """At every epoch's end: the weights are those of a training that nothing interrupted."""
+    options = {"unfreeze": 2, "epochs": 3, "learning_rate": 1e-3, "batch_norm": "trained", "balance": "sampling"}
+    small.set_params(**options)
+    whole = clone(small).fit(paths, labels)
+    for stop in (1, 2):
+        work = tmp_path / str(stop)
+
+        def interrupt(text, stop=stop):
+            if text.startswith(f"epoch {stop + 1}/"):
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            clone(small).set_params(checkpoint=work, say=interrupt).fit(paths, labels)
+        said = []
+        resumed = clone(small).set_params(checkpoint=work, say=said.append).fit(paths, labels)
+        assert any(f"going on after epoch {stop}" in text for text in said)
+        assert digest(resumed) == digest(whole)
+        assert np.array_equal(resumed.head_.coef_, whole.head_.coef_)
+        losses = [[record["loss"] for record in model.history_] for model in (resumed, whole)]
+        assert losses[0] == losses[1]
+        assert [path.name for path in work.iterdir()] == ["checkpoint.safetensors"]
+    with pytest.raises(TrainingError, match="is of another training"):
+        clone(small).set_params(checkpoint=work, seed=1).fit(paths, labels)
+
+
+def test_search(small, paths, labels, tmp_path):
+    search = GridSearchCV(small.set_params(epochs=1, cache=tmp_path), {"unfreeze": [0, 1]}, cv=2)
+    assert set(search.fit(paths, labels).best_params_) == {"unfreeze"}
+
+
+def test_near_duplicates_are_on_one_side(small, photos, labels):
+    copies = [np.asarray(photo) + shift for photo in photos for shift in np.array([0, 1], dtype=np.uint8)]
+    y = np.arange(16) // 2 % 2
+    model = small.set_params(epochs=1, validation=0.4)
+    seen = {}
+    original = model._split
+
+    def split(*arguments):
+        seen["train"], seen["kept"] = original(*arguments)
+        return seen["train"], seen["kept"]
+
+    model._split = split
+    model.fit(copies, y)
+    assert not set(seen["train"] // 2) & set(seen["kept"] // 2)
+
+
+def test_wrong_use(small, paths, labels, digits_store, tmp_path):
+    with pytest.raises(SourceError, match="needs the images themselves"):
+        small.fit(digits_store)
+    with pytest.raises(ValueError, match="y is missing"):
+        small.fit(paths)
+    with pytest.raises(ValueError, match="60 images but 59 labels"):
+        small.fit(paths, labels[1:])
+    with pytest.raises(HeadError, match="at least two classes"):
+        small.fit(paths, ["a"] * 60)
+    with pytest.raises(HeadError, match="one class for each image"):
+        small.fit(paths, np.eye(60)[:, :2].astype(int))
+    with pytest.raises(HeadError, match="classes that no training image has: x"):
+        small.fit(paths, labels, validation=(paths[:1], ["x"]))
+    with pytest.raises(BackboneError, match="cannot unfreeze 99"):
+        clone(small).set_params(unfreeze=99).fit(paths, labels)
+    with pytest.raises(BackboneError, match="no backbone called 'resnet'"):
+        clone(small).set_params(backbone="resnet").fit(paths, labels)
+    with pytest.raises(TrainingError, match="validation must be a share"):
+        clone(small).set_params(validation=1.5).fit(paths, labels)
+    with pytest.raises(TrainingError, match="trunk_cache is 'on', and there can be none: no stage is frozen"):
+        clone(small).set_params(unfreeze="all", trunk_cache="on").fit(paths, labels)
+    knn = TransferClassifier(head="knn").fit(digits_store)
+    with pytest.raises(HeadError, match="can start as the head 'logreg'"):
+        FineTuneClassifier.from_transfer(knn).fit(paths, labels)
+    logreg = TransferClassifier().fit(digits_store)
+    with pytest.raises(TrainingError, match="exclude each other"):
+        FineTuneClassifier.from_transfer(logreg, pretrained=False).fit(paths, labels)
+    with pytest.raises(TrainingError, match="knows the classes 0, 1, 2"):
+        FineTuneClassifier.from_transfer(logreg).fit(paths, np.where(labels == "0", "zero", labels))
