@@ -3,8 +3,9 @@
     python tests/benchmarks/finetuning.py [sign-digits|clothing] [--images N] [--epochs E] [--seeds 3]
 
 Of sign-digits 70% are for training and choosing the epoch, 30% for the test, the same for all; of clothing the splits
-are those of its folders. A seed is that of the training and of what is kept aside for choosing. Test scores have Wilson's
-intervals, differences to the frozen classifier paired ones. From scratch, images have less epochs than they should.
+are those of its folders. A seed is that of the training and of what is kept aside for choosing. Test scores have
+Wilson's intervals, differences to the frozen classifier paired ones. From scratch, images have less epochs than they
+should.
 """
 
 from __future__ import annotations
