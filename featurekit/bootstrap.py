@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 DRAWS = 500
 TAILS = (0.025, 0.975)
 _MOST_WEIGHTS = 1_000_000  # draws times groups in memory at once: 8 MB
+_MOST_KEPT = 4 * _MOST_WEIGHTS
 
 
 def resampled(table: Any, ids: NDArray[np.intp] | None = None) -> NDArray[Any]:
@@ -31,15 +34,24 @@ def resampled(table: Any, ids: NDArray[np.intp] | None = None) -> NDArray[Any]:
     if ids is not None and ids.max() + 1 < number:
         table = grouped(table, ids)
         number = table.shape[0]
+    times = _times_drawn(number) if number * DRAWS <= _MOST_KEPT else _blocks(number)
+    return np.concatenate([block @ table for block in times])
+
+
+@lru_cache(maxsize=2)
+def _times_drawn(number: int) -> list[NDArray[np.float64]]:
+    """How often each group is in each draw: the same for all lines of a comparison, so they are kept."""
+    return list(_blocks(number))
+
+
+def _blocks(number: int) -> Iterator[NDArray[np.float64]]:
     rng = np.random.default_rng(0)
     block = max(1, min(DRAWS, _MOST_WEIGHTS // number))
-    sums = []
     for start in range(0, DRAWS, block):
         draws = min(block, DRAWS - start)
         drawn = rng.integers(0, number, (draws, number)) + number * np.arange(draws)[:, np.newaxis]
         times = np.bincount(drawn.ravel(), minlength=draws * number).reshape(draws, number)
-        sums.append(times.astype(np.float64) @ table)
-    return np.concatenate(sums)
+        yield times.astype(np.float64)
 
 
 def grouped(table: Any, ids: NDArray[np.intp]) -> Any:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
+import linecache
+import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -110,7 +114,7 @@ def test_interrupted_and_damaged_results(digits_store, tmp_path, monkeypatch):
             compare(digits_store, heads=["lda", "centroid"], output=tmp_path)
     result = compare(digits_store, heads=["lda", "centroid"], output=tmp_path)
     assert {line.head: line.reused for line in result.results} == {"lda": True, "centroid": False}
-    files = sorted((tmp_path / "results").iterdir())
+    files = sorted(path for path in (tmp_path / "results").iterdir() if ".groups" not in path.name)
     assert len(files) == 2
     whole = files[0].read_bytes()
     for damaged in (b"", b"no zip", whole[: len(whole) // 2], files[1].read_bytes()[:-1]):
@@ -217,3 +221,43 @@ def test_what_cannot_be_compared(digits_store, digits_folder, photos, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FeaturekitError, match="cannot keep the results"):
         compare(digits_store, heads=["centroid"], output=tmp_path / "file")
+
+
+def test_duplicates_are_looked_for_once(digits_store, tmp_path, monkeypatch):
+    from featurekit.comparison import kept
+
+    first = compare(digits_store, heads=["centroid"], output=tmp_path)
+    monkeypatch.setattr(kept, "group_rows", None)  # calling it would fail
+    again = compare(digits_store, heads=["centroid"], output=tmp_path)
+    assert np.array_equal(again.groups.ids, first.groups.ids)
+    assert again.groups.sentence() == first.groups.sentence()
+    monkeypatch.undo()
+    (path,) = (tmp_path / "results").glob("*.groups.npz")
+    path.write_bytes(b"damaged")
+    assert compare(digits_store, heads=["centroid"], output=tmp_path).groups.sentence() == first.groups.sentence()
+
+
+def test_a_store_by_its_name(digits_store_path):
+    assert compare(str(digits_store_path), heads=["centroid"]).n == 60
+
+
+def test_an_estimator_whose_code_was_changed(digits_store, tmp_path, monkeypatch):
+    """Its parameters are the same, and what it does is not."""
+    source = tmp_path / "of_mine.py"
+    text = (
+        "import numpy as np\nfrom sklearn.base import BaseEstimator, ClassifierMixin\n"
+        "class Mine(ClassifierMixin, BaseEstimator):\n"
+        "    def fit(self, X, y):\n        self.classes_ = np.unique(y)\n        return self\n"
+        "    def predict(self, X):\n        return np.full(len(X), self.classes_[WHICH])\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    seen = []
+    for which in ("0", "0", "1"):
+        source.write_text(text.replace("WHICH", which))
+        sys.modules.pop("of_mine", None)
+        importlib.invalidate_caches()
+        linecache.checkcache()
+        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+        module = importlib.import_module("of_mine")
+        seen.append(compare(digits_store, heads=[module.Mine()], output=tmp_path / "o").best.reused)
+    assert seen == [False, True, False]
