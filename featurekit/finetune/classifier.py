@@ -17,21 +17,15 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from ..backbones import DEFAULT_BACKBONE, SPECS, Backbone, find
-from ..duplicates import find_duplicates
-from ..errors import HeadError, SourceError, TrainingError
+from ..errors import HeadError, TrainingError
 from ..extractor import FeatureExtractor
-from ..fingerprint import content_hash, pixel_hash
-from ..heads import LogisticRegressionPath
 from ..heads.layer import calibrate, head_of, layer_of
-from ..images import Item, items_from, read_bytes
-from ..metrics import paired_difference
-from ..pipeline.looking import as_picture
+from ..images import Item
 from ..runtime.converted import cache_folder
 from ..splits import holdout
-from ..store import FeatureStore
 from ..store.writer import replace_file
 from ..transfer import TransferClassifier, load_model
-from ..transfer.classifier import as_labels
+from .inputs import checked, checked_validation, compared, contents_of, first_head, together, usual_size
 from .recipe import Recipe
 
 
@@ -243,23 +237,26 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, seed, batch_s
         if self.backbone not in SPECS:
             find(self.backbone)  # raises, and says what there is
         start = self._start()
-        items, labels = _checked(X, y)
+        items, labels = checked(X, y)
         classes, codes = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
             raise HeadError(f"a classifier needs at least two classes, and the labels hold one class: {classes[0]}")
         others: list[Item] = []
         other_codes = np.empty(0, dtype=np.intp)
         if validation is not None:
-            others, other_codes = _validation(*validation, classes)
+            others, other_codes = checked_validation(*validation, classes)
         backbone = self._find() if self.pretrained else None
         rows = None if backbone is None else self._frozen_rows([*items, *others])
-        contents = _contents([*items, *others])
+        contents = contents_of([*items, *others])
+        ids = together(len(items), rows, contents, groups)
         if validation is None:
-            train, kept = self._split(labels, rows, contents, groups)
+            train, kept = self._split(labels, ids)
         else:
             train, kept = np.arange(len(items)), np.arange(len(items), len(items) + len(others))
         everything, all_codes = [*items, *others], np.concatenate([codes, other_codes])
-        head = self._first_head(start, rows, classes, all_codes, train, exact=validation is not None)
+        head = None
+        if rows is not None:
+            head = first_head(start, rows[train], classes, all_codes[train], ids[train], exact=validation is not None)
         from .job import Job, run_job  # torch
 
         result = run_job(
@@ -275,6 +272,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, seed, batch_s
                 contents=contents[np.concatenate([train, kept])],
                 classes=len(classes),
                 layer=None if head is None else layer_of(head),
+                scale=1.0 if rows is None else usual_size(rows[train]),
                 folder=None if self.checkpoint is None else Path(self.checkpoint),
                 decoder=self.decoder,
                 device=self.device,
@@ -291,12 +289,12 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, seed, batch_s
         self.history_, self.best_epoch_, self.stopped_ = trained.history, trained.best, trained.stopped
         self.moved_, self.trained_ = result.moved, result.names
         truth = all_codes[kept]
-        self.comparison_ = _comparison(truth, trained.decisions, None if head is None else trained.first)
+        self.comparison_ = compared(truth, trained.decisions, None if head is None else trained.first)
         if trained.best == 0 and rows is not None and head is not None:
             # Nothing was gained: the frozen network, and what it can learn from all images.
             self.network_ = b""
-            known = np.arange(len(items))
-            self.head_ = head if validation is not None else clone(head).fit(rows[known], labels)
+            known = rows[: len(items)]
+            self.head_ = head if validation is not None else clone(head).fit(known, labels, groups=ids)
         else:
             self.network_ = result.network
             self.head_ = calibrate(head_of(result.weight, result.bias, classes), trained.decisions, truth)
@@ -319,57 +317,16 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, seed, batch_s
         layer_of(start.head_)  # raises if it is none
         return start
 
-    def _first_head(
-        self,
-        start: TransferClassifier | None,
-        rows: NDArray[np.float32] | None,
-        classes: NDArray[Any],
-        codes: NDArray[np.intp],
-        train: NDArray[np.intp],
-        *,
-        exact: bool,
-    ) -> LogisticRegressionPath | None:
-        """Logistic regression on the training images, or that of the start."""
-        if rows is None:
-            return None
-        if start is None:
-            return LogisticRegressionPath().fit(rows[train], classes[codes[train]])
-        if not np.array_equal(start.classes_, classes):
-            raise TrainingError(
-                f"the classifier to start at knows the classes {', '.join(map(str, start.classes_))}, and these images "
-                f"have {', '.join(map(str, classes))}"
-            )
-        head: LogisticRegressionPath = start.head_
-        return head if exact else clone(head).fit(rows[train], classes[codes[train]])
-
     def _frozen_rows(self, items: Sequence[Item]) -> NDArray[np.float32]:
         extractor = FeatureExtractor(self.backbone, weights=self.weights, cache=self.cache, **self._shared())
         rows: NDArray[np.float32] = extractor.fit_transform([item.origin for item in items])
         return rows
 
-    def _split(
-        self,
-        labels: NDArray[Any],
-        rows: NDArray[np.float32] | None,
-        contents: NDArray[np.uint8],
-        groups: ArrayLike | None,
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    def _split(self, labels: NDArray[Any], groups: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Images to train on, and images to choose the best epoch by."""
         if not 0 < self.validation < 1:
             raise TrainingError(f"validation must be a share between 0 and 1, got {self.validation!r}")
-        names = None
-        if groups is not None:
-            names = ["" if group in {None, ""} else f"group {group}" for group in np.asarray(groups).tolist()]
-            if len(names) != len(labels):
-                raise ValueError(f"{len(labels)} images but {len(names)} groups")
-        if rows is not None:
-            ids = find_duplicates(rows, contents=contents, groups=names).ids
-        else:  # equal files only: there are no rows yet
-            same = [content.tobytes().hex() for content in contents]
-            known = same if names is None else [name or content for name, content in zip(names, same, strict=True)]
-            ids = np.unique(known, return_inverse=True)[1]
-        train, kept = holdout(labels, self.validation, self.seed, ids)
-        return train, kept
+        return holdout(labels, self.validation, self.seed, groups)
 
     def _find(self) -> Backbone:
         return find(self.backbone, self.weights, decoder=self.decoder)
@@ -433,52 +390,3 @@ def _settings(classifier: Any) -> dict[str, Any]:
     """What a fitted classifier and a training from it have in common."""
     names = ("backbone", "weights", "decoder", "device", "runtime", "workers")
     return {name: getattr(classifier, name) for name in names}
-
-
-def _checked(X: Any, y: ArrayLike | None) -> tuple[list[Item], NDArray[Any]]:
-    if isinstance(X, FeatureStore):
-        raise SourceError("fine-tuning needs the images themselves, and a store holds rows: give the paths and labels")
-    if y is None:
-        raise ValueError("y is missing: fitting requires y to be passed, but the target y is None")
-    labels = as_labels(y)
-    if labels.ndim == 2:
-        raise HeadError("fine-tuning learns one class for each image, and y has a column for each label")
-    items = items_from(X)
-    if len(items) != len(labels):
-        raise ValueError(f"{len(items)} images but {len(labels)} labels")
-    return items, labels
-
-
-def _validation(X: Any, y: ArrayLike, classes: NDArray[Any]) -> tuple[list[Item], NDArray[np.intp]]:
-    items, labels = _checked(X, y)
-    unknown = sorted(set(map(str, labels)) - set(map(str, classes)))
-    if unknown:
-        raise HeadError(f"validation images have classes that no training image has: {', '.join(unknown)}")
-    codes: NDArray[np.intp] = np.searchsorted(classes, labels)
-    return items, codes
-
-
-def _contents(items: Sequence[Item]) -> NDArray[np.uint8]:
-    def one(item: Item) -> bytes:
-        if isinstance(item.origin, str):
-            return content_hash(read_bytes(item.origin)[0])
-        return pixel_hash(np.asarray(as_picture(item.origin)))
-
-    return np.frombuffer(b"".join(map(one, items)), dtype=np.uint8).reshape(len(items), -1)
-
-
-def _comparison(
-    truth: NDArray[np.intp], decisions: NDArray[np.float32], first: NDArray[np.float32] | None
-) -> dict[str, Any]:
-    said = decisions.argmax(axis=1)
-    found: dict[str, Any] = {"n": len(truth), "accuracy": float((said == truth).mean())}
-    if first is not None:
-        frozen = first.argmax(axis=1)
-        difference, low, high = paired_difference(truth, said, frozen)
-        found |= {
-            "frozen_accuracy": float((frozen == truth).mean()),
-            "difference": difference,
-            "low": low,
-            "high": high,
-        }
-    return found

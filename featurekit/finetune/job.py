@@ -55,6 +55,8 @@ class Job:
     classes : int
     layer : (weight, bias) or None
         What the linear layer starts at.
+    scale : float
+        As in :class:`Stages`.
     folder : Path or None
         Where checkpoints and the trunk cache are.
     decoder, device, runtime : str
@@ -74,6 +76,7 @@ class Job:
     contents: NDArray[np.uint8]
     classes: int
     layer: tuple[NDArray[np.float64], NDArray[np.float64]] | None
+    scale: float
     folder: Path | None
     decoder: str
     device: str
@@ -157,7 +160,7 @@ def run_job(job: Job) -> Result:
     return Result(
         trained,
         save({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}),
-        stages.head.weight.detach().cpu().numpy(),
+        (stages.head.weight.detach() / job.scale).cpu().numpy(),
         stages.head.bias.detach().cpu().numpy(),
         _moved(stages, start, before),
         _names(network, stages, start),
@@ -168,11 +171,11 @@ def _network(job: Job) -> tuple[nn.Module, Stages]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.recipe.seed)
         network = random_network(job.spec) if job.backbone is None else load_network(job.backbone)
-        stages = Stages(network, job.spec, job.classes)
+        stages = Stages(network, job.spec, job.classes, job.scale)
     if job.layer is not None:
         weight, bias = job.layer
         with torch.no_grad():
-            stages.head.weight.copy_(torch.from_numpy(weight))
+            stages.head.weight.copy_(torch.from_numpy(weight * job.scale))
             stages.head.bias.copy_(torch.from_numpy(bias))
     return network, stages
 

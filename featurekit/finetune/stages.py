@@ -29,6 +29,9 @@ class Stages(nn.Module):
     spec : BackboneSpec
     classes : int
         Outputs of the linear layer.
+    scale : float
+        What features are divided by before the linear layer, so that a step of a given learning rate moves decision
+        values alike whatever the size of a network's features. A power of 2 changes no rounding.
 
     Attributes
     ----------
@@ -36,12 +39,13 @@ class Stages(nn.Module):
         Of the stages, from the image to the top.
     """
 
-    def __init__(self, network: nn.Module, spec: BackboneSpec, classes: int) -> None:
+    def __init__(self, network: nn.Module, spec: BackboneSpec, classes: int, scale: float = 1.0) -> None:
         super().__init__()
         parts = _stages(network, spec)
         self.names = list(parts)
         self.stages = nn.ModuleList(parts.values())
         self.head = nn.Linear(spec.dim(), classes)
+        self.scale = scale
         pre = spec.preprocessing
         self.register_buffer("mean", torch.tensor(pre.mean).mul(255).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(pre.std).mul(255).view(1, 3, 1, 1), persistent=False)
@@ -60,7 +64,7 @@ class Stages(nn.Module):
         """Decision values, shape (n, classes), of what enters stage number `start`."""
         for stage in self.stages[start:]:
             maps = stage(maps)
-        values: Tensor = self.head(maps.flatten(1))
+        values: Tensor = self.head(maps.flatten(1) / self.scale)
         return values
 
     def forward(self, images: Tensor) -> Tensor:

@@ -19,12 +19,12 @@ from torch.nn import functional
 from ..errors import TrainingError
 from .checkpoint import read_checkpoint, write_checkpoint
 from .feed import Feed
-from .optimizer import lowest_now, make_optimizer, rates, set_rates, thaw
+from .optimizer import lowest_now, make_optimizer, quicken_statistics, rates, set_rates, thaw
 from .recipe import Recipe
 from .stages import Stages
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_EXPLODED = 3.0  # times the loss of chance
+_EXPLODED = 5.0  # times the loss of chance
 
 
 @dataclass(slots=True)
@@ -92,6 +92,8 @@ class Training:
         self._checkpoint, self._key, self._say, self._advance = checkpoint, key, say, advance
         self._device = stages.mean.device
         self._optimizer = make_optimizer(stages, start, recipe)
+        if recipe.batch_norm == "trained":
+            quicken_statistics(stages, start, math.ceil(len(train) / recipe.batch_size))
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=recipe.precision == "fp16")
         trained = [*stages.stages[start:], stages.head]
         self._kept = {

@@ -5,16 +5,26 @@ import pytest
 
 
 @pytest.fixture(scope="session")
-def small_weights(tmp_path_factory):
-    """Random weights of a network that is quick to train: mobilenet_v3_small."""
+def small_weights(digits_folder, tmp_path_factory):
+    """Random weights of a network that is quick to train, mobilenet_v3_small, with BatchNorm's statistics of digits."""
     import torch
+    from PIL import Image
 
     from featurekit.backbones import SPECS
     from featurekit.backbones.network import _architecture
 
+    pictures = [
+        Image.open(path).convert("RGB").resize((224, 224)) for path in sorted(digits_folder.glob("*/*.png"))[::2]
+    ]
+    images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2) / 127.5 - 1
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = _architecture(SPECS["mobilenet_v3_small"])
+        network = _architecture(SPECS["mobilenet_v3_small"]).train()
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = None  # the mean over all batches
+        with torch.no_grad():
+            network(images)
     path = tmp_path_factory.mktemp("weights") / "small.pth"
     torch.save(network.state_dict(), path)
     return path

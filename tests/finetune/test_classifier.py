@@ -27,7 +27,8 @@ def tuned(paths, labels, tmp_path_factory):
 @pytest.fixture
 def small(small_weights):
     """A quick network whose features know nothing."""
-    return FineTuneClassifier("mobilenet_v3_small", weights=small_weights, runtime="torch", epochs=2)
+    options = {"weights": small_weights, "runtime": "torch", "epochs": 2, "learning_rate": 2e-5}
+    return FineTuneClassifier("mobilenet_v3_small", **options)
 
 
 def digest(model):
@@ -61,17 +62,18 @@ def test_it_is_a_classifier_like_the_frozen_one(tuned, paths, labels, tmp_path):
 
 
 def test_saved_loaded_and_saved_again(small, paths, labels, tmp_path):
-    model = small.set_params(unfreeze=2, learning_rate=5e-3, epochs=3).fit(paths, labels)
-    model.best_epoch_ or pytest.fail("training gained nothing, so there is nothing to save")
+    model = small.set_params(pretrained=False, augment="none", epochs=4, batch_size=8, learning_rate=1e-3)
+    model.fit(paths, labels)
+    assert model.best_epoch_ > 0
     expected = model.predict_proba(paths[:9])
     for target in ("a", "b"):
         model.save(tmp_path / target)
         model = load_model(tmp_path / target)
         assert type(model) is TransferClassifier
-        assert np.array_equal(model.predict_proba(paths[:9]), expected)
+        assert model.predict_proba(paths[:9]) == pytest.approx(expected, abs=1e-4)  # by OpenVINO
         assert json.loads((tmp_path / target / "model.json").read_text())["training"]["best_epoch"] > 0
-        shutil.rmtree(tmp_path / "a", ignore_errors=True) if target == "b" else None
-    assert np.array_equal(load_model(tmp_path / "b").predict_proba(paths[:9]), expected)
+    shutil.rmtree(tmp_path / "a")
+    assert load_model(tmp_path / "b").predict_proba(paths[:9]) == pytest.approx(expected, abs=1e-4)
     # The network is a backbone: any head goes on top.
     rows = FeatureExtractor(str(tmp_path / "b"), runtime="torch").fit_transform(paths[:9])
     assert model.head_.predict_proba(rows) == pytest.approx(expected, abs=1e-6)
@@ -121,7 +123,7 @@ def test_divergence_keeps_the_best_state(small, paths, labels):
 def test_the_trunk_cache_changes_nothing(small, paths, labels):
     runs = {}
     for cache in ("on", "off"):
-        model = clone(small).set_params(unfreeze=3, learning_rate=1e-3, trunk_cache=cache, average=None)
+        model = clone(small).set_params(unfreeze=3, trunk_cache=cache, average=None)
         runs[cache] = model.fit(paths, labels).history_
     for key in ("loss", "log_loss"):
         assert [r[key] for r in runs["on"][1:]] == pytest.approx([r[key] for r in runs["off"][1:]], rel=5e-3)
@@ -135,7 +137,7 @@ def test_the_trunk_cache_changes_nothing(small, paths, labels):
         {"augment": "rand", "mix": "cutmix"},
         {"balance": "weights", "average": "mean"},
         {"balance": "sampling", "average": None, "accumulate": 2},
-        {"gradual": 1, "batch_norm": "trained", "label_smoothing": 0.0},
+        {"gradual": 1, "label_smoothing": 0.0},
         {"precision": "bf16"},
         {"unfreeze": 0},
         {"pretrained": False, "epochs": 1, "augment": "none"},
@@ -154,7 +156,7 @@ def test_every_option_trains(small, paths, labels, options):
 
 def test_interrupted_and_gone_on_with(small, paths, labels, tmp_path):
     """At every epoch's end: the weights are those of a training that nothing interrupted."""
-    options = {"unfreeze": 2, "epochs": 3, "learning_rate": 1e-3, "batch_norm": "trained", "balance": "sampling"}
+    options = {"unfreeze": 2, "epochs": 3, "balance": "sampling"}
     small.set_params(**options)
     whole = clone(small).fit(paths, labels)
     for stop in (1, 2):
@@ -183,19 +185,18 @@ def test_search(small, paths, labels, tmp_path):
     assert set(search.fit(paths, labels).best_params_) == {"unfreeze"}
 
 
-def test_near_duplicates_are_on_one_side(small, photos, labels):
-    copies = [np.asarray(photo) + shift for photo in photos for shift in np.array([0, 1], dtype=np.uint8)]
-    y = np.arange(16) // 2 % 2
+def test_equal_images_are_on_one_side(small, photos):
+    copies = [np.asarray(photo) for photo in photos for _ in range(2)]
     model = small.set_params(epochs=1, validation=0.4)
-    seen = {}
-    original = model._split
+    seen, original = {}, model._split
 
     def split(*arguments):
         seen["train"], seen["kept"] = original(*arguments)
         return seen["train"], seen["kept"]
 
     model._split = split
-    model.fit(copies, y)
+    model.fit(copies, np.arange(16) // 2 % 2)
+    assert len(seen["kept"]) > 2
     assert not set(seen["train"] // 2) & set(seen["kept"] // 2)
 
 

@@ -1,0 +1,119 @@
+"""What `fit` is given and tells: images and labels, checked; the head at the start; the comparison at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
+
+from ..duplicates import find_duplicates
+from ..errors import HeadError, SourceError, TrainingError
+from ..fingerprint import content_hash, pixel_hash
+from ..heads import LogisticRegressionPath
+from ..images import Item, items_from, read_bytes
+from ..metrics import paired_difference
+from ..pipeline.looking import as_picture
+from ..store import FeatureStore
+from ..transfer import TransferClassifier
+from ..transfer.classifier import as_labels
+
+
+def checked(X: Any, y: ArrayLike | None) -> tuple[list[Item], NDArray[Any]]:
+    """Items, and a class for each of them."""
+    if isinstance(X, FeatureStore):
+        raise SourceError("fine-tuning needs the images themselves, and a store holds rows: give the paths and labels")
+    if y is None:
+        raise ValueError("y is missing: fitting requires y to be passed, but the target y is None")
+    labels = as_labels(y)
+    if labels.ndim == 2:
+        raise HeadError("fine-tuning learns one class for each image, and y has a column for each label")
+    items = items_from(X)
+    if len(items) != len(labels):
+        raise ValueError(f"{len(items)} images but {len(labels)} labels")
+    return items, labels
+
+
+def checked_validation(X: Any, y: ArrayLike, classes: NDArray[Any]) -> tuple[list[Item], NDArray[np.intp]]:
+    """Items, and the number of the class of each."""
+    items, labels = checked(X, y)
+    unknown = sorted(set(map(str, labels)) - set(map(str, classes)))
+    if unknown:
+        raise HeadError(f"validation images have classes that no training image has: {', '.join(unknown)}")
+    codes: NDArray[np.intp] = np.searchsorted(classes, labels)
+    return items, codes
+
+
+def contents_of(items: Sequence[Item]) -> NDArray[np.uint8]:
+    """Hashes of files and pixels, shape (n, 32)."""
+
+    def one(item: Item) -> bytes:
+        if isinstance(item.origin, str):
+            return content_hash(read_bytes(item.origin)[0])
+        return pixel_hash(np.asarray(as_picture(item.origin)))
+
+    return np.frombuffer(b"".join(map(one, items)), dtype=np.uint8).reshape(len(items), -1)
+
+
+def together(
+    n: int, rows: NDArray[np.float32] | None, contents: NDArray[np.uint8], groups: ArrayLike | None
+) -> NDArray[np.intp]:
+    """Which of the first `n` images belong together: named groups, equal files, and by rows near duplicates."""
+    names = None
+    if groups is not None:
+        names = ["" if group in {None, ""} else f"group {group}" for group in np.asarray(groups).tolist()]
+        if len(names) != n:
+            raise ValueError(f"{n} images but {len(names)} groups")
+    if rows is not None:
+        return find_duplicates(rows[:n], contents=contents[:n], groups=names).ids
+    same = [content.tobytes().hex() for content in contents[:n]]
+    known = same if names is None else [name or content for name, content in zip(names, same, strict=True)]
+    ids: NDArray[np.intp] = np.unique(known, return_inverse=True)[1]
+    return ids
+
+
+def first_head(
+    start: TransferClassifier | None,
+    rows: NDArray[np.float32],
+    classes: NDArray[Any],
+    codes: NDArray[np.intp],
+    groups: NDArray[np.intp],
+    *,
+    exact: bool,
+) -> LogisticRegressionPath:
+    """Logistic regression on the training images; if `exact`, that of the start as it is."""
+    if start is None:
+        return LogisticRegressionPath().fit(rows, classes[codes], groups=groups)
+    if not np.array_equal(start.classes_, classes):
+        raise TrainingError(
+            f"the classifier to start at knows the classes {', '.join(map(str, start.classes_))}, and these images "
+            f"have {', '.join(map(str, classes))}"
+        )
+    head: LogisticRegressionPath = start.head_
+    return head if exact else clone(head).fit(rows, classes[codes], groups=groups)
+
+
+def usual_size(rows: NDArray[np.float32]) -> float:
+    """The size of a number in these rows, as a power of 2: root of the mean square."""
+    size = float(np.sqrt(np.mean(np.square(rows, dtype=np.float64))))
+    return float(2.0 ** np.round(np.log2(size))) if size > 0 and np.isfinite(size) else 1.0
+
+
+def compared(
+    truth: NDArray[np.intp], decisions: NDArray[np.float32], first: NDArray[np.float32] | None
+) -> dict[str, Any]:
+    """Accuracy on the validation images, and the paired difference to that before the first step."""
+    said = decisions.argmax(axis=1)
+    found: dict[str, Any] = {"n": len(truth), "accuracy": float((said == truth).mean())}
+    if first is not None:
+        frozen = first.argmax(axis=1)
+        difference, low, high = paired_difference(truth, said, frozen)
+        found |= {
+            "frozen_accuracy": float((frozen == truth).mean()),
+            "difference": difference,
+            "low": low,
+            "high": high,
+        }
+    return found

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from featurekit_cli.main import main
+from PIL import Image
+
+from featurekit import load_model
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+def test_the_whole_way(run, digits_folder, digits_store_path, tmp_path):
+    """Train, go on from the model, use it as a backbone, as a classifier, and as a start."""
+    common = ("--epochs", 1, "--unfreeze", 1, "--store", tmp_path / "digits.h5", "--png", "history.png")
+    code, out, err = run("finetune", digits_folder, "-o", "tuned", *common)
+    assert code == 0, err
+    assert out.startswith("tuned: efficientnet_lite0, fine-tuned on 60 images of 3 classes")
+    assert "points (95% interval" in out
+    assert "trunk cache: 48 images x 2 views" in err
+    assert "epoch 1/1: loss" in err
+    assert not Path("tuned.training").exists()
+    with Image.open("history.png") as picture:
+        assert picture.size[0] > 500
+    assert load_model("tuned").classes_.tolist() == ["0", "1", "2"]
+    code, out, _ = run("evaluate", digits_folder, "-m", "tuned", "--json")
+    assert json.loads(out)["accuracy"] > 0.95
+    assert run("extract", digits_folder, "--backbone", "tuned", "-o", "rows.h5")[0] == 0
+    code, out, _ = run("evaluate", "rows.h5", "--head", "knn")
+    assert code == 0
+    code, out, err = run("finetune", digits_folder, "-o", "again", "--from", "tuned", *common, "--json", "-q")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert {"model", "epochs", "frozen_score", "score", "seconds", "history", "moved"} <= set(found)
+    assert found["epochs"] == 1
+
+
+def test_a_bad_image_is_left_out(run, digits_folder, tmp_path):
+    (tmp_path / "photos").mkdir()
+    for label in "01":
+        (tmp_path / "photos" / label).mkdir()
+        for path in sorted((digits_folder / label).glob("*.png"))[:8]:
+            (tmp_path / "photos" / label / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "photos" / "0" / "bad.png").write_bytes(b"no image")
+    code, out, err = run("finetune", "photos", "-o", "m", "--epochs", 1, "--unfreeze", 0, "--max-failed", 0)
+    assert code == 3
+    assert "fine-tuned on 16 images of 2 classes" in out
+    assert "bad.png" in err
+
+
+def test_wrong_usage(run, digits_folder, digits_store_path, tmp_path):
+    for arguments, message in (
+        ((digits_store_path,), "needs the images themselves"),
+        ((digits_folder, "--layer", "blocks.3"), "--layer and --precision are for frozen features"),
+        ((digits_folder, "--scratch", "--from", "m"), "exclude each other"),
+        ((digits_folder, "--epochs", 0), "0 is less than 1"),
+    ):
+        code, _, err = run("finetune", *arguments, "-o", "m")
+        assert (code, message in err) == (2, True), err
+    for arguments, message in (
+        ((digits_folder, "--unfreeze", "blocks.9"), "cannot unfreeze 'blocks.9'"),
+        ((digits_folder, "--learning-rate", "-1"), "learning_rate must be a number above 0"),
+        ((digits_folder, "--from", "nothing"), "no saved model in nothing"),
+        ((tmp_path / "none",), "none"),
+    ):
+        code, _, err = run("finetune", *arguments, "-o", "m", "--store", tmp_path / "s.h5")
+        assert (code, message in err, "Traceback" in err) == (1, True, False), err
+    assert not Path("m").exists()

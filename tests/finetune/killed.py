@@ -1,0 +1,86 @@
+"""Kill trainings at random moments, let them go on, and compare the end with that of one that nothing interrupted.
+
+    python tests/finetune/killed.py [--kills 30] [--seed 0]
+
+Real processes, real photos or digits, a real network, SIGKILL. After each kill the checkpoint, if there is one, must be
+whole. Prints how many kills there were, and at how many of them an epoch had been saved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+TRAIN = """
+import hashlib, sys
+from pathlib import Path
+from featurekit import FineTuneClassifier
+folder, work = sys.argv[1:]
+paths = [str(path) for path in sorted(Path(folder).glob("*/*"))]
+y = [Path(path).parent.name for path in paths]
+model = FineTuneClassifier(unfreeze=1, epochs=8, patience=99, checkpoint=work, augment="none", runtime="torch",
+                           cache=str(Path(work).parent / "rows"), batch_size=16, say=lambda line: print(line, flush=True))
+model.fit(paths, y)
+print("end", hashlib.sha256(model.network_ + model.head_.coef_.tobytes()).hexdigest(), model.best_epoch_, flush=True)
+"""
+
+
+def command(folder: Path, work: Path) -> list[str]:
+    """One training."""
+    return [sys.executable, "-c", TRAIN, str(folder), str(work)]
+
+
+def run(folder: Path, home: Path, kills: int, seed: int) -> dict[str, int]:
+    """Kill so many times; raises AssertionError if anything is lost."""
+    from featurekit.finetune.checkpoint import read_checkpoint
+
+    rng = random.Random(seed)
+    started = time.monotonic()
+    out = subprocess.run(command(folder, home / "whole" / "work"), stdout=subprocess.PIPE, text=True, check=True).stdout
+    took = time.monotonic() - started
+    expected = out.splitlines()[-1]
+    counts = {"kills": 0, "after an epoch": 0, "trainings": 0}
+    while counts["kills"] < kills:
+        work = home / str(counts["trainings"]) / "work"
+        counts["trainings"] += 1
+        while True:
+            process = subprocess.Popen(command(folder, work), stdout=subprocess.PIPE, text=True)
+            try:
+                out, _ = process.communicate(timeout=rng.uniform(0.2, 1.0) * took)
+                assert process.returncode == 0, out
+                break
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                out, _ = process.communicate()
+            counts["kills"] += 1
+            state = read_checkpoint(work / "checkpoint.safetensors")
+            counts["after an epoch"] += state is not None
+            if counts["kills"] >= kills:
+                out = subprocess.run(command(folder, work), stdout=subprocess.PIPE, text=True, check=True).stdout
+                break
+        assert out.splitlines()[-1] == expected, (out, expected)
+        left = [path.name for path in work.iterdir()]
+        assert left == ["checkpoint.safetensors"], left
+    return counts
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("folder", type=Path, help="class folders")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="featurekit-killed-") as home:
+        print(json.dumps(run(arguments.folder, Path(home), arguments.kills, arguments.seed)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,9 @@
+from __future__ import annotations
+
+import killed
+
+
+def test_killed_trainings_end_as_if_nothing_had_happened(digits_folder, tmp_path):
+    """More kills by hand: python tests/finetune/killed.py --kills 30 FOLDER."""
+    counts = killed.run(digits_folder, tmp_path, kills=5, seed=0)
+    assert counts["kills"] == 5
