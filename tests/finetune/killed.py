@@ -26,7 +26,8 @@ folder, work = sys.argv[1:]
 paths = [str(path) for path in sorted(Path(folder).glob("*/*"))]
 y = [Path(path).parent.name for path in paths]
 model = FineTuneClassifier(unfreeze=1, epochs=8, patience=99, checkpoint=work, augment="none", runtime="torch",
-                           cache=str(Path(work).parent / "rows"), batch_size=16, say=lambda line: print(line, flush=True))
+                           cache=str(Path(work).parent / "rows"), batch_size=16,
+                           say=lambda line: print(line, flush=True))
 model.fit(paths, y)
 print("end", hashlib.sha256(model.network_ + model.head_.coef_.tobytes()).hexdigest(), model.best_epoch_, flush=True)
 """
