@@ -36,8 +36,8 @@ def test_predictions_do_not_overwrite_their_source(model, digits_folder, tmp_pat
     manifest = tmp_path / "m.csv"
     manifest.write_text(f"path,label\n{digits_folder}/0/000.png,0\n")
     arguments = ["predict", str(manifest), "--root", "/", "-m", str(model), "-o", str(manifest)]
-    assert main(arguments) == 2
-    assert "overwritten" in capsys.readouterr().err
+    assert main(arguments) == 1
+    assert "was not overwritten" in capsys.readouterr().err
     assert manifest.read_text().startswith("path,label")
 
 

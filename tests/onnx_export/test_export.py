@@ -208,7 +208,7 @@ def test_what_cannot_be_exported(classifier, digits_store, tmp_path, monkeypatch
     with pytest.raises(StoreError, match="cannot write"):
         export_onnx(classifier, output)
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(MissingExtraError, match=r"'onnxscript', which is not installed.*featurekit\[onnx\]"):
+    with pytest.raises(MissingExtraError, match=r"'onnxscript', which is not installed.*pip install onnxscript"):
         export_onnx(classifier, output)
     assert not output.exists()
 
