@@ -16,6 +16,7 @@ SURFACE = {
     "FeatureExtractor",
     "FeatureStore",
     "FeaturekitError",
+    "FineTuneClassifier",
     "TransferClassifier",
     "TransferRegressor",
     "__version__",

@@ -21,6 +21,8 @@ def model_card(manifest: dict[str, Any], head: Any) -> str:
     """
     space, notes, target = manifest["space"], manifest["notes"], manifest["target"]
     pre, classes = space["preprocessing"], [_plain(name) for name in manifest["classes"]]
+    training = manifest.get("training")
+    how = "frozen" if not training or training["best_epoch"] == 0 else _trained(training)
     learned = {
         "class": f"one of {len(classes)} classes for each image: {', '.join(classes)}",
         "labels": f"which of {len(classes)} labels each image has: {', '.join(classes)}",
@@ -32,7 +34,7 @@ def model_card(manifest: dict[str, Any], head: Any) -> str:
         "## What it is",
         "",
         f"- It predicts {learned}",
-        f"- Backbone: {space['backbone']}, frozen; layer {space['layer']}, {space['dim']} features",
+        f"- Backbone: {space['backbone']}, {how}; layer {space['layer']}, {space['dim']} features",
         f"- Weights: SHA-256 {space['weights']}",
         f"- Images: shorter side to {pre['resize']} ({pre['interpolation']}), centre crop {pre['crop']}",
         f"- Head: {manifest['head']} ({type(head).__name__})",
@@ -67,6 +69,17 @@ def _chosen(head: Any) -> list[tuple[str, Any]]:
         "deviation_": "Root mean squared error in cross-validation",
     }
     return [(text, getattr(head, name)) for name, text in names.items() if hasattr(head, name)]
+
+
+def _trained(training: dict[str, Any]) -> str:
+    """How the network was trained, in a few words."""
+    what = "all of it" if training["unfreeze"] == "all" else f"from the top: {training['unfreeze']}"
+    started = "fine-tuned" if training["pretrained"] else "trained from scratch"
+    comparison = training["comparison"]
+    text = f"{started} ({what}; epoch {training['best_epoch']}, validation accuracy {comparison['accuracy']:.4f}"
+    if "frozen_accuracy" in comparison:
+        text += f", frozen {comparison['frozen_accuracy']:.4f}"
+    return text + ")"
 
 
 def _plain(name: str) -> str:

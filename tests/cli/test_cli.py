@@ -53,7 +53,7 @@ def model(run, store):
 def test_help_and_version(run):
     code, out, _ = run("--help")
     assert code == 0
-    for verb in ("extract", "fit", "predict", "evaluate", "export", "models", "store", "demo"):
+    for verb in ("extract", "fit", "finetune", "predict", "evaluate", "export", "models", "store", "demo"):
         assert f"\n    {verb} " in out
         code, text, _ = run(verb, "--help")
         assert code == 0
