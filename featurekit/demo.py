@@ -96,7 +96,7 @@ def run_demo(
     say: Callable[[str], object] = lambda text: None,
     progress: bool = False,
 ) -> DemoResult:
-    """Extract, fit, compare and fine-tune: frozen features with two heads against the raw pixels, then a trained network.
+    """Extract, fit, compare, fine-tune: frozen features with two heads against the raw pixels, then a trained network.
 
     Parameters
     ----------
@@ -163,9 +163,8 @@ def run_demo(
     tuned: list[DemoRow] = []
     if len(y) <= _MOST_TUNED:
         say("")
-        tuned, further = _fine_tuned(
-            home, [origins[paths[i]] for i in chosen], y, together.ids, (raw, raw_name, frozen), say
-        )
+        pictures = [origins[paths[index]] for index in chosen]
+        tuned, further = _fine_tuned(home, pictures, y, together.ids, (raw, raw_name, frozen), say)
         verdict += f"\n{further}"
         say("")
         say(further)
