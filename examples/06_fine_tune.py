@@ -9,7 +9,7 @@ from featurekit import FeatureExtractor, FineTuneClassifier, TransferClassifier
 
 digits = load_digits()
 images = list((digits.images[:400] * 15).astype(np.uint8))
-train, test = (images[:300], digits.target[:300]), (images[300:], digits.target[300:])
+train, test = (images[:300], digits.target[:300]), (images[300:], digits.target[300:400])
 
 frozen = TransferClassifier().fit(*train)
 tuned = FineTuneClassifier.from_transfer(frozen, unfreeze=2, epochs=4, augment="none", say=print).fit(*train)

@@ -31,7 +31,12 @@ from .transfer import TransferClassifier
 _FOLDS = 5
 _RAW_SIDE = 32
 _MOST_TUNED = 3000
-_TUNING: dict[str, Any] = {"unfreeze": 3, "epochs": 6, "augment": "none"}  # digits must not be mirrored
+_TUNING: dict[str, Any] = {
+    "unfreeze": 2,
+    "epochs": 6,
+    "learning_rate": 1e-3,
+    "augment": "none",  # digits must not be mirrored
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +201,7 @@ def _fine_tuned(
     """One split: raw pixels, frozen features, and a network whose upper stages are trained; and what they say."""
     raw, raw_name, frozen = known
     train, test = holdout(y, 0.3, 0, groups)
-    say(f"4. Fine-tuning: {len(train)} images to learn from, {len(test)} to score; the last 3 stages are trained.")
+    say(f"4. Fine-tuning: {len(train)} images to learn from, {len(test)} to score; the last 2 stages are trained.")
     rows, said = [], []
 
     def note(name: str, head: str, predicted: NDArray[Any], begun: float) -> None:

@@ -130,6 +130,8 @@ def run_job(job: Job) -> Result:
             folder = job.folder
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(WriteLock(folder / "lock"))
+            for left in folder.glob(".*.tmp"):  # of a run that was killed: nobody else may write here
+                left.unlink()
         device = pick_device(job.device)
         network, stages = _network(job)
         stages.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -26,13 +26,13 @@ def run(capsys, monkeypatch, tmp_path):
 
 def test_the_whole_way(run, digits_folder, digits_store_path, tmp_path):
     """Train, go on from the model, use it as a backbone, as a classifier, and as a start."""
-    common = ("--epochs", 1, "--unfreeze", 1, "--store", tmp_path / "digits.h5", "--png", "history.png")
+    common = ("--epochs", 2, "--unfreeze", 1, "--store", tmp_path / "digits.h5", "--png", "history.png")
     code, out, err = run("finetune", digits_folder, "-o", "tuned", *common)
     assert code == 0, err
     assert out.startswith("tuned: efficientnet_lite0, fine-tuned on 60 images of 3 classes")
     assert "points (95% interval" in out
     assert "trunk cache: 48 images x 2 views" in err
-    assert "epoch 1/1: loss" in err
+    assert "epoch 2/2: loss" in err
     assert not Path("tuned.training").exists()
     with Image.open("history.png") as picture:
         assert picture.size[0] > 500
@@ -46,7 +46,7 @@ def test_the_whole_way(run, digits_folder, digits_store_path, tmp_path):
     assert (code, err) == (0, "")
     found = json.loads(out)
     assert {"model", "epochs", "frozen_score", "score", "seconds", "history", "moved"} <= set(found)
-    assert found["epochs"] == 1
+    assert found["epochs"] == 2
 
 
 def test_a_bad_image_is_left_out(run, digits_folder, tmp_path):
