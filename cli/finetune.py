@@ -116,6 +116,13 @@ _RECIPE = {
 }
 
 
+def _say(line: str) -> None:
+    """A line above the progress bar."""
+    from tqdm import tqdm
+
+    tqdm.write(f"featurekit: {line}", file=sys.stderr)
+
+
 def _stages(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 
@@ -159,7 +166,7 @@ def run(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         runtime=arguments.runtime,
         progress=_common.show_progress(arguments),
-        say=lambda line: arguments.quiet or print(f"featurekit: {line}", file=sys.stderr),
+        say=None if arguments.quiet else _say,
         **options,
     )
     paths, labels, groups, code = _images(arguments, arguments.source, arguments.store)

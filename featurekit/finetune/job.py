@@ -157,6 +157,7 @@ def run_job(job: Job) -> Result:
             advance=advance,
         )
         trained = training.run(feed)
+        del feed  # closes the mapped files
         for left in folder.glob("trunk-*.f16"):
             left.unlink()
     return Result(

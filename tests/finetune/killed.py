@@ -25,7 +25,7 @@ from featurekit import FineTuneClassifier
 folder, work = sys.argv[1:]
 paths = [str(path) for path in sorted(Path(folder).glob("*/*"))]
 y = [Path(path).parent.name for path in paths]
-model = FineTuneClassifier(unfreeze=1, epochs=8, patience=99, checkpoint=work, augment="none", runtime="torch",
+model = FineTuneClassifier(unfreeze=1, epochs=30, patience=99, checkpoint=work, augment="none", runtime="torch",
                            cache=str(Path(work).parent / "rows"), batch_size=16,
                            say=lambda line: print(line, flush=True))
 model.fit(paths, y)
@@ -54,7 +54,7 @@ def run(folder: Path, home: Path, kills: int, seed: int) -> dict[str, int]:
         while True:
             process = subprocess.Popen(command(folder, work), stdout=subprocess.PIPE, text=True)
             try:
-                out, _ = process.communicate(timeout=rng.uniform(0.2, 1.0) * took)
+                out, _ = process.communicate(timeout=rng.uniform(0.4, 1.0) * took)
                 assert process.returncode == 0, out
                 break
             except subprocess.TimeoutExpired:
