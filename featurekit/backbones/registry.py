@@ -262,7 +262,7 @@ def find(
     >>> find("efficientnet_lite0").found_in
     'package'
     """
-    if name not in SPECS and isinstance(name, str | os.PathLike) and is_bundle(name):
+    if name not in SPECS and is_bundle(str(name)):
         name, weights = _of_model(Path(name), weights)
     _one_of("backbone", name, SPECS)
     spec = SPECS[name]
