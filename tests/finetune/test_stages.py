@@ -7,7 +7,13 @@ import torch
 from featurekit.backbones import SPECS, find
 from featurekit.backbones.network import _architecture, load_network
 from featurekit.errors import BackboneError
+from featurekit.finetune.inputs import usual_size
+from featurekit.finetune.pictures import Pictures, View
 from featurekit.finetune.stages import Stages
+from featurekit.heads import LogisticRegressionPath
+from featurekit.heads.layer import layer_of
+from featurekit.images import items_from
+from featurekit.runtime import load_decoder
 
 
 @pytest.fixture(scope="module")
@@ -54,3 +60,18 @@ def test_the_modules_are_the_networks_own():
     with torch.no_grad():
         next(p for n, p in stages.stages[-1].named_parameters() if p.shape == before.shape).add_(1)
     assert torch.equal(network.conv_head.weight, before + 1)
+
+
+def test_before_the_first_step_it_says_what_the_frozen_classifier_says(digits_store, paths):
+    spec = SPECS["efficientnet_lite0"]
+    head = LogisticRegressionPath().fit(digits_store.X, digits_store.y)
+    weight, bias = layer_of(head)
+    scale = usual_size(digits_store.X[...])
+    stages = Stages(load_network(find(spec.name)), spec, 3, scale).eval()
+    with torch.no_grad():
+        stages.head.weight.copy_(torch.from_numpy(weight * scale))
+        stages.head.bias.copy_(torch.from_numpy(bias))
+        with Pictures(items_from(paths), load_decoder("auto", "cpu")) as pictures:
+            (pixels,) = pictures.batches([(np.arange(60), [View(spec.preprocessing)] * 60)])
+        said = torch.softmax(stages(torch.from_numpy(pixels)), 1).numpy()
+    assert np.abs(said - head.predict_proba(digits_store.X)).max() < 1e-5
