@@ -22,10 +22,10 @@ TRAIN = """
 import hashlib, sys
 from pathlib import Path
 from featurekit import FineTuneClassifier
-folder, work = sys.argv[1:]
+folder, work, epochs = sys.argv[1:]
 paths = [str(path) for path in sorted(Path(folder).glob("*/*"))]
 y = [Path(path).parent.name for path in paths]
-model = FineTuneClassifier(unfreeze=1, epochs=30, patience=99, checkpoint=work, augment="none", runtime="torch",
+model = FineTuneClassifier(unfreeze=1, epochs=int(epochs), patience=99, checkpoint=work, augment="none", runtime="torch",
                            cache=str(Path(work).parent / "rows"), batch_size=16,
                            say=lambda line: print(line, flush=True))
 model.fit(paths, y)
@@ -33,18 +33,20 @@ print("end", hashlib.sha256(model.network_ + model.head_.coef_.tobytes()).hexdig
 """
 
 
-def command(folder: Path, work: Path) -> list[str]:
+def command(folder: Path, work: Path, epochs: int) -> list[str]:
     """One training."""
-    return [sys.executable, "-c", TRAIN, str(folder), str(work)]
+    return [sys.executable, "-c", TRAIN, str(folder), str(work), str(epochs)]
 
 
-def run(folder: Path, home: Path, kills: int, seed: int) -> dict[str, int]:
+def run(folder: Path, home: Path, kills: int, seed: int, epochs: int = 30) -> dict[str, int]:
     """Kill so many times; raises AssertionError if anything is lost."""
     from featurekit.finetune.checkpoint import read_checkpoint
 
     rng = random.Random(seed)
     started = time.monotonic()
-    out = subprocess.run(command(folder, home / "whole" / "work"), stdout=subprocess.PIPE, text=True, check=True).stdout
+    out = subprocess.run(
+        command(folder, home / "whole" / "work", epochs), stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
     took = time.monotonic() - started
     expected = out.splitlines()[-1]
     counts = {"kills": 0, "after an epoch": 0, "trainings": 0}
@@ -52,7 +54,7 @@ def run(folder: Path, home: Path, kills: int, seed: int) -> dict[str, int]:
         work = home / str(counts["trainings"]) / "work"
         counts["trainings"] += 1
         while True:
-            process = subprocess.Popen(command(folder, work), stdout=subprocess.PIPE, text=True)
+            process = subprocess.Popen(command(folder, work, epochs), stdout=subprocess.PIPE, text=True)
             try:
                 out, _ = process.communicate(timeout=rng.uniform(0.4, 1.0) * took)
                 assert process.returncode == 0, out
@@ -64,7 +66,9 @@ def run(folder: Path, home: Path, kills: int, seed: int) -> dict[str, int]:
             state = read_checkpoint(work / "checkpoint.safetensors")
             counts["after an epoch"] += state is not None
             if counts["kills"] >= kills:
-                out = subprocess.run(command(folder, work), stdout=subprocess.PIPE, text=True, check=True).stdout
+                out = subprocess.run(
+                    command(folder, work, epochs), stdout=subprocess.PIPE, text=True, check=True
+                ).stdout
                 break
         assert out.splitlines()[-1] == expected, (out, expected)
         left = [path.name for path in work.iterdir()]

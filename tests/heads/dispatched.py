@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
-from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression, RidgeClassifier, RidgeClassifierCV
 from sklearn.model_selection import GridSearchCV
@@ -31,7 +30,6 @@ SUPPORTED = [
     LinearDiscriminantAnalysis(),
     GaussianNB(),
     make_pipeline(StandardScaler(), LogisticRegression(tol=1e-6)),
-    make_pipeline(PCA(5), LinearDiscriminantAnalysis()),
     GridSearchCV(LogisticRegression(), {"C": [0.1, 1]}, cv=3),
 ]
 NAMES = [type(each).__name__ + str(i) for i, each in enumerate(SUPPORTED)]
