@@ -197,7 +197,8 @@ def _feed(job: Job, stages: Stages, start: int, train: Pictures, validation: Pic
             raise TrainingError(f"trunk_cache is 'on', and there can be none: {why}")
         job.say(f"no trunk cache: {why}. Each epoch runs the whole network")
         return ordinary
-    job.say(f"trunk cache: {plan} in {folder}, so that each epoch runs the unfrozen stages only")
+    where = "a temporary folder" if job.folder is None else folder
+    job.say(f"trunk cache: {plan} in {where}, so that each epoch runs the unfrozen stages only")
     run = trunk_runner(stages, start, wish.crop, job.runtime)
     with progress_bar(plan.images * plan.views + also.images, job.progress) as advance:
         maps = [
