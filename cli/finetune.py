@@ -57,6 +57,13 @@ def add_parser(verbs: Any) -> None:
         metavar="DIR",
         help="folder for checkpoints and the cache of frozen stages, deleted at the end (default: MODEL.training)",
     )
+    parser.add_argument(
+        "--devices",
+        type=_common.positive,
+        default=1,
+        metavar="N",
+        help="GPUs (or processes on the CPU) that train together; needs Accelerate (default: %(default)s)",
+    )
     parser.add_argument("--png", metavar="FILE", help="draw loss, scores and learning rates as a picture")
     _add_recipe(parser)
     _common.add_extraction_options(parser)
@@ -100,6 +107,9 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--trunk-cache", choices=("auto", "on", "off"), help="keep what the frozen stages put out on the disk (auto)"
     )
+    group.add_argument(
+        "--head-start", choices=("fitted", "random"), help="the last layer at the start: logistic regression (fitted)"
+    )
     group.add_argument("--seed", type=_common.seed, metavar="N", help="(0)")
 
 
@@ -110,7 +120,7 @@ _RECIPE = {
         name: name
         for name in (
             "epochs learning_rate stage_decay gradual warm_up augment mix label_smoothing balance weight_decay clip "
-            "accumulate average batch_norm patience trunk_cache seed"
+            "accumulate average batch_norm patience trunk_cache head_start seed"
         ).split()
     },
 }
@@ -165,6 +175,7 @@ def run(arguments: argparse.Namespace) -> int:
         workers=arguments.workers,
         device=arguments.device,
         runtime=arguments.runtime,
+        devices=arguments.devices,
         progress=_common.show_progress(arguments),
         say=None if arguments.quiet else _say,
         **options,

@@ -53,10 +53,14 @@ class FineTuneClassifier(TransferClassifier):
         A folder for the state after each epoch, and for the trunk cache. A training that was killed goes on from there
         and ends as it would have. The last checkpoint stays. None: nothing is kept.
     epochs, learning_rate, stage_decay, gradual, warm_up, augment, mix, label_smoothing, balance, weight_decay, clip, \
-accumulate, average, batch_norm, precision, patience, trunk_cache, seed, batch_size
+accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, seed, batch_size
         As in :class:`featurekit.finetune.Recipe`, where the defaults are.
     weights, cache, decoder, workers, device, runtime, progress
         As in :class:`FeatureExtractor`.
+    devices : int, default=1
+        Processes that train together, each on a GPU of its own, or on its share of the processors. Each takes its part
+        of every batch, and gradients are added up, so that the result is the same to rounding (BatchNorm's statistics,
+        if they are trained, are of the part). Needs Accelerate.
     say : callable, optional
         Called with what is being done, and with a line after each epoch; such as `print`.
 
@@ -125,6 +129,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, seed, batch_s
         precision: str = "fp32",
         patience: int | None = None,
         trunk_cache: str = "auto",
+        head_start: str = "fitted",
         seed: int = 0,
         weights: str | os.PathLike[str] | None = None,
         cache: str | os.PathLike[str] | None = None,
@@ -132,6 +137,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, seed, batch_s
         workers: int | None = None,
         device: str = "auto",
         runtime: str = "auto",
+        devices: int = 1,
         progress: bool = False,
         say: Callable[[str], object] | None = None,
     ) -> None:
@@ -159,6 +165,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, seed, batch_s
         self.precision = precision
         self.patience = patience
         self.trunk_cache = trunk_cache
+        self.head_start = head_start
         self.seed = seed
         self.weights = weights
         self.cache = cache
@@ -166,6 +173,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, seed, batch_s
         self.workers = workers
         self.device = device
         self.runtime = runtime
+        self.devices = devices
         self.progress = progress
         self.say = say
 
@@ -254,9 +262,11 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, seed, batch_s
         else:
             train, kept = np.arange(len(items)), np.arange(len(items), len(items) + len(others))
         everything, all_codes = [*items, *others], np.concatenate([codes, other_codes])
-        head = None
+        head, layer, frozen = None, None, None
         if rows is not None:
             head = first_head(start, rows[train], classes, all_codes[train], ids[train], exact=validation is not None)
+            layer = layer_of(head)
+            frozen = rows[kept] @ layer[0].T + layer[1]
         from .job import Job, run_job  # torch
 
         result = run_job(
@@ -271,12 +281,13 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, seed, batch_s
                 validation_codes=all_codes[kept],
                 contents=contents[np.concatenate([train, kept])],
                 classes=len(classes),
-                layer=None if head is None else layer_of(head),
+                layer=None if recipe.head_start == "random" else layer,
                 scale=1.0 if rows is None else usual_size(rows[train]),
                 folder=None if self.checkpoint is None else Path(self.checkpoint),
                 decoder=self.decoder,
                 device=self.device,
                 runtime=self.runtime,
+                devices=self.devices,
                 workers=self.workers,
                 progress=self.progress,
                 say=self.say or _silent,
@@ -284,15 +295,19 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, seed, batch_s
         )
         trained = result.trained
         assert trained.decisions is not None
-        assert trained.first is not None
         self.classes_, self.multilabel_ = classes, False
         self.history_, self.best_epoch_, self.stopped_ = trained.history, trained.best, trained.stopped
         self.moved_, self.trained_ = result.moved, result.names
         truth = all_codes[kept]
-        self.comparison_ = compared(truth, trained.decisions, None if head is None else trained.first)
-        if trained.best == 0 and rows is not None and head is not None:
+        self.comparison_ = compared(truth, trained.decisions, frozen)
+        if (
+            rows is not None
+            and head is not None
+            and frozen is not None
+            and (trained.best == 0 or self.comparison_["difference"] < 0)
+        ):
             # Nothing was gained: the frozen network, and what it can learn from all images.
-            self.network_ = b""
+            self.network_, self.best_epoch_, self.comparison_ = b"", 0, compared(truth, frozen, frozen)
             known = rows[: len(items)]
             self.head_ = head if validation is not None else clone(head).fit(known, labels, groups=ids)
         else:

@@ -1,6 +1,6 @@
 """What training is fed with: batches of cached maps, or of pixels that are decoded again in each epoch.
 
-Both draw the same images in the same views for the same seed and epoch. Importing this imports torch.
+Importing this imports torch.
 """
 
 from __future__ import annotations
@@ -17,26 +17,25 @@ from .pictures import Pictures, View, views_of, whole_square
 from .recipe import VIEWS, Recipe
 from .trunk import channels_first
 
-_EVALUATED = 64  # images at a time
+Batches = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
 
 
 class Feed(Protocol):
-    """Batches, and the stage that they enter."""
+    """Batches, the stage that they enter, and the number of views of an image to choose from."""
 
     start: int
+    views: int
 
-    def training(self, epoch: int) -> Iterator[tuple[Tensor, NDArray[np.intp]]]:
-        """Inputs, and numbers of the images, of each batch of an epoch (from 1)."""
+    def training(self, epoch: int, batches: Batches) -> Iterator[Tensor]:
+        """Inputs of each batch of an epoch (from 1): numbers of images, and of their views."""
         ...
 
-    def validation(self) -> Iterator[Tensor]:
-        """Inputs of all validation images, in order."""
+    def validation(self, chunks: Sequence[NDArray[np.intp]]) -> Iterator[Tensor]:
+        """Inputs of validation images, by their numbers; by the first view."""
         ...
 
 
-def drawn(
-    epoch: int, codes: NDArray[np.intp], views: int, recipe: Recipe
-) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+def drawn(epoch: int, codes: NDArray[np.intp], views: int, recipe: Recipe, least: int = 2) -> Batches:
     """Numbers of images, and of their views, of each batch of an epoch.
 
     Parameters
@@ -47,6 +46,8 @@ def drawn(
     views : int
         Of each image.
     recipe : Recipe
+    least : int
+        A last batch of fewer images is left out.
     """
     n = len(codes)
     rng = np.random.default_rng([recipe.seed, epoch])
@@ -59,7 +60,7 @@ def drawn(
     size = recipe.batch_size
     batches = [(numbers[i : i + size], which[i : i + size]) for i in range(0, n, size)]
     # Statistics of a single image are none.
-    return batches[:-1] if len(batches) > 1 and len(batches[-1][0]) == 1 else batches
+    return batches[:-1] if len(batches) > 1 and len(batches[-1][0]) < least else batches
 
 
 class CachedFeed:
@@ -70,30 +71,22 @@ class CachedFeed:
     start : int
         The stage that they enter.
     train, validation : ndarray of float16, shape (n, views, ...)
-    codes : ndarray of int, shape (n,)
-    recipe : Recipe
     """
 
-    def __init__(
-        self,
-        start: int,
-        train: NDArray[np.float16],
-        validation: NDArray[np.float16],
-        codes: NDArray[np.intp],
-        recipe: Recipe,
-    ) -> None:
+    def __init__(self, start: int, train: NDArray[np.float16], validation: NDArray[np.float16]) -> None:
         self.start = start
-        self._train, self._validation, self._codes, self._recipe = train, validation, codes, recipe
+        self.views = train.shape[1]
+        self._train, self._validation = train, validation
 
-    def training(self, epoch: int) -> Iterator[tuple[Tensor, NDArray[np.intp]]]:
-        """Maps, and numbers of the images."""
-        for numbers, views in drawn(epoch, self._codes, self._train.shape[1], self._recipe):
-            yield _maps(self._train[numbers, views]), numbers
+    def training(self, epoch: int, batches: Batches) -> Iterator[Tensor]:
+        """Maps of each batch."""
+        for numbers, views in batches:
+            yield _maps(self._train[numbers, views])
 
-    def validation(self) -> Iterator[Tensor]:
+    def validation(self, chunks: Sequence[NDArray[np.intp]]) -> Iterator[Tensor]:
         """Maps of the first view."""
-        for i in range(0, len(self._validation), _EVALUATED):
-            yield _maps(np.array(self._validation[i : i + _EVALUATED, 0]))
+        for chunk in chunks:
+            yield _maps(self._validation[chunk, 0])
 
 
 def _maps(rows: NDArray[np.float16]) -> Tensor:
@@ -108,34 +101,23 @@ class PictureFeed:
     train, validation : Pictures
     views : sequence of View
         The first is that of prediction.
-    codes : ndarray of int, shape (n,)
     recipe : Recipe
     """
 
     start = 0
 
-    def __init__(
-        self,
-        train: Pictures,
-        validation: Pictures,
-        views: Sequence[View],
-        codes: NDArray[np.intp],
-        recipe: Recipe,
-    ) -> None:
-        self._train, self._validation, self._views = train, validation, views
-        self._codes, self._recipe = codes, recipe
+    def __init__(self, train: Pictures, validation: Pictures, views: Sequence[View], recipe: Recipe) -> None:
+        self._train, self._validation, self._views, self._recipe = train, validation, views, recipe
+        self._fixed = recipe.augment in VIEWS
+        self.views = len(views) if self._fixed else 1
 
-    def training(self, epoch: int) -> Iterator[tuple[Tensor, NDArray[np.intp]]]:
-        """Pixels, and numbers of the images."""
-        fixed = self._recipe.augment in VIEWS
-        batches = drawn(epoch, self._codes, len(self._views) if fixed else 1, self._recipe)
-        shown = self._views if fixed else [whole_square(self._views[0].wish)]
+    def training(self, epoch: int, batches: Batches) -> Iterator[Tensor]:
+        """Pixels of each batch."""
+        shown = self._views if self._fixed else [whole_square(self._views[0].wish)]
         wanted = [(numbers, [shown[i] for i in views]) for numbers, views in batches]
         for (numbers, _), pixels in zip(batches, self._train.batches(wanted), strict=True):
             images = torch.from_numpy(pixels)
-            if not fixed:
-                images = self._changed(images, epoch, numbers)
-            yield images, numbers
+            yield images if self._fixed else self._changed(images, epoch, numbers)
 
     def _changed(self, images: Tensor, epoch: int, numbers: NDArray[np.intp]) -> Tensor:
         from torchvision.transforms import v2
@@ -150,11 +132,9 @@ class PictureFeed:
             changed.append(change(image))
         return torch.stack(changed).permute(0, 2, 3, 1)
 
-    def validation(self) -> Iterator[Tensor]:
+    def validation(self, chunks: Sequence[NDArray[np.intp]]) -> Iterator[Tensor]:
         """Pixels of the first view."""
         view = self._views[0]
-        starts = range(0, len(self._validation), _EVALUATED)
-        chunks = [np.arange(i, min(i + _EVALUATED, len(self._validation))) for i in starts]
         for pixels in self._validation.batches([(chunk, [view] * len(chunk)) for chunk in chunks]):
             yield torch.from_numpy(pixels)
 

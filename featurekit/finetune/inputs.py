@@ -102,16 +102,16 @@ def usual_size(rows: NDArray[np.float32]) -> float:
 
 
 def compared(
-    truth: NDArray[np.intp], decisions: NDArray[np.float32], first: NDArray[np.float32] | None
+    truth: NDArray[np.intp], decisions: NDArray[np.floating], frozen: NDArray[np.floating] | None
 ) -> dict[str, Any]:
-    """Accuracy on the validation images, and the paired difference to that before the first step."""
+    """Accuracy on the validation images, and the paired difference to that of the frozen network."""
     said = decisions.argmax(axis=1)
     found: dict[str, Any] = {"n": len(truth), "accuracy": float((said == truth).mean())}
-    if first is not None:
-        frozen = first.argmax(axis=1)
-        difference, low, high = paired_difference(truth, said, frozen)
+    if frozen is not None:
+        before = frozen.argmax(axis=1)
+        difference, low, high = paired_difference(truth, said, before)
         found |= {
-            "frozen_accuracy": float((frozen == truth).mean()),
+            "frozen_accuracy": float((before == truth).mean()),
             "difference": difference,
             "low": low,
             "high": high,

@@ -7,7 +7,7 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,14 @@ from ..errors import TrainingError
 from ..images import Item
 from ..pipeline import progress_bar
 from ..runtime import load_decoder
-from ..runtime.torch_runtime import pick_device
 from ..store import WriteLock
+from .devices import Team, check_devices, train_together
 from .feed import CachedFeed, Feed, PictureFeed, fixed_views
 from .pictures import Pictures
 from .recipe import VIEWS, Recipe
 from .stages import Stages
 from .training import Trained, Training
-from .trunk import Plan, fill_cache, room_for, shape_of, trunk_runner
+from .trunk import Plan, fill_cache, is_complete, open_cache, room_for, shape_of, trunk_runner
 
 _CHECKPOINT = "checkpoint.safetensors"
 
@@ -60,6 +60,7 @@ class Job:
     folder : Path or None
         Where checkpoints and the trunk cache are.
     decoder, device, runtime : str
+    devices : int
     workers : int or None
     progress : bool
     say : callable
@@ -81,6 +82,7 @@ class Job:
     decoder: str
     device: str
     runtime: str
+    devices: int
     workers: int | None
     progress: bool
     say: Callable[[str], object]
@@ -112,7 +114,7 @@ class Result:
 
 
 def run_job(job: Job) -> Result:
-    """Train.
+    """Train, on one device or several.
 
     Raises
     ------
@@ -122,7 +124,15 @@ def run_job(job: Job) -> Result:
         If the recipe cannot be followed, or the checkpoint is of another job.
     StoreLockedError
         If another process trains in the same folder.
+    MissingExtraError
+        If several devices are asked for and Accelerate is missing.
     """
+    device = check_devices(job.devices, job.device)
+    if len(job.train) < job.devices or job.recipe.batch_size < 2 * job.devices:
+        raise TrainingError(
+            f"{len(job.train)} training images in batches of {job.recipe.batch_size} are too few for {job.devices} "
+            "devices: each needs two of a batch"
+        )
     with ExitStack() as stack:
         if job.folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="featurekit-finetune-")))
@@ -132,19 +142,37 @@ def run_job(job: Job) -> Result:
             stack.enter_context(WriteLock(folder / "lock"))
             for left in folder.glob(".*.tmp"):  # of a run that was killed: nobody else may write here
                 left.unlink()
-        device = pick_device(job.device)
-        network, stages = _network(job)
-        stages.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        start = stages.first_trained(job.unfreeze)
-        before = {name: value.detach().clone() for name, value in stages.named_parameters()}
-        pictures = [
-            stack.enter_context(Pictures(items, load_decoder(job.decoder, job.device), job.workers))
-            for items in (job.train, job.validation)
-        ]
-        key = _key(job)
-        feed = _feed(job, stages, start, pictures[0], pictures[1], folder, key)
         total = len(job.train) * (job.recipe.epochs or 0)
-        advance = stack.enter_context(progress_bar(total, job.progress))
+        if job.devices == 1:
+            with progress_bar(total, job.progress) as advance:
+                result = train(job, folder, device, Team(), advance)
+        else:
+            with ExitStack() as closing:
+                _prepare(job, folder, device, closing)  # fills the trunk cache
+            quiet = replace(job, say=print, progress=False)  # what a process says is its own affair
+            with progress_bar(total, job.progress) as advance:
+                result = train_together(quiet, job.devices, device, folder, job.say, advance)
+        for left in folder.glob("trunk-*.f16"):
+            left.unlink()
+    return result
+
+
+def train(job: Job, folder: Path, device: torch.device, team: Team, advance: Callable[[int], object]) -> Result:
+    """Train in this process, which may be one of several.
+
+    Parameters
+    ----------
+    job : Job
+    folder : Path
+        For the trunk cache and checkpoints.
+    device : torch.device
+    team : Team
+    advance : callable
+        Called with the number of images after each step.
+    """
+    with ExitStack() as stack:
+        network, stages, start, feed, key = _prepare(job, folder, device, stack, say=team.size == 1)
+        before = {name: value.detach().clone() for name, value in stages.named_parameters()}
         training = Training(
             stages,
             start,
@@ -153,13 +181,12 @@ def run_job(job: Job) -> Result:
             job.validation_codes,
             checkpoint=None if job.folder is None else folder / _CHECKPOINT,
             key=key,
+            team=team,
             say=job.say,
             advance=advance,
         )
         trained = training.run(feed)
-        del feed  # closes the mapped files
-        for left in folder.glob("trunk-*.f16"):
-            left.unlink()
+        del feed, training  # closes the mapped files
     return Result(
         trained,
         save({name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}),
@@ -168,6 +195,22 @@ def run_job(job: Job) -> Result:
         _moved(stages, start, before),
         _names(network, stages, start),
     )
+
+
+def _prepare(
+    job: Job, folder: Path, device: torch.device, stack: ExitStack, *, say: bool = True
+) -> tuple[nn.Module, Stages, int, Feed, str]:
+    """The network, its stages, the lowest that trains, the feed, and the key of the job."""
+    network, stages = _network(job)
+    stages.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    start = stages.first_trained(job.unfreeze)
+    train, validation = (
+        stack.enter_context(Pictures(items, load_decoder(job.decoder, job.device), job.workers))
+        for items in (job.train, job.validation)
+    )
+    key = _key(job)
+    said = job if say else replace(job, say=_silent)
+    return network, stages, start, _feed(said, stages, start, train, validation, folder, key), key
 
 
 def _network(job: Job) -> tuple[nn.Module, Stages]:
@@ -187,32 +230,32 @@ def _feed(job: Job, stages: Stages, start: int, train: Pictures, validation: Pic
     """The trunk cache where it can be and pays, else pixels; and why is said."""
     recipe, wish = job.recipe, job.spec.preprocessing
     views = fixed_views(recipe, wish)
-    ordinary = PictureFeed(train, validation, views, job.train_codes, recipe)
     stages.eval()
-    plan = Plan(len(train), len(views), shape_of(stages, start, wish.crop))
-    also = Plan(len(validation), 1, plan.shape)
-    why = _why_not(job, start, Plan(len(train) * len(views) + len(validation), 1, plan.shape), folder)
+    shape = shape_of(stages, start, wish.crop)
+    parts = [
+        (folder / f"trunk-{name}-{key[:16]}.f16", Plan(len(pictures), len(shown), shape), pictures, shown)
+        for name, pictures, shown in (("train", train, views), ("validation", validation, views[:1]))
+    ]
+    why = _why_not(job, start)
+    missing = [part for part in parts if not is_complete(part[0], part[1])]
+    why = why or room_for([plan for _, plan, _, _ in missing], folder)
     if why:
         if recipe.trunk_cache == "on":
             raise TrainingError(f"trunk_cache is 'on', and there can be none: {why}")
         job.say(f"no trunk cache: {why}. Each epoch runs the whole network")
-        return ordinary
+        return PictureFeed(train, validation, views, recipe)
     where = "a temporary folder" if job.folder is None else folder
-    job.say(f"trunk cache: {plan} in {where}, so that each epoch runs the unfrozen stages only")
-    run = trunk_runner(stages, start, wish.crop, job.runtime)
-    with progress_bar(plan.images * plan.views + also.images, job.progress) as advance:
-        maps = [
-            fill_cache(folder / f"trunk-{name}-{key[:16]}.f16", each, pictures, shown, run, advance)
-            for name, each, pictures, shown in (
-                ("train", plan, train, views),
-                ("validation", also, validation, views[:1]),
-            )
-        ]
-    return CachedFeed(start, maps[0], maps[1], job.train_codes, recipe)
+    job.say(f"trunk cache: {parts[0][1]} in {where}, so that each epoch runs the unfrozen stages only")
+    if missing:
+        run = trunk_runner(stages, start, wish.crop, job.runtime)
+        with progress_bar(sum(plan.images * plan.views for _, plan, _, _ in missing), job.progress) as advance:
+            for part in missing:
+                fill_cache(*part, run, advance)
+    return CachedFeed(start, *(open_cache(path, plan) for path, plan, _, _ in parts))
 
 
-def _why_not(job: Job, start: int, plan: Plan, folder: Path) -> str:
-    """Why there is no trunk cache; empty if there is to be one."""
+def _why_not(job: Job, start: int) -> str:
+    """Why there can be no trunk cache, or why it does not pay; empty if it does."""
     recipe = job.recipe
     if recipe.trunk_cache == "off":
         return "it is switched off"
@@ -224,7 +267,7 @@ def _why_not(job: Job, start: int, plan: Plan, folder: Path) -> str:
         return f"{recipe.mix} mixes images before the network sees them"
     if recipe.trunk_cache == "auto" and VIEWS[recipe.augment or "none"] > (recipe.epochs or 0):
         return "there are more views than epochs, so it would take longer to fill than it saves"
-    return room_for(plan, folder)
+    return ""
 
 
 def _key(job: Job) -> str:
@@ -263,3 +306,7 @@ def _moved(stages: Stages, start: int, before: dict[str, torch.Tensor]) -> dict[
 def _names(network: nn.Module, stages: Stages, start: int) -> list[str]:
     trained = {id(parameter) for stage in stages.stages[start:] for parameter in stage.parameters()}
     return [name for name, parameter in network.named_parameters() if id(parameter) in trained]
+
+
+def _silent(text: str) -> None:
+    """Say nothing."""

@@ -111,8 +111,12 @@ class Pictures:
 
     def _pixels(self, number: int, view: View) -> NDArray[np.uint8]:
         item = self._items[number]
-        image = read_bytes(item.origin)[0] if isinstance(item.origin, str) else as_picture(item.origin)
-        (found,) = self._decoder([image], [{view.wish}])
+        found: dict[Preprocessing, NDArray[np.uint8]] | ImageError
+        try:
+            image = read_bytes(item.origin)[0] if isinstance(item.origin, str) else as_picture(item.origin)
+            (found,) = self._decoder([image], [{view.wish}])
+        except ImageError as error:
+            found = error
         if isinstance(found, ImageError):
             raise ImageError(f"{item.path} cannot be read any more: {found}", [(number, item.path, str(found))])
         pixels = found[view.wish]

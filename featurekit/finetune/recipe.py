@@ -19,6 +19,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "batch_norm": ("frozen", "trained"),
     "precision": ("fp32", "bf16", "fp16"),
     "trunk_cache": ("auto", "on", "off"),
+    "head_start": ("fitted", "random"),
 }
 _AT_LEAST: dict[str, tuple[float, bool]] = {  # the bound, and whether it is allowed itself
     "epochs": (1, True),
@@ -90,6 +91,9 @@ class Recipe:
     trunk_cache : {"auto", "on", "off"}
         Whether the frozen stages run once for each view, and their outputs are kept on the disk. Default: ``"auto"``:
         if that is possible, saves time, and there is room.
+    head_start : {"fitted", "random"}
+        The last layer at the start: logistic regression fitted to the frozen features, or random numbers, as without
+        pretrained weights. Default: ``"fitted"``.
     seed : int
         Of the order of the images, the views, augmentation, dropout, and random weights. Default: 0.
     """
@@ -112,6 +116,7 @@ class Recipe:
     precision: str = "fp32"
     patience: int | None = None
     trunk_cache: str = "auto"
+    head_start: str = "fitted"
     seed: int = 0
 
     def complete(self, *, scratch: bool) -> Recipe:

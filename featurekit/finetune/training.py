@@ -18,13 +18,15 @@ from torch.nn import functional
 
 from ..errors import TrainingError
 from .checkpoint import read_checkpoint, write_checkpoint
-from .feed import Feed
+from .devices import Team
+from .feed import Feed, drawn
 from .optimizer import lowest_now, make_optimizer, quicken_statistics, rates, set_rates, thaw
 from .recipe import Recipe
 from .stages import Stages
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _EXPLODED = 5.0  # times the loss of chance
+_EVALUATED = 64  # images at a time
 
 
 @dataclass(slots=True)
@@ -39,8 +41,6 @@ class Trained:
         The epoch whose state is the best on the validation images.
     decisions : ndarray, shape (n, classes)
         Of the validation images, by that state.
-    first : ndarray, shape (n, classes)
-        By the state before the first step.
     stopped : str
         Why it ended before the last epoch; empty if it did not.
     """
@@ -48,7 +48,6 @@ class Trained:
     history: list[dict[str, Any]] = field(default_factory=list)
     best: int = 0
     decisions: NDArray[np.float32] | None = None
-    first: NDArray[np.float32] | None = None
     stopped: str = ""
 
 
@@ -68,6 +67,8 @@ class Training:
         A file that is written after each epoch, and from which an interrupted training goes on.
     key : str
         What the checkpoint must be of.
+    team : Team, optional
+        The processes that train together. Default: this one alone.
     say : callable
         Called with a line for the user after each epoch.
     advance : callable
@@ -84,12 +85,14 @@ class Training:
         *,
         checkpoint: Path | None = None,
         key: str = "",
+        team: Team | None = None,
         say: Callable[[str], object] = lambda text: None,
         advance: Callable[[int], object] = lambda images: None,
     ) -> None:
         self._stages, self._start, self._recipe = stages, start, recipe
         self._train, self._validation = train, validation
         self._checkpoint, self._key, self._say, self._advance = checkpoint, key, say, advance
+        self._team = Team() if team is None else team
         self._device = stages.mean.device
         self._optimizer = make_optimizer(stages, start, recipe)
         if recipe.batch_norm == "trained":
@@ -109,7 +112,9 @@ class Training:
         if recipe.balance == "weights":
             counts = np.bincount(train, minlength=stages.head.out_features)
             weights = torch.tensor(len(train) / (len(counts) * np.maximum(counts, 1)), dtype=torch.float32)
-        self._loss = nn.CrossEntropyLoss(weight=weights, label_smoothing=recipe.label_smoothing).to(self._device)
+        self._loss = nn.CrossEntropyLoss(weights, label_smoothing=recipe.label_smoothing, reduction="sum").to(
+            self._device
+        )
         self.result = Trained()
 
     def run(self, feed: Feed) -> Trained:
@@ -136,8 +141,7 @@ class Training:
         """The state before the first step is a candidate, too."""
         started = time.perf_counter()
         thaw(self._stages, self._start, batch_norm="frozen", training=False)
-        self.result.first = self._evaluate(feed)
-        self._note({"epoch": 0, "loss": None, "rates": {}}, self.result.first, started)
+        self._note({"epoch": 0, "loss": None, "rates": {}}, self._evaluate(feed), started)
         if self._recipe.average == "ema":
             self._average = _copy(self._kept)
 
@@ -147,29 +151,27 @@ class Training:
         recipe = self._recipe
         lowest = lowest_now(self._start, len(self._stages.names), epoch, recipe.gradual)
         thaw(self._stages, lowest, batch_norm=recipe.batch_norm or "frozen", training=True)
-        torch.manual_seed(int(np.random.default_rng([recipe.seed, epoch]).integers(2**62)))
-        batches = math.ceil(len(self._train) / recipe.batch_size)
-        each = math.ceil(batches / recipe.accumulate)  # steps in an epoch
-        total, seen, waiting = 0.0, 0, 0
-        for number, (inputs, numbers) in enumerate(feed.training(epoch)):
-            loss = self._loss_of(feed, inputs, numbers)
-            if not math.isfinite(loss.item()):
-                return self._stop(epoch, f"the loss is {loss.item()}")
-            self._scaler.scale(loss / recipe.accumulate).backward()  # type: ignore[no-untyped-call]
-            waiting += 1
-            total, seen = total + loss.item() * len(numbers), seen + len(numbers)
-            if waiting == recipe.accumulate or number == batches - 1:
-                set_rates(
-                    self._optimizer,
-                    (epoch - 1) * each + number // recipe.accumulate,
-                    each * (recipe.epochs or 1),
-                    recipe.warm_up,
-                )
+        seed = [recipe.seed, epoch, *([self._team.rank] if self._team.rank else [])]
+        torch.manual_seed(int(np.random.default_rng(seed).integers(2**62)))
+        least = 2 * self._team.size
+        batches = drawn(epoch, self._train, feed.views, recipe, least)
+        own = [(self._team.part(numbers), self._team.part(views)) for numbers, views in batches]
+        each = math.ceil(len(batches) / recipe.accumulate)  # steps in an epoch
+        total, seen = 0.0, 0
+        inputs = feed.training(epoch, own)
+        for number, ((whole, _), (part, _), maps) in enumerate(zip(batches, own, inputs, strict=True)):
+            # A share of the loss of the whole batch, to which its gradients add up.
+            share = self._loss_of(feed, maps, part, whole)
+            loss = float(self._team.sum(share.detach()))
+            if not math.isfinite(loss):
+                return self._stop(epoch, f"the loss is {loss}")
+            self._scaler.scale(share / recipe.accumulate).backward()  # type: ignore[no-untyped-call]
+            total, seen = total + loss * len(whole), seen + len(whole)
+            if (number + 1) % recipe.accumulate == 0 or number == len(batches) - 1:
+                step = (epoch - 1) * each + number // recipe.accumulate
+                set_rates(self._optimizer, step, each * (recipe.epochs or 1), recipe.warm_up)
                 self._step(each)
-                waiting = 0
-            self._advance(len(numbers))
-        if waiting:  # the last batch was left out
-            self._step(each)
+            self._advance(len(whole))
         loss_now, chance = total / seen, math.log(self._stages.head.out_features)
         if loss_now > _EXPLODED * max(chance, 1):
             return self._stop(epoch, f"the loss of {loss_now:.3g} is far above that of guessing, {chance:.3g}")
@@ -177,6 +179,8 @@ class Training:
             self._averaged += 1
             self._average = _copy(self._kept) if self._average is None else self._average
             _move(self._average, self._kept, 1 / self._averaged)
+        # Statistics of BatchNorm that follow the batches follow those of each process.
+        self._team.mean_of([value for name, value in self._kept.items() if ".running_" in name])
         now = _copy(self._kept)
         if self._average is not None:
             self._load(self._average)
@@ -200,14 +204,16 @@ class Training:
         self._save()
         return False
 
-    def _loss_of(self, feed: Feed, inputs: Tensor, numbers: NDArray[np.intp]) -> Tensor:
-        targets: Tensor = torch.from_numpy(self._train[numbers]).to(self._device)
+    def _loss_of(self, feed: Feed, inputs: Tensor, part: NDArray[np.intp], whole: NDArray[np.intp]) -> Tensor:
+        """What the images of this process are to the mean loss over the whole batch."""
+        targets: Tensor = torch.from_numpy(self._train[part]).to(self._device)
         inputs = inputs.to(self._device)
-        if self._recipe.mix and len(numbers) > 1:
+        if self._recipe.mix and len(part) > 1:
             inputs, targets = _mixed(inputs, targets, self._recipe.mix, self._stages.head.out_features)
         with self._arithmetic():
             loss: Tensor = self._loss(self._decide(feed, inputs), targets)
-        return loss
+        weights = self._loss.weight
+        return loss / (len(whole) if weights is None else weights[self._train[whole]].sum())
 
     def _decide(self, feed: Feed, inputs: Tensor) -> Tensor:
         if feed.start == 0 and self._start > 0:
@@ -222,8 +228,10 @@ class Training:
         return nullcontext() if dtype is None else torch.autocast(self._device.type, dtype)
 
     def _step(self, each: int) -> None:
+        parameters = [p for g in self._optimizer.param_groups for p in g["params"]]
+        self._team.add_gradients(parameters)
         self._scaler.unscale_(self._optimizer)
-        nn.utils.clip_grad_norm_([p for g in self._optimizer.param_groups for p in g["params"]], self._recipe.clip)
+        nn.utils.clip_grad_norm_(parameters, self._recipe.clip)
         self._scaler.step(self._optimizer)
         self._scaler.update()
         self._optimizer.zero_grad(set_to_none=True)
@@ -231,9 +239,13 @@ class Training:
             _move(self._average, self._kept, max(1e-3, min(0.5, 3 / each)))
 
     def _evaluate(self, feed: Feed) -> NDArray[np.float32]:
+        n = len(self._validation)
+        chunks = self._team.part([np.arange(i, min(i + _EVALUATED, n)) for i in range(0, n, _EVALUATED)])
+        decisions = torch.zeros((n, self._stages.head.out_features), device=self._device)
         with torch.no_grad(), self._arithmetic():
-            parts = [self._decide(feed, inputs.to(self._device)).float().cpu().numpy() for inputs in feed.validation()]
-        return np.concatenate(parts)
+            for chunk, inputs in zip(chunks, feed.validation(chunks), strict=True):
+                decisions[chunk] = self._decide(feed, inputs.to(self._device)).float()
+        return self._team.sum(decisions).cpu().numpy()
 
     def _note(self, record: dict[str, Any], decisions: NDArray[np.float32], started: float) -> None:
         tensor = torch.from_numpy(decisions)
@@ -266,10 +278,9 @@ class Training:
                 value.copy_(state[name])
 
     def _save(self) -> None:
-        if self._checkpoint is None:
+        if self._checkpoint is None or self._team.rank > 0:
             return
         result = self.result
-        assert result.first is not None
         assert result.decisions is not None
         write_checkpoint(
             self._checkpoint,
@@ -285,7 +296,6 @@ class Training:
                 "history": result.history,
                 "best_epoch": result.best,
                 "decisions": torch.from_numpy(result.decisions),
-                "first": torch.from_numpy(result.first),
                 "stopped": result.stopped,
             },
         )
@@ -306,9 +316,7 @@ class Training:
             self._average = {name: value.to(self._device) for name, value in self._average.items()}
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
-        self.result = Trained(
-            state["history"], state["best_epoch"], state["decisions"].numpy(), state["first"].numpy(), state["stopped"]
-        )
+        self.result = Trained(state["history"], state["best_epoch"], state["decisions"].numpy(), state["stopped"])
         self._say(f"going on after epoch {self._done} of an earlier run")
         return True
 

@@ -64,21 +64,31 @@ def shape_of(stages: Stages, start: int, crop: int) -> tuple[int, ...]:
     return tuple(_channels_last(maps).shape[1:])
 
 
-def room_for(plan: Plan, folder: Path) -> str:
-    """Why there is no room for a cache in a folder; empty if there is."""
-    free = shutil.disk_usage(folder).free
-    if plan.nbytes > min(_MOST_BYTES, free * _SHARE_OF_DISK):
+def room_for(plans: Sequence[Plan], folder: Path) -> str:
+    """Why there is no room for caches in a folder; empty if there is."""
+    free, size = shutil.disk_usage(folder).free, sum(plan.nbytes for plan in plans)
+    if size > min(_MOST_BYTES, free * _SHARE_OF_DISK):
         return (
-            f"it would take {plan.nbytes / 1e9:.1f} GB, and at most {_MOST_BYTES / 1e9:.0f} GB and half of the "
+            f"it would take {size / 1e9:.1f} GB, and at most {_MOST_BYTES / 1e9:.0f} GB and half of the "
             f"{free / 1e9:.1f} GB that are free in {folder} are used"
         )
     return ""
 
 
+def is_complete(path: Path, plan: Plan) -> bool:
+    """Whether a cache is there already."""
+    return path.exists() and path.stat().st_size == plan.nbytes
+
+
+def open_cache(path: Path, plan: Plan) -> NDArray[np.float16]:
+    """The maps of a file, shape (images, views, ...), mapped from the disk, to be read only."""
+    return np.memmap(path, np.float16, "r", shape=(plan.images, plan.views, *plan.shape))
+
+
 def fill_cache(
     path: Path, plan: Plan, pictures: Pictures, views: Sequence[View], run: Run, advance: Callable[[int], object]
-) -> NDArray[np.float16]:
-    """Write the maps of every view of every image, unless they are there, and open them.
+) -> None:
+    """Write the maps of every view of every image.
 
     Parameters
     ----------
@@ -92,20 +102,11 @@ def fill_cache(
     advance : callable
         Called with how many maps were added.
 
-    Returns
-    -------
-    ndarray of float16, shape (images, views, ...)
-        Mapped from the disk, to be read only.
-
     Raises
     ------
     TrainingError
         If it cannot be written, or a number is too large for float16.
     """
-    shape = (plan.images, plan.views, *plan.shape)
-    if path.exists() and path.stat().st_size == plan.nbytes:
-        advance(plan.images * plan.views)
-        return np.memmap(path, np.float16, "r", shape=shape)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb", buffering=0) as file:
@@ -129,7 +130,6 @@ def fill_cache(
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
-    return np.memmap(path, np.float16, "r", shape=shape)
 
 
 def _maps(pictures: Pictures, views: Sequence[View], run: Run) -> Iterator[NDArray[np.float32]]:

@@ -1,0 +1,136 @@
+"""Real processes, on the CPU, as they would be on several GPUs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+from featurekit import FineTuneClassifier
+from featurekit.errors import ImageError, MissingExtraError, TrainingError
+
+
+@pytest.fixture
+def together(small_weights):
+    options = {"weights": small_weights, "runtime": "torch", "learning_rate": 1e-4, "batch_size": 14, "device": "cpu"}
+    return FineTuneClassifier("mobilenet_v3_small", epochs=2, devices=2, **options)
+
+
+def test_two_train_as_one_does(paths, labels, digits_store_path):
+    """From the trunk cache; the last batch has 6 of 48 images."""
+    options = {"balance": "weights", "accumulate": 2, "batch_size": 14, "learning_rate": 1e-4, "epochs": 2}
+    model = FineTuneClassifier(cache=digits_store_path, device="cpu", **options)
+    one, two = (clone(model).set_params(devices=devices).fit(paths, labels) for devices in (1, 2))
+    for key in ("loss", "log_loss"):
+        first, second = ([record[key] for record in each.history_[1:]] for each in (one, two))
+        assert second == pytest.approx(first, rel=1e-3)
+    assert two.trained_ == one.trained_
+    assert two.moved_ == pytest.approx(one.moved_, rel=1e-2)
+
+
+def test_two_train_everything(together, paths, labels):
+    """Decoding in each epoch, random augmentation, and statistics that follow the batches: the same each time."""
+    together.set_params(pretrained=False, mix="mixup", learning_rate=1e-3)
+    first, second = (clone(together).fit(paths, labels) for _ in range(2))
+    assert [record["loss"] for record in first.history_] == [record["loss"] for record in second.history_]
+    assert first.network_ == second.network_
+    assert first.predict(paths).shape == (60,)
+
+
+def test_interrupted_and_gone_on_with(together, paths, labels, tmp_path):
+    whole = clone(together).fit(paths, labels)
+
+    def interrupt(text):
+        if text.startswith("epoch 2/"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    first = clone(together).set_params(checkpoint=tmp_path / "work", say=interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(paths, labels)
+    said = []
+    resumed = clone(together).set_params(checkpoint=tmp_path / "work", say=said.append).fit(paths, labels)
+    assert any("going on after epoch 1" in text for text in said)
+    assert resumed.network_ == whole.network_
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["checkpoint.safetensors"]
+
+
+def test_nobody_outlives_the_process_that_asked(small_weights, digits_folder, tmp_path):
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom featurekit import FineTuneClassifier\n"
+        "paths = sorted(str(path) for path in Path(sys.argv[1]).glob('*/*.png'))\n"
+        "model = FineTuneClassifier('mobilenet_v3_small', weights=sys.argv[2], runtime='torch', devices=2, epochs=99,\n"
+        "    device='cpu', patience=99, checkpoint=sys.argv[3], say=lambda text: print(text, flush=True))\n"
+        "model.fit(paths, [Path(path).parent.name for path in paths])\n"
+    )
+    arguments = [sys.executable, "-c", code, str(digits_folder), str(small_weights), str(tmp_path / "work")]
+    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch 1/"):
+            break
+    assert len(list(workers(tmp_path))) == 2
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    deadline = time.monotonic() + 60
+    while list(workers(tmp_path)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not list(workers(tmp_path))
+
+
+def workers(folder):
+    """Of the processes of this machine those that train in a folder."""
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            try:
+                with open(f"/proc/{name}/cmdline", "rb") as file:
+                    words = file.read().split(b"\0")
+            except OSError:
+                continue
+            if b"featurekit.finetune.worker" in words and any(os.fsencode(folder) in word for word in words):
+                yield name
+
+
+def test_errors_of_the_others_arrive(together, photos, tmp_path):
+    """A photo that is gone in the middle of training, and a process that is killed."""
+    paths = [str(tmp_path / f"{i}.png") for i in range(16)]
+    for i, path in enumerate(paths):
+        photos[i % 8].rotate(i // 8).save(path)
+    y = np.arange(16) % 2
+    together.set_params(trunk_cache="off", epochs=50, batch_size=4)
+
+    def lose(text):
+        if text.startswith("epoch 1/"):
+            for path in paths:
+                os.unlink(path)
+
+    with pytest.raises(ImageError, match=r"\d.png cannot be read any more: no such file"):
+        clone(together).set_params(say=lose).fit(paths, y)
+
+
+def test_a_process_that_is_killed(together, paths, labels, tmp_path):
+    def kill(text):
+        if text.startswith("epoch 1/"):
+            os.kill(int(next(workers(tmp_path))), signal.SIGKILL)
+
+    with pytest.raises(TrainingError, match=r"process \d of 2 ended with -9"):
+        together.set_params(epochs=50, patience=50, checkpoint=tmp_path / "work", say=kill).fit(paths, labels)
+    assert [path.name for path in (tmp_path / "work").iterdir() if path.name.startswith(".")] == []
+
+
+def test_wrong_use(together, paths, labels, monkeypatch):
+    for devices in (0, 1.5, True, "2"):
+        with pytest.raises(TrainingError, match="devices must be a whole number from 1"):
+            clone(together).set_params(devices=devices).fit(paths, labels)
+    with pytest.raises(TrainingError, match="cannot train on 999 devices: there are"):
+        clone(together).set_params(devices=999).fit(paths, labels)
+    with pytest.raises(TrainingError, match="too few for 2 devices"):
+        clone(together).set_params(batch_size=3).fit(paths, labels)
+    monkeypatch.setitem(sys.modules, "accelerate", None)
+    with pytest.raises(MissingExtraError, match="training on several devices needs the package 'accelerate'"):
+        clone(together).fit(paths, labels)
