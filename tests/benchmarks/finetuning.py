@@ -6,6 +6,8 @@ Of sign-digits 70% are for training and choosing the epoch, 30% for the test, th
 are those of its folders. A seed is that of the training and of what is kept aside for choosing. Test scores have
 Wilson's intervals, differences to the frozen classifier paired ones. From scratch, images have less epochs than they
 should.
+
+What the last layer starts as: --ways "last 2,last 2 random head".
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "last 3": {"unfreeze": 3},
     "all": {"unfreeze": "all"},
     "scratch": {"pretrained": False},
+    "last 2 random head": {"unfreeze": 2, "head_start": "random"},
 }
 
 
@@ -52,7 +55,7 @@ def main() -> None:
     parser.add_argument("data", nargs="?", default="sign-digits", choices=("sign-digits", "clothing"))
     parser.add_argument("--epochs", type=int, default=None, help="at most (default: the recipe's)")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--ways", default=",".join(WAYS), help="default: %(default)s")
+    parser.add_argument("--ways", default="last stage,last 2,last 3,all,scratch", help="default: %(default)s")
     parser.add_argument("--cache", default=None, help="folder for frozen rows")
     arguments = parser.parse_args()
     from featurekit import FineTuneClassifier, TransferClassifier
