@@ -89,10 +89,11 @@ _EXPECTED = {
 
 
 @parametrize_with_checks(
-    [each(cache=_CACHE.name) for each in (PicturedExtractor, PicturedClassifier, PicturedRegressor)],
+    [each() for each in (PicturedExtractor, PicturedClassifier, PicturedRegressor)],
     expected_failed_checks=lambda estimator: _EXPECTED.get(type(estimator).__name__, {}),
 )
 def test_the_checks_of_scikit_learn(estimator, check):
+    estimator.set_params(cache=_CACHE.name)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         check(estimator)
