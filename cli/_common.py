@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -257,7 +258,7 @@ def rows_of(arguments: argparse.Namespace, *, keep: bool) -> Iterator[FeatureSto
         with FeatureStore(arguments.source) as store:
             yield store
     elif arguments.store is not None or keep:
-        name = default_store(arguments.source, arguments.backbone, arguments.layer)
+        name = default_store(arguments.source, arguments.backbone, arguments.layer, arguments.weights)
         with _extract_one(arguments, Path(arguments.store or name)) as store:
             yield store
     else:
@@ -314,9 +315,18 @@ def take_options_of(arguments: argparse.Namespace, classifier: TransferClassifie
     vars(arguments).update(classifier.space_.options)
 
 
-def default_store(source: str, backbone: str, layer: str) -> Path:
-    """Where the rows of SOURCE go if nobody says: ``<name>.<backbone>[.<layer>].h5`` in the current folder."""
-    return Path(".".join([default_name(source), backbone, *([] if layer == "penultimate" else [layer]), "h5"]))
+def default_store(source: str, backbone: str, layer: str, weights: Any = None) -> Path:
+    """Where the rows of SOURCE go if nobody says: ``<name>.<backbone>[.<layer>].h5`` in the current folder.
+
+    A saved model as a backbone is called by the name of its folder; weights of the user's own by that of their file.
+    """
+    name = Path(os.path.normpath(backbone)).name
+    if isinstance(weights, str | os.PathLike):
+        from featurekit.bundle import NETWORK
+
+        path = Path(weights).resolve()
+        name = path.parent.name if path.name == NETWORK else f"{name}-{path.stem}"
+    return Path(".".join([default_name(source), name, *([] if layer == "penultimate" else [layer]), "h5"]))
 
 
 def default_name(source: str) -> str:

@@ -58,13 +58,15 @@ def add_parser(verbs: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Extract and say what was done."""
     names, layers = _common.names_of(arguments, "backbone"), _common.names_of(arguments, "layer")
+    arguments.weights = _common.weights_of(arguments, names)
     if arguments.output is not None:
         if not arguments.output:
             arguments.wrong_usage("the name of the output is empty")
         output = Path(arguments.output)
     else:
-        output = _common.default_store(arguments.source, "{backbone}", layers[0] if len(layers) == 1 else "{layer}")
-    arguments.weights = _common.weights_of(arguments, names)
+        backbone = names[0] if len(names) == 1 else "{backbone}"
+        layer = layers[0] if len(layers) == 1 else "{layer}"
+        output = _common.default_store(arguments.source, backbone, layer, arguments.weights)
     stores = _common.extract_from(
         arguments,
         output,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -24,14 +23,15 @@ def add_parser(verbs: Any) -> None:
         "frozen network included. A training that was interrupted goes on where it stopped, if the same command is "
         "given again.",
     )
-    parser.add_argument("source", metavar="SOURCE", help=_common.SOURCE_HELP)
+    parser.add_argument(
+        "source", metavar="SOURCE", help="a folder of class folders, or a manifest (.csv, .tsv, .parquet) with labels"
+    )
     parser.add_argument("-o", "--output", required=True, metavar="MODEL", help="folder of the model")
     parser.add_argument(
         "--unfreeze",
         type=_stages,
-        default=2,
         metavar="K",
-        help="what is trained: K stages from the top, all, or the name of the lowest one (default: %(default)s)",
+        help="what is trained: K stages from the top, all, or the name of the lowest one (default: 2)",
     )
     parser.add_argument(
         "--from",
@@ -47,9 +47,8 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument(
         "--validation-share",
         type=_common.fraction,
-        default=0.2,
         metavar="P",
-        help="part of SOURCE for that, without --validation (default: %(default)s)",
+        help="part of SOURCE for that, without --validation (default: 0.2)",
     )
     parser.add_argument("--store", metavar="FILE.h5", help="where the frozen features are kept")
     parser.add_argument(
@@ -147,6 +146,10 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.wrong_usage("--layer and --precision are for frozen features; see --train-precision")
     if arguments.scratch and arguments.start:
         arguments.wrong_usage("--scratch and --from exclude each other")
+    if arguments.scratch and (arguments.unfreeze is not None or arguments.head_start is not None):
+        arguments.wrong_usage("--scratch trains all from random numbers; --unfreeze and --head-start are for the rest")
+    if arguments.validation is not None and arguments.validation_share is not None:
+        arguments.wrong_usage("--validation and --validation-share exclude each other")
     from featurekit import FineTuneClassifier, load_model
     from featurekit.bundle import is_bundle
     from featurekit.outputs import check_output
@@ -157,6 +160,8 @@ def run(arguments: argparse.Namespace) -> int:
         check_output(arguments.png, PICTURE_MARK)
     if arguments.start:
         start = load_model(arguments.start, weights=arguments.weights)
+        if arguments.backbone not in {_common.DEFAULT_BACKBONE, start.backbone}:
+            arguments.wrong_usage(f"{arguments.start} is of the backbone {start.backbone}; leave --backbone out")
         _common.take_options_of(arguments, start)
     work = Path(arguments.work or f"{arguments.output.rstrip('/')}.training")
     options = {
@@ -165,10 +170,10 @@ def run(arguments: argparse.Namespace) -> int:
     options["average"] = None if options.get("average") == "none" else options.get("average", "ema")
     model = FineTuneClassifier(
         arguments.backbone,
-        unfreeze=arguments.unfreeze,
+        unfreeze=2 if arguments.unfreeze is None else arguments.unfreeze,
         pretrained=not arguments.scratch,
         start=arguments.start,
-        validation=arguments.validation_share,
+        validation=0.2 if arguments.validation_share is None else arguments.validation_share,
         checkpoint=work,
         weights=arguments.weights,
         decoder=arguments.decoder,
@@ -185,11 +190,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.validation is not None:
         others = _images(arguments, arguments.validation, None)[:2]
     if not arguments.scratch:
-        model.cache = arguments.store or _common.default_store(arguments.source, arguments.backbone, arguments.layer)
+        default = _common.default_store(arguments.source, arguments.backbone, arguments.layer, arguments.weights)
+        model.cache = arguments.store or default
     model.fit(paths, labels, groups=groups, validation=others)
+    from featurekit.finetune.job import clear_work  # torch
+
     c, replaced = model.comparison_, is_bundle(arguments.output)
     folder = model.save(arguments.output, notes={"images": len(paths), "validation images": c["n"]})
-    shutil.rmtree(work, ignore_errors=True)
+    clear_work(work)
     if arguments.png:
         draw_history(model.history_, arguments.png, title=str(folder))
     if arguments.json:
@@ -230,6 +238,8 @@ def verdict(model: Any) -> str:
     if model.best_epoch_ == 0:
         return f"{text}\ntraining gained nothing: the frozen network with logreg on all images was saved"
     moved = ", ".join(f"{name} {share:.1%}" for name, share in model.moved_.items())
+    if low <= 0:
+        text += "\nthe interval includes 0: this gain may be chance"
     best = f"saved is the state of epoch {model.best_epoch_}, whose score is a little too good as the best of several"
     return f"{text}\n{best}\nmoved: {moved}"
 

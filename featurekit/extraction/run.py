@@ -226,7 +226,10 @@ def _names(what: str, given: str | Sequence[str]) -> list[str]:
 
 def _outputs(output: _Path, wanted: Sequence[tuple[str, str]]) -> list[Path]:
     text = os.fspath(output)
-    paths = [text.replace("{backbone}", name).replace("{layer}", layer) for name, layer in wanted]
+    paths = [
+        text.replace("{backbone}", Path(os.path.normpath(name)).name).replace("{layer}", layer)
+        for name, layer in wanted
+    ]
     if unknown := [name for name in re.findall(r"{(\w*)}", text) if name not in {"backbone", "layer"}]:
         raise StoreError(f"the output {text} has {{{unknown[0]}}} in it; there are {{backbone}} and {{layer}}")
     if len(set(map(os.path.realpath, paths))) < len(paths):

@@ -51,7 +51,8 @@ class FineTuneClassifier(TransferClassifier):
         Share of the images that are kept aside to choose the best epoch, if `fit` is given none.
     checkpoint : path, optional
         A folder for the state after each epoch, and for the trunk cache. A training that was killed goes on from there
-        and ends as it would have. The last checkpoint stays. None: nothing is kept.
+        and ends as it would have. Each training (of other images, labels or options) has a folder of its own in there,
+        in which its last checkpoint stays. None: nothing is kept.
     epochs, learning_rate, stage_decay, gradual, warm_up, augment, mix, label_smoothing, balance, weight_decay, clip, \
 accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, seed, batch_size
         As in :class:`featurekit.finetune.Recipe`, where the defaults are.
@@ -75,7 +76,8 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, s
         Of each epoch: ``epoch`` (0: before the first step), ``loss``, ``accuracy`` and ``log_loss`` on the validation
         images, ``rates`` (learning rate of each stage), ``seconds``.
     best_epoch_ : int
-        Whose state was kept. 0: training gained nothing, and this is the frozen network with logistic regression on
+        Whose state was kept: the most accurate on the validation images, and of equals that of the lowest log loss.
+        0: training gained nothing, and this is the frozen network with logistic regression on
         all images.
     comparison_ : dict
         On the validation images: ``n``, ``accuracy``, ``frozen_accuracy``, and their paired ``difference`` with its
@@ -300,12 +302,9 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, s
         self.moved_, self.trained_ = result.moved, result.names
         truth = all_codes[kept]
         self.comparison_ = compared(truth, trained.decisions, frozen)
-        if (
-            rows is not None
-            and head is not None
-            and frozen is not None
-            and (trained.best == 0 or self.comparison_["difference"] < 0)
-        ):
+        gain = self.comparison_.get("difference", 0.0)
+        worse = gain < 0 or (gain == 0 and recipe.head_start == "random")
+        if rows is not None and head is not None and frozen is not None and (trained.best == 0 or worse):
             # Nothing was gained: the frozen network, and what it can learn from all images.
             self.network_, self.best_epoch_, self.comparison_ = b"", 0, compared(truth, frozen, frozen)
             known = rows[: len(items)]

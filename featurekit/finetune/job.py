@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -137,8 +139,11 @@ def run_job(job: Job) -> Result:
         if job.folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="featurekit-finetune-")))
         else:
-            folder = job.folder
-            folder.mkdir(parents=True, exist_ok=True)
+            folder = job.folder / _key(job)[:16]  # each job its own
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise TrainingError(f"cannot make the folder {folder} for checkpoints: {error.strerror}") from error
             stack.enter_context(WriteLock(folder / "lock"))
             for left in folder.glob(".*.tmp"):  # of a run that was killed: nobody else may write here
                 left.unlink()
@@ -157,6 +162,15 @@ def run_job(job: Job) -> Result:
     return result
 
 
+def clear_work(folder: Path) -> None:
+    """Delete what trainings left in a folder, and the folder if nothing else is in it."""
+    for path in folder.glob("*/" + _CHECKPOINT):
+        if re.fullmatch("[0-9a-f]{16}", path.parent.name):
+            shutil.rmtree(path.parent, ignore_errors=True)
+    with suppress(OSError):
+        folder.rmdir()
+
+
 def train(job: Job, folder: Path, device: torch.device, team: Team, advance: Callable[[int], object]) -> Result:
     """Train in this process, which may be one of several.
 
@@ -164,7 +178,7 @@ def train(job: Job, folder: Path, device: torch.device, team: Team, advance: Cal
     ----------
     job : Job
     folder : Path
-        For the trunk cache and checkpoints.
+        For the trunk cache and checkpoints, of this job alone.
     device : torch.device
     team : Team
     advance : callable

@@ -13,6 +13,7 @@ from .recipe import Recipe
 from .stages import Stages
 
 HEAD = "head"
+_LEAST_WARM_UP = 20  # steps
 
 
 def make_optimizer(stages: Stages, start: int, recipe: Recipe) -> torch.optim.Optimizer:
@@ -57,9 +58,10 @@ def set_rates(optimizer: torch.optim.Optimizer, step: int, steps: int, warm_up: 
     step, steps : int
         Number of this step, from 0, and of all.
     warm_up : float
-        Share of the steps.
+        Share of the steps; unless it is 0, at least 20 steps or half of them.
     """
-    rising = warm_up * steps
+    # With few images 10% of the steps are one or two: no warm-up at all, and the fitted head is lost at once.
+    rising = max(warm_up * steps, min(_LEAST_WARM_UP, steps / 2)) if warm_up else 0.0
     share = (
         (step + 1) / rising if step + 1 < rising else 0.5 * (1 + math.cos(math.pi * (step - rising) / (steps - rising)))
     )

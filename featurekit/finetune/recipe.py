@@ -43,8 +43,8 @@ _BELOW_1 = frozenset({"warm_up", "label_smoothing"})
 class Recipe:
     """How a network is trained.
 
-    ``None`` stands for the default, which for some options depends on whether training starts from pretrained weights
-    or from scratch; :meth:`complete` fills them in.
+    Where a default depends on whether training starts from pretrained weights or from scratch, ``None`` stands for it,
+    and :meth:`complete` fills it in; in `mix`, `balance` and `average` it means none.
 
     Attributes
     ----------
@@ -60,7 +60,8 @@ class Recipe:
     gradual : int
         Epochs after which the next lower stage joins in, starting with the topmost; 0: all from the start. Default: 0.
     warm_up : float
-        Share of all steps in which the rate rises from 0; then it falls along a cosine to 0. Default: 0.1.
+        Share of all steps in which the rate rises from 0 (unless this is 0, at least 20 steps, or half of them); then
+        it falls along a cosine to 0. Default: 0.1.
     augment : {"none", "flip", "light", "trivial", "rand"}
         ``"flip"``: the image and its mirror image. ``"light"``: these and two milder crops, one of them mirrored. These
         are fixed views, of which each epoch takes one by chance, so that a trunk cache can hold them. ``"trivial"``

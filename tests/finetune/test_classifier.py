@@ -157,6 +157,8 @@ def test_every_option_trains(small, paths, labels, options):
 
 def test_interrupted_and_gone_on_with(small, paths, labels, tmp_path):
     """At every epoch's end: the weights are those of a training that nothing interrupted."""
+    from featurekit.finetune.job import clear_work
+
     options = {"unfreeze": 2, "epochs": 3, "balance": "sampling"}
     small.set_params(**options)
     whole = clone(small).fit(paths, labels)
@@ -176,9 +178,19 @@ def test_interrupted_and_gone_on_with(small, paths, labels, tmp_path):
         assert np.array_equal(resumed.head_.coef_, whole.head_.coef_)
         losses = [[record["loss"] for record in model.history_] for model in (resumed, whole)]
         assert losses[0] == losses[1]
-        assert [path.name for path in work.iterdir()] == ["checkpoint.safetensors"]
+        (own,) = work.iterdir()
+        assert [path.name for path in own.iterdir()] == ["checkpoint.safetensors"]
+    # Another training in the same folder disturbs nobody; a checkpoint that was moved is noticed.
+    clone(small).set_params(checkpoint=work, epochs=1).fit(paths, labels)
+    (other,) = set(work.iterdir()) - {own}
+    (other / "checkpoint.safetensors").replace(own / "checkpoint.safetensors")
     with pytest.raises(TrainingError, match="is of another training"):
-        clone(small).set_params(checkpoint=work, seed=1).fit(paths, labels)
+        clone(small).set_params(checkpoint=work).fit(paths, labels)
+    (work / "mine.txt").touch()
+    clear_work(work)
+    assert {path.name for path in work.iterdir()} == {"mine.txt", other.name}  # that has no checkpoint any more
+    with pytest.raises(TrainingError, match="cannot make the folder"):
+        clone(small).set_params(checkpoint=work / "mine.txt").fit(paths, labels)
 
 
 def test_search(small, paths, labels, tmp_path):

@@ -57,7 +57,7 @@ def test_interrupted_and_gone_on_with(together, paths, labels, tmp_path):
     resumed = clone(together).set_params(checkpoint=tmp_path / "work", say=said.append).fit(paths, labels)
     assert any("going on after epoch 1" in text for text in said)
     assert resumed.network_ == whole.network_
-    assert [path.name for path in (tmp_path / "work").iterdir()] == ["checkpoint.safetensors"]
+    assert [path.name for path in (tmp_path / "work").glob("*/*")] == ["checkpoint.safetensors"]
 
 
 def test_nobody_outlives_the_process_that_asked(small_weights, digits_folder, tmp_path):
@@ -120,7 +120,7 @@ def test_a_process_that_is_killed(together, paths, labels, tmp_path):
 
     with pytest.raises(TrainingError, match=r"process \d of 2 ended with -9"):
         together.set_params(epochs=50, patience=50, checkpoint=tmp_path / "work", say=kill).fit(paths, labels)
-    assert [path.name for path in (tmp_path / "work").iterdir() if path.name.startswith(".")] == []
+    assert [path.name for path in (tmp_path / "work").glob("*/*") if path.name.startswith(".")] == []
 
 
 def test_wrong_use(together, paths, labels, monkeypatch):

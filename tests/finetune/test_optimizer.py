@@ -36,14 +36,17 @@ def test_warm_up_and_cosine(stages):
     recipe = Recipe(learning_rate=1.0, stage_decay=1.0).complete(scratch=False)
     optimizer = make_optimizer(stages, len(stages.names), recipe)
     seen = []
-    for step in range(100):
-        set_rates(optimizer, step, 100, 0.1)
+    for step in range(400):
+        set_rates(optimizer, step, 400, 0.1)
         seen.append(rates(optimizer)["head"])
-    assert seen[:9] == pytest.approx([(i + 1) / 10 for i in range(9)])
+    assert seen[:39] == pytest.approx([(i + 1) / 40 for i in range(39)])
     assert max(seen) == 1
-    assert seen[10:] == sorted(seen[10:], reverse=True)
-    assert seen[55] == pytest.approx(0.5 * (1 + math.cos(math.pi * 45 / 90)))
+    assert seen[40:] == sorted(seen[40:], reverse=True)
+    assert seen[220] == pytest.approx(0.5 * (1 + math.cos(math.pi * 180 / 360)))
     assert 0 < seen[-1] < 1e-3
+    for steps, rising in ((100, 20), (30, 15)):  # few steps: the warm-up is longer than the share
+        set_rates(optimizer, 4, steps, 0.1)
+        assert rates(optimizer)["head"] == pytest.approx(5 / rising)
     set_rates(optimizer, 0, 1, 0.0)
     assert rates(optimizer)["head"] == 1
 
