@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -151,11 +153,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.validation is not None and arguments.validation_share is not None:
         arguments.wrong_usage("--validation and --validation-share exclude each other")
     from featurekit import FineTuneClassifier, load_model
-    from featurekit.bundle import is_bundle
+    from featurekit.bundle import check_bundle_target, is_bundle
     from featurekit.outputs import check_output
     from featurekit.report import draw_history
     from featurekit.report.figures import PICTURE_MARK
 
+    check_bundle_target(arguments.output)
     if arguments.png:
         check_output(arguments.png, PICTURE_MARK)
     if arguments.start:
@@ -193,11 +196,11 @@ def run(arguments: argparse.Namespace) -> int:
         default = _common.default_store(arguments.source, arguments.backbone, arguments.layer, arguments.weights)
         model.cache = arguments.store or default
     model.fit(paths, labels, groups=groups, validation=others)
-    from featurekit.finetune.job import clear_work  # torch
-
     c, replaced = model.comparison_, is_bundle(arguments.output)
     folder = model.save(arguments.output, notes={"images": len(paths), "validation images": c["n"]})
-    clear_work(work)
+    shutil.rmtree(model.work_ or "", ignore_errors=True)  # of this training, and nothing else
+    with suppress(OSError):
+        work.rmdir()
     if arguments.png:
         draw_history(model.history_, arguments.png, title=str(folder))
     if arguments.json:
@@ -251,20 +254,20 @@ def _images(
     from featurekit import FeaturekitError
     from featurekit.images import read_source
 
-    items = {item.path: item for item in read_source(source, root=arguments.root).items}
+    items = read_source(source, root=arguments.root).items
     if arguments.scratch:
-        labelled = [item for item in items.values() if item.label and not item.problem]
+        found = [(item.origin, item.label, item.group) for item in items if item.label and not item.problem]
         code = 0
-        groups = [item.group for item in labelled]
     else:
+        origins = {item.path: item.origin for item in items}
         asked = argparse.Namespace(**vars(arguments) | {"source": source, "store": kept})
         with _common.rows_of(asked, keep=True) as store:
-            labelled = [items[path] for path, label in zip(store.paths, store.y, strict=True) if label]
-            groups = [group for group, label in zip(store.groups, store.y, strict=True) if label]
+            rows = zip(store.paths, store.y, store.groups, strict=True)
+            found = [(origins[path], label, group) for path, label, group in rows if label]
             code = _common.tell_failed(arguments, store)
-    if not labelled:
+    if not found:
         raise FeaturekitError(
             f"none of the images of {source} has a label; labels come from class folders or a manifest"
         )
-    given = groups if any(groups) else None
-    return [item.origin for item in labelled], [item.label for item in labelled], given, code
+    paths, labels, groups = map(list, zip(*found, strict=True))
+    return paths, labels, groups if any(groups) else None, code

@@ -62,6 +62,25 @@ _TRUSTED = frozenset(
 )
 
 
+def check_bundle_target(path: str | os.PathLike[str]) -> Path:
+    """The folder, if a bundle may be written there.
+
+    Raises
+    ------
+    BundleError
+        If something else is there, or other files beside a saved model.
+    """
+    target = Path(path)
+    if target.is_symlink() or (target.exists() and not is_bundle(target) and not _is_empty_folder(target)):
+        raise BundleError(f"{target} exists and is not a saved model. Nothing was changed; choose another name.")
+    if target.is_dir() and (others := sorted(entry.name for entry in target.iterdir() if entry.name not in _FILES)):
+        raise BundleError(
+            f"the model in {target} would be replaced, and beside it there are other files: {', '.join(others[:5])}. "
+            "Nothing was changed; move them away or choose another name."
+        )
+    return target
+
+
 def write_bundle(
     path: str | os.PathLike[str], manifest: dict[str, Any], head: Any, card: str, network: bytes = b""
 ) -> Path:
@@ -91,14 +110,7 @@ def write_bundle(
         If something else is at `path`, or it cannot be written, or the head cannot be saved without pickle.
     """
     skops_io = _import_skops()
-    target = Path(path)
-    if target.is_symlink() or (target.exists() and not is_bundle(target) and not _is_empty_folder(target)):
-        raise BundleError(f"{target} exists and is not a saved model. Nothing was changed; choose another name.")
-    if target.is_dir() and (others := sorted(entry.name for entry in target.iterdir() if entry.name not in _FILES)):
-        raise BundleError(
-            f"the model in {target} would be replaced, and beside it there are other files: {', '.join(others[:5])}. "
-            "Nothing was changed; move them away or choose another name."
-        )
+    target = check_bundle_target(path)
     temporary = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

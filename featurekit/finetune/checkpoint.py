@@ -46,10 +46,11 @@ def read_checkpoint(path: Path) -> dict[str, Any] | None:
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
-            state: dict[str, Any] = _with_tensors(json.loads((file.metadata() or {})["state"]), tensors)
+            state: Any = _with_tensors(json.loads((file.metadata() or {})["state"]), tensors)
+        found: dict[str, Any] = dict(state)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError) as error:
         raise TrainingError(f"{path} is no checkpoint: {error}. Delete it to begin anew.") from error
-    return state
+    return found
 
 
 def _without_tensors(value: Any, tensors: dict[str, torch.Tensor]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -25,8 +26,19 @@ from ..runtime.converted import cache_folder
 from ..splits import holdout
 from ..store.writer import replace_file
 from ..transfer import TransferClassifier, load_model
-from .inputs import checked, checked_validation, compared, contents_of, first_head, together, usual_size
-from .recipe import Recipe
+from .inputs import (
+    check_pictures,
+    check_start,
+    checked,
+    checked_validation,
+    compared,
+    contents_of,
+    first_head,
+    seen_twice,
+    together,
+    usual_size,
+)
+from .recipe import Recipe, plain_number
 
 
 class FineTuneClassifier(TransferClassifier):
@@ -88,6 +100,8 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, s
         Names of the network's parameters that were trained.
     stopped_ : str
         Why training ended early; empty if it did not.
+    work_ : str or None
+        The folder of this training in `checkpoint`.
 
     References
     ----------
@@ -202,9 +216,9 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, s
             Not fitted.
         """
         if isinstance(classifier, str | os.PathLike):
-            return cls(start=classifier, **_settings(load_model(classifier)), **parameters)
+            return cls(**({"start": classifier} | _settings(load_model(classifier)) | parameters))
         check_is_fitted(classifier, "head_")
-        return cls(start=FrozenEstimator(classifier), **_settings(classifier), **parameters)
+        return cls(**({"start": FrozenEstimator(classifier)} | _settings(classifier) | parameters))
 
     def fit(  # type: ignore[override]
         self,
@@ -245,7 +259,11 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, s
         recipe = Recipe(**{field.name: getattr(self, field.name) for field in fields(Recipe)})
         recipe = recipe.complete(scratch=not self.pretrained)
         if self.backbone not in SPECS:
-            find(self.backbone)  # raises, and says what there is
+            saved = find(self.backbone)  # raises, and says what there is, if it is no saved model
+            raise TrainingError(
+                f"{self.backbone} is a saved model of {saved.spec.name}; to train its network further, start at it: "
+                "FineTuneClassifier.from_transfer(folder), --from FOLDER"
+            )
         start = self._start()
         items, labels = checked(X, y)
         classes, codes = np.unique(labels, return_inverse=True)
@@ -254,10 +272,16 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, s
         others: list[Item] = []
         other_codes = np.empty(0, dtype=np.intp)
         if validation is not None:
-            others, other_codes = checked_validation(*validation, classes)
+            others, other_codes = checked_validation(validation, classes)
         backbone = self._find() if self.pretrained else None
+        if start is not None and backbone is not None:
+            check_start(start, backbone.space)
         rows = None if backbone is None else self._frozen_rows([*items, *others])
         contents = contents_of([*items, *others])
+        if equal := seen_twice(contents, len(items)):
+            self._warn(f"{equal} of {len(others)} validation images are training images, too: scores are too good")
+        if backbone is None:
+            check_pictures([*items, *others], self.decoder, SPECS[self.backbone].preprocessing)
         ids = together(len(items), rows, contents, groups)
         if validation is None:
             train, kept = self._split(labels, ids)
@@ -276,7 +300,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, s
                 spec=SPECS[self.backbone],
                 backbone=backbone,
                 recipe=recipe,
-                unfreeze=self.unfreeze if self.pretrained else "all",
+                unfreeze=plain_number(self.unfreeze) if self.pretrained else "all",
                 train=[everything[i] for i in train],
                 validation=[everything[i] for i in kept],
                 train_codes=all_codes[train],
@@ -312,6 +336,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, s
         else:
             self.network_ = result.network
             self.head_ = calibrate(head_of(result.weight, result.bias, classes), trained.decisions, truth)
+        self.work_ = None if result.folder is None else str(result.folder)
         self.extractor_ = self._new_extractor().fit(X)
         return self
 
@@ -338,9 +363,17 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, s
 
     def _split(self, labels: NDArray[Any], groups: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Images to train on, and images to choose the best epoch by."""
-        if not 0 < self.validation < 1:
+        share = plain_number(self.validation)
+        if not isinstance(share, int | float) or not 0 < share < 1:
             raise TrainingError(f"validation must be a share between 0 and 1, got {self.validation!r}")
-        return holdout(labels, self.validation, self.seed, groups)
+        return holdout(labels, share, plain_number(self.seed), groups)
+
+    def _warn(self, text: str) -> None:
+        """By `say` if there is one."""
+        if self.say is None:
+            warnings.warn(text, UserWarning, stacklevel=3)
+        else:
+            self.say(f"note: {text}")
 
     def _find(self) -> Backbone:
         return find(self.backbone, self.weights, decoder=self.decoder)
@@ -378,7 +411,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, s
         )
 
     def _own_network(self) -> bytes:
-        return self.network_
+        return self.network_ or super()._own_network()
 
     def _more_to_save(self) -> dict[str, Any]:
         recipe = {field.name: getattr(self, field.name) for field in fields(Recipe)}
@@ -402,5 +435,6 @@ def _silent(text: str) -> None:
 
 def _settings(classifier: Any) -> dict[str, Any]:
     """What a fitted classifier and a training from it have in common."""
-    names = ("backbone", "weights", "decoder", "device", "runtime", "workers")
-    return {name: getattr(classifier, name) for name in names}
+    names = ("backbone", "decoder", "device", "runtime", "workers")
+    # The weights of a fine-tuned network are those that came out, not those that went in.
+    return {"weights": classifier.extractor_.weights} | {name: getattr(classifier, name) for name in names}

@@ -10,12 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
 from ..duplicates import find_duplicates
-from ..errors import HeadError, SourceError, TrainingError
-from ..fingerprint import content_hash, pixel_hash
+from ..errors import HeadError, ImageError, SourceError, TrainingError
+from ..fingerprint import FeatureSpace, Preprocessing, content_hash, pixel_hash
 from ..heads import LogisticRegressionPath
 from ..images import Item, items_from, read_bytes
 from ..metrics import paired_difference
 from ..pipeline.looking import as_picture
+from ..runtime import load_decoder
 from ..store import FeatureStore
 from ..transfer import TransferClassifier
 from ..transfer.classifier import as_labels
@@ -31,30 +32,76 @@ def checked(X: Any, y: ArrayLike | None) -> tuple[list[Item], NDArray[Any]]:
     if labels.ndim == 2:
         raise HeadError("fine-tuning learns one class for each image, and y has a column for each label")
     items = items_from(X)
+    if not items:
+        raise SourceError("there are no images to learn from or to choose by")
     if len(items) != len(labels):
         raise ValueError(f"{len(items)} images but {len(labels)} labels")
     return items, labels
 
 
-def checked_validation(X: Any, y: ArrayLike, classes: NDArray[Any]) -> tuple[list[Item], NDArray[np.intp]]:
+def checked_validation(given: Any, classes: NDArray[Any]) -> tuple[list[Item], NDArray[np.intp]]:
     """Items, and the number of the class of each."""
-    items, labels = checked(X, y)
-    unknown = sorted(set(map(str, labels)) - set(map(str, classes)))
-    if unknown:
-        raise HeadError(f"validation images have classes that no training image has: {', '.join(unknown)}")
-    codes: NDArray[np.intp] = np.searchsorted(classes, labels)
-    return items, codes
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise TrainingError(f"fit's validation must be a pair of images and labels, got {given!r:.100}")
+    items, labels = checked(*given)
+    numbers = {label: number for number, label in enumerate(classes.tolist())}
+    if unknown := sorted({repr(label) for label in labels.tolist() if label not in numbers}):
+        raise HeadError(
+            f"validation images have classes that no training image has: {', '.join(unknown[:9])}; those of training "
+            f"are {', '.join(map(repr, list(numbers)[:9]))}"
+        )
+    return items, np.array([numbers[label] for label in labels.tolist()], dtype=np.intp)
+
+
+def seen_twice(contents: NDArray[np.uint8], n: int) -> int:
+    """How many of the images after the first `n` are equal to one of these."""
+    known = {content.tobytes() for content in contents[:n]}
+    return sum(content.tobytes() in known for content in contents[n:])
 
 
 def contents_of(items: Sequence[Item]) -> NDArray[np.uint8]:
-    """Hashes of files and pixels, shape (n, 32)."""
+    """Hashes of files and pixels, shape (n, 32).
 
-    def one(item: Item) -> bytes:
-        if isinstance(item.origin, str):
-            return content_hash(read_bytes(item.origin)[0])
-        return pixel_hash(np.asarray(as_picture(item.origin)))
+    Raises
+    ------
+    ImageError
+        If some cannot be read; all of them are named.
+    """
+    hashes, failures = [], []
+    for number, item in enumerate(items):
+        try:
+            if isinstance(item.origin, str):
+                hashes.append(content_hash(read_bytes(item.origin)[0]))
+            else:
+                hashes.append(pixel_hash(np.asarray(as_picture(item.origin))))
+        except ImageError as error:
+            failures.append((number, item.path, str(error)))
+    _raise_failures(failures)
+    return np.frombuffer(b"".join(hashes), dtype=np.uint8).reshape(len(items), -1)
 
-    return np.frombuffer(b"".join(map(one, items)), dtype=np.uint8).reshape(len(items), -1)
+
+def check_pictures(items: Sequence[Item], decoder: str, wish: Preprocessing) -> None:
+    """Decode every image once, where no extraction did it before.
+
+    Raises
+    ------
+    ImageError
+        If some cannot be decoded; all of them are named.
+    """
+    decode = load_decoder(decoder, "cpu")
+    failures = []
+    for number, item in enumerate(items):
+        image = read_bytes(item.origin)[0] if isinstance(item.origin, str) else as_picture(item.origin)
+        (found,) = decode([image], [{wish}])
+        if isinstance(found, ImageError):
+            failures.append((number, item.path, str(found)))
+    _raise_failures(failures)
+
+
+def _raise_failures(failures: list[tuple[int, str, str]]) -> None:
+    if failures:
+        named = "; ".join(f"{path}: {why}" for _, path, why in failures[:5])
+        raise ImageError(f"{len(failures)} images cannot be read: {named}. Leave them out.", failures)
 
 
 def together(
@@ -63,6 +110,8 @@ def together(
     """Which of the first `n` images belong together: named groups, equal files, and by rows near duplicates."""
     names = None
     if groups is not None:
+        if np.ndim(groups) != 1:
+            raise ValueError(f"groups must have one entry for each image, got the shape {np.shape(groups)}")
         names = ["" if group in {None, ""} else f"group {group}" for group in np.asarray(groups).tolist()]
         if len(names) != n:
             raise ValueError(f"{n} images but {len(names)} groups")
@@ -72,6 +121,16 @@ def together(
     known = same if names is None else [name or content for name, content in zip(names, same, strict=True)]
     ids: NDArray[np.intp] = np.unique(known, return_inverse=True)[1]
     return ids
+
+
+def check_start(start: TransferClassifier, space: FeatureSpace) -> None:
+    """Raise if a classifier is not of the network that is to be trained."""
+    for what in ("layer", "weights"):
+        if (theirs := getattr(start.space_, what)) != (ours := getattr(space, what)):
+            raise TrainingError(
+                f"the classifier to start at is of other rows: its {what} {theirs}, the network's {ours}. "
+                "FineTuneClassifier.from_transfer takes its network along; its rows must be those of the last layer"
+            )
 
 
 def first_head(

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -105,6 +103,8 @@ class Result:
         Of each trained stage: length of the change of its parameters over their length.
     names : list of str
         Parameters that were trained.
+    folder : Path or None
+        Where the last checkpoint is.
     """
 
     trained: Trained
@@ -113,6 +113,7 @@ class Result:
     bias: NDArray[np.float32]
     moved: dict[str, float]
     names: list[str]
+    folder: Path | None
 
 
 def run_job(job: Job) -> Result:
@@ -162,15 +163,6 @@ def run_job(job: Job) -> Result:
     return result
 
 
-def clear_work(folder: Path) -> None:
-    """Delete what trainings left in a folder, and the folder if nothing else is in it."""
-    for path in folder.glob("*/" + _CHECKPOINT):
-        if re.fullmatch("[0-9a-f]{16}", path.parent.name):
-            shutil.rmtree(path.parent, ignore_errors=True)
-    with suppress(OSError):
-        folder.rmdir()
-
-
 def train(job: Job, folder: Path, device: torch.device, team: Team, advance: Callable[[int], object]) -> Result:
     """Train in this process, which may be one of several.
 
@@ -208,6 +200,7 @@ def train(job: Job, folder: Path, device: torch.device, team: Team, advance: Cal
         stages.head.bias.detach().cpu().numpy(),
         _moved(stages, start, before),
         _names(network, stages, start),
+        None if job.folder is None else folder,
     )
 
 

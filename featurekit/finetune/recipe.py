@@ -143,7 +143,7 @@ class Recipe:
         0.0005
         """
         defaults = _SCRATCH if scratch else _PRETRAINED
-        given = {name: value for name, value in asdict(self).items() if value is not None}
+        given = {name: plain_number(value) for name, value in asdict(self).items() if value is not None}
         whole = replace(self, **(defaults | given))
         whole._check()
         return whole
@@ -159,7 +159,7 @@ class Recipe:
             number = isinstance(value, int | float) or hasattr(value, "__index__")
             if number and field.name in _WHOLE:
                 number = hasattr(value, "__index__") and not isinstance(value, bool)
-            inside = number and (value > least or (allowed and value == least)) and value < float("inf")
+            inside = number and (value > least or (allowed and value == least)) and value <= _most(field.name)
             if not inside or (field.name in _BELOW_1 and value >= 1):
                 kind = "a whole number" if field.name in _WHOLE else "a number"
                 bound = f"{'from' if allowed else 'above'} {least:g}" + (
@@ -168,6 +168,16 @@ class Recipe:
                 raise TrainingError(f"{field.name} must be {kind} {bound}, got {value!r}")
         if self.mix and self.balance == "weights":
             raise TrainingError("mix and balance='weights' exclude each other: mixed images are of no single class")
+
+
+def plain_number(value: Any) -> Any:
+    """NumPy's numbers as Python's own, anything else as it is."""
+    return value.item() if hasattr(value, "item") and not getattr(value, "ndim", 0) else value
+
+
+def _most(name: str) -> float:
+    """What is larger overflows in torch."""
+    return 2**32 - 1 if name in _WHOLE else 1e30
 
 
 _PRETRAINED: dict[str, Any] = {

@@ -309,6 +309,17 @@ class Training:
                 f"{self._checkpoint} is of another training: other images, labels, weights or options. Delete it to "
                 "begin anew, or name another folder."
             )
+        try:
+            self._take(state)
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise TrainingError(
+                f"{self._checkpoint} is damaged: {type(error).__name__} {error}. Delete it to begin anew."
+            ) from error
+        self._say(f"going on after epoch {self._done} of an earlier run")
+        return True
+
+    def _take(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
         self._done = state["done"]
         self._load(state["now"])
         self._best, self._average, self._averaged = state["best"], state["average"], state["averaged"]
@@ -317,8 +328,8 @@ class Training:
         self._optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
         self.result = Trained(state["history"], state["best_epoch"], state["decisions"].numpy(), state["stopped"])
-        self._say(f"going on after epoch {self._done} of an earlier run")
-        return True
+        if len(self.result.history) != self._done + 1 or not 0 <= self.result.best <= self._done:
+            raise ValueError(f"{len(self.result.history)} records after {self._done} epochs")
 
 
 def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:

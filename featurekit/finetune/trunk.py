@@ -122,6 +122,7 @@ def fill_cache(
                 while len(data):
                     data = data[file.write(data) or 0 :]
                 advance(len(maps))
+            os.fsync(file.fileno())  # a file of the right size is believed
         os.replace(temporary, path)
     except OSError as error:
         raise TrainingError(

@@ -80,3 +80,75 @@ def test_wrong_usage(run, digits_folder, digits_store_path, tmp_path):
         code, _, err = run("finetune", *arguments, "-o", "m", "--store", tmp_path / "s.h5")
         assert (code, message in err, "Traceback" in err) == (1, True, False), err
     assert not Path("m").exists()
+
+
+def some(folder, number=6):
+    """A folder of two classes."""
+    for label in "01":
+        (folder / label).mkdir(parents=True)
+        for path in sorted((folder.parent / "all" / label).glob("*.png"))[:number]:
+            (folder / label / path.name).write_bytes(path.read_bytes())
+
+
+def test_nothing_of_the_users_is_deleted(run, digits_folder, tmp_path):
+    """The default work folder has the name of the images' folder."""
+    (tmp_path / "all").symlink_to(digits_folder)
+    some(tmp_path / "m.training")
+    before = sorted(tmp_path.glob("m.training/*/*"))
+    code, _, err = run("finetune", "m.training", "-o", "m", "--epochs", 1, "--unfreeze", 0)
+    assert code == 0, err
+    assert sorted(tmp_path.glob("m.training/*/*")) == before
+    code, _, err = run("finetune", "m.training", "-o", "m2", "--epochs", 1, "--unfreeze", 0, "--work", ".")
+    assert code == 0, err
+    assert {"m", "m2", "m.training"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_an_image_that_is_listed_twice_keeps_both_labels(run, digits_folder, tmp_path):
+    lines = ["path,label"]
+    for label in "01":
+        lines += [f"{path},{label}" for path in sorted((digits_folder / label).glob("*.png"))[:6]]
+    lines += [line.replace(",1", ",2") for line in lines if line.endswith(",1")]
+    Path("man.csv").write_text("\n".join(lines))
+    code, out, err = run(
+        "finetune", "man.csv", "-o", "m", "--root", digits_folder, "--epochs", 1, "--unfreeze", 0, "--json"
+    )
+    assert code == 0, err
+    assert (json.loads(out)["n"], json.loads(out)["classes"]) == (18, ["0", "1", "2"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--scratch", "--unfreeze", "1"), "--scratch trains all from random numbers"),
+        (("--scratch", "--head-start", "fitted"), "--scratch trains all from random numbers"),
+        (("--validation", "x", "--validation-share", "0.3"), "--validation and --validation-share exclude each other"),
+    ],
+)
+def test_what_excludes_each_other(run, digits_folder, options, message):
+    code, _, err = run("finetune", digits_folder, "-o", "m", *options)
+    assert code == 2
+    assert message in err
+
+
+def test_the_output_is_looked_at_before_all_work(run, digits_folder):
+    Path("m").mkdir()
+    Path("m/diary.txt").touch()
+    code, _, err = run("finetune", digits_folder, "-o", "m")
+    assert code == 1
+    assert "m exists and is not a saved model. Nothing was changed" in err
+    assert [path.name for path in Path().iterdir()] == ["m"]
+
+
+def test_stores_are_called_by_their_weights(run, digits_folder, tmp_path):
+    (tmp_path / "all").symlink_to(digits_folder)
+    some(tmp_path / "photos")
+    assert run("fit", "photos", "-o", "frozen", "--store", "x.h5")[0] == 0
+    # The network of a tuned model without training it: its weights are in a file of its own.
+    code, _, err = run("finetune", "photos", "-o", "tuned", "--scratch", "--epochs", 1, "--augment", "none")
+    assert code == 0, err
+    assert run("extract", "photos", "--backbone", "tuned/")[0] == 0
+    assert Path("photos.tuned.h5").is_file()
+    assert run("fit", "photos", "-o", "plain")[0] == 0
+    assert Path("photos.efficientnet_lite0.h5").is_file()
+    code, _, err = run("finetune", "photos", "-o", "again", "--from", "tuned", "--epochs", 1, "--unfreeze", 0)
+    assert code == 0, err

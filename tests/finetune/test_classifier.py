@@ -12,7 +12,7 @@ from sklearn.model_selection import GridSearchCV
 
 from featurekit import FeatureExtractor, FineTuneClassifier, TransferClassifier, evaluate, extract, load_model
 from featurekit.bundle import NETWORK
-from featurekit.errors import BackboneError, BundleError, HeadError, SourceError, TrainingError
+from featurekit.errors import BackboneError, BundleError, HeadError, ImageError, SourceError, TrainingError
 
 
 @pytest.fixture(scope="module")
@@ -157,8 +157,6 @@ def test_every_option_trains(small, paths, labels, options):
 
 def test_interrupted_and_gone_on_with(small, paths, labels, tmp_path):
     """At every epoch's end: the weights are those of a training that nothing interrupted."""
-    from featurekit.finetune.job import clear_work
-
     options = {"unfreeze": 2, "epochs": 3, "balance": "sampling"}
     small.set_params(**options)
     whole = clone(small).fit(paths, labels)
@@ -186,11 +184,64 @@ def test_interrupted_and_gone_on_with(small, paths, labels, tmp_path):
     (other / "checkpoint.safetensors").replace(own / "checkpoint.safetensors")
     with pytest.raises(TrainingError, match="is of another training"):
         clone(small).set_params(checkpoint=work).fit(paths, labels)
+    assert resumed.work_ == str(own)
     (work / "mine.txt").touch()
-    clear_work(work)
-    assert {path.name for path in work.iterdir()} == {"mine.txt", other.name}  # that has no checkpoint any more
     with pytest.raises(TrainingError, match="cannot make the folder"):
         clone(small).set_params(checkpoint=work / "mine.txt").fit(paths, labels)
+
+
+def test_starting_at_what_was_tuned_already(small, paths, labels, tmp_path):
+    """The network goes along with the head: the first state is the tuned model."""
+    small.set_params(pretrained=False, augment="none", epochs=6, batch_size=8, learning_rate=1e-3)
+    kept = np.arange(0, 60, 4)
+    train = np.setdiff1d(np.arange(60), kept)
+    parts = [(np.array(paths)[part].tolist(), labels[part]) for part in (train, kept)]
+    first = clone(small).fit(*parts[0], validation=parts[1])
+    assert first.best_epoch_ > 0
+    first.save(tmp_path / "first")
+    said = first.predict_proba(parts[1][0])
+    expected = -np.log(said[np.arange(15), np.searchsorted(first.classes_, labels[kept])]).mean()
+    for start in (first, tmp_path / "first"):
+        again = FineTuneClassifier.from_transfer(start, epochs=1, runtime="torch", learning_rate=1e-9)
+        again.fit(*parts[0], validation=parts[1])
+        assert again.history_[0]["log_loss"] == pytest.approx(expected, rel=1e-3)
+    with pytest.raises(TrainingError, match="is of other rows: its weights"):
+        clone(small).set_params(pretrained=True, start=tmp_path / "first").fit(*parts[0], validation=parts[1])
+    with pytest.raises(TrainingError, match="is a saved model of mobilenet_v3_small"):
+        FineTuneClassifier(str(tmp_path / "first")).fit(*parts[0])
+
+
+def test_images_of_both_sides_are_told(small, paths, labels):
+    with pytest.warns(UserWarning, match="6 of 6 validation images are training images, too"):
+        small.set_params(epochs=1).fit(paths, labels, validation=(paths[::10], labels[::10]))
+
+
+def test_bad_pictures_from_scratch(small, paths, labels, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"x")
+    (tmp_path / "empty.png").touch()
+    bad = [str(tmp_path / "bad.png"), str(tmp_path / "empty.png")]
+    with pytest.raises(ImageError, match=r"2 images cannot be read: .*bad.png: .*empty.png: "):
+        clone(small).set_params(pretrained=False).fit(bad + paths[2:], labels)
+    with pytest.raises(ImageError, match=r"1 images cannot be read: .*gone.png: no such file"):
+        clone(small).set_params(pretrained=False).fit([str(tmp_path / "gone.png"), *paths[1:]], labels)
+
+
+def test_numbers_of_numpy(small, paths, labels):
+    numbers = {"epochs": np.int64(1), "seed": np.int32(3), "learning_rate": np.float32(1e-4), "unfreeze": np.int64(1)}
+    model = small.set_params(**numbers, devices=np.int64(1), validation=np.float64(0.25)).fit(paths, labels)
+    assert [record["epoch"] for record in model.history_] == [0, 1]
+
+
+def test_damaged_checkpoints(small, paths, labels, tmp_path):
+    from featurekit.finetune.checkpoint import read_checkpoint, write_checkpoint
+
+    small.set_params(checkpoint=tmp_path).fit(paths, labels)
+    path = next(tmp_path.glob("*/checkpoint.safetensors"))
+    whole = read_checkpoint(path)
+    for wrong in ({"done": -5}, {"optimizer": None}, {"best_epoch": 77}, {"now": {}}, {"history": "x"}):
+        write_checkpoint(path, whole | wrong)
+        with pytest.raises(TrainingError, match="is damaged: .* Delete it to begin anew"):
+            clone(small).fit(paths, labels)
 
 
 def test_search(small, paths, labels, tmp_path):
@@ -224,14 +275,23 @@ def test_wrong_use(small, paths, labels, digits_store, tmp_path):
         small.fit(paths, ["a"] * 60)
     with pytest.raises(HeadError, match="one class for each image"):
         small.fit(paths, np.eye(60)[:, :2].astype(int))
-    with pytest.raises(HeadError, match="classes that no training image has: x"):
+    with pytest.raises(HeadError, match="classes that no training image has: 'x'"):
         small.fit(paths, labels, validation=(paths[:1], ["x"]))
+    with pytest.raises(HeadError, match="has: '0', '1', '2'; those of training are 0, 1, 2"):
+        small.fit(paths, labels.astype(int), validation=(paths, labels))
+    with pytest.raises(TrainingError, match="must be a pair of images and labels, got 0.3"):
+        small.fit(paths, labels, validation=0.3)
+    with pytest.raises(SourceError, match="there are no images"):
+        small.fit(paths, labels, validation=([], []))
+    with pytest.raises(ValueError, match="one entry for each image"):
+        clone(small).fit(paths, labels, groups=np.ones((60, 2)))
     with pytest.raises(BackboneError, match="cannot unfreeze 99"):
         clone(small).set_params(unfreeze=99).fit(paths, labels)
     with pytest.raises(BackboneError, match="no backbone called 'resnet'"):
         clone(small).set_params(backbone="resnet").fit(paths, labels)
-    with pytest.raises(TrainingError, match="validation must be a share"):
-        clone(small).set_params(validation=1.5).fit(paths, labels)
+    for share in (1.5, "0.2", None):
+        with pytest.raises(TrainingError, match="validation must be a share"):
+            clone(small).set_params(validation=share).fit(paths, labels)
     with pytest.raises(TrainingError, match="trunk_cache is 'on', and there can be none: no stage is frozen"):
         clone(small).set_params(unfreeze="all", trunk_cache="on").fit(paths, labels)
     knn = TransferClassifier(head="knn").fit(digits_store)
