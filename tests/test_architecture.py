@@ -43,7 +43,8 @@ FLOORS = {
 # What may import torch (or a package that does) when it is imported itself.
 TORCH_MODULES = {
     "backbones/network.py",
-    *(f"finetune/{name}.py" for name in ("checkpoint", "feed", "job", "optimizer", "stages", "training", "trunk")),
+    *(f"finetune/{name}.py" for name in ("checkpoint", "devices", "feed", "job", "optimizer", "stages", "training")),
+    *(f"finetune/{name}.py" for name in ("trunk", "worker")),
     "runtime/tf32.py",
     "runtime/torch_runtime.py",
     "runtime/torchcodec_decoder.py",

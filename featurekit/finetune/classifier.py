@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
@@ -22,23 +20,24 @@ from ..errors import HeadError, TrainingError
 from ..extractor import FeatureExtractor
 from ..heads.layer import calibrate, head_of, layer_of
 from ..images import Item
-from ..runtime.converted import cache_folder
 from ..splits import holdout
-from ..store.writer import replace_file
 from ..transfer import TransferClassifier, load_model
 from .inputs import (
     check_pictures,
     check_start,
     checked,
+    checked_share,
     checked_validation,
     compared,
     contents_of,
     first_head,
     seen_twice,
+    starting_classifier,
     together,
     usual_size,
 )
 from .recipe import Recipe, plain_number
+from .weights import weights_file
 
 
 class FineTuneClassifier(TransferClassifier):
@@ -264,7 +263,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, s
                 f"{self.backbone} is a saved model of {saved.spec.name}; to train its network further, start at it: "
                 "FineTuneClassifier.from_transfer(folder), --from FOLDER"
             )
-        start = self._start()
+        start = starting_classifier(self.start, self.backbone, pretrained=self.pretrained)
         items, labels = checked(X, y)
         classes, codes = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
@@ -326,8 +325,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, s
         self.moved_, self.trained_ = result.moved, result.names
         truth = all_codes[kept]
         self.comparison_ = compared(truth, trained.decisions, frozen)
-        gain = self.comparison_.get("difference", 0.0)
-        worse = gain < 0 or (gain == 0 and recipe.head_start == "random")
+        worse = self.comparison_.get("difference", 0.0) < (1e-9 if recipe.head_start == "random" else 0)
         if rows is not None and head is not None and frozen is not None and (trained.best == 0 or worse):
             # Nothing was gained: the frozen network, and what it can learn from all images.
             self.network_, self.best_epoch_, self.comparison_ = b"", 0, compared(truth, frozen, frozen)
@@ -340,22 +338,6 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, s
         self.extractor_ = self._new_extractor().fit(X)
         return self
 
-    def _start(self) -> TransferClassifier | None:
-        """The classifier to start at."""
-        if self.start is None:
-            return None
-        start = self.start.estimator if isinstance(self.start, FrozenEstimator) else self.start
-        if isinstance(start, str | os.PathLike):
-            start = load_model(start)
-        if not self.pretrained:
-            raise TrainingError(
-                "start and pretrained=False exclude each other: from scratch there is nothing to start at"
-            )
-        if not isinstance(start, TransferClassifier) or start.space_.backbone != self.backbone:
-            raise TrainingError(f"expected a fitted TransferClassifier of {self.backbone} to start at, got {start!r}")
-        layer_of(start.head_)  # raises if it is none
-        return start
-
     def _frozen_rows(self, items: Sequence[Item]) -> NDArray[np.float32]:
         extractor = FeatureExtractor(self.backbone, weights=self.weights, cache=self.cache, **self._shared())
         rows: NDArray[np.float32] = extractor.fit_transform([item.origin for item in items])
@@ -363,10 +345,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, s
 
     def _split(self, labels: NDArray[Any], groups: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Images to train on, and images to choose the best epoch by."""
-        share = plain_number(self.validation)
-        if not isinstance(share, int | float) or not 0 < share < 1:
-            raise TrainingError(f"validation must be a share between 0 and 1, got {self.validation!r}")
-        return holdout(labels, share, plain_number(self.seed), groups)
+        return holdout(labels, checked_share(self.validation), plain_number(self.seed), groups)
 
     def _warn(self, text: str) -> None:
         """By `say` if there is one."""
@@ -379,7 +358,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, s
         return find(self.backbone, self.weights, decoder=self.decoder)
 
     def _new_extractor(self) -> FeatureExtractor:
-        weights = self._weights_file()
+        weights = weights_file(self.network_) if self.network_ else None
         cache = self.cache
         if weights is not None and cache is not None and Path(cache).suffix.lower() in {".h5", ".hdf5"}:
             cache = None  # a store of the frozen network's rows
@@ -390,25 +369,6 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, s
     def _shared(self) -> dict[str, Any]:
         names = ("decoder", "workers", "device", "runtime", "progress")
         return {name: getattr(self, name) for name in names}
-
-    def _weights_file(self) -> Path | None:
-        """The trained network as a file, written where it is not there (another machine, an emptied cache)."""
-        if not self.network_:
-            return None
-        name = f"{hashlib.sha256(self.network_).hexdigest()}.safetensors"
-        for folder in (cache_folder() / "trained", Path(tempfile.gettempdir()) / "featurekit-trained"):
-            path = folder / name
-            if path.is_file() and path.stat().st_size == len(self.network_):
-                return path
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                replace_file(path, self.network_)
-            except Exception:  # noqa: S112 (the next folder is tried)
-                continue
-            return path
-        raise TrainingError(
-            "the trained network can be written neither to featurekit's cache nor to the temporary folder"
-        )
 
     def _own_network(self) -> bytes:
         return self.network_ or super()._own_network()

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
 
 from ..duplicates import find_duplicates
 from ..errors import HeadError, ImageError, SourceError, TrainingError
 from ..fingerprint import FeatureSpace, Preprocessing, content_hash, pixel_hash
 from ..heads import LogisticRegressionPath
+from ..heads.layer import layer_of
 from ..images import Item, items_from, read_bytes
 from ..metrics import paired_difference
 from ..pipeline.looking import as_picture
 from ..runtime import load_decoder
 from ..store import FeatureStore
-from ..transfer import TransferClassifier
+from ..transfer import TransferClassifier, load_model
 from ..transfer.classifier import as_labels
+from .recipe import plain_number
 
 
 def checked(X: Any, y: ArrayLike | None) -> tuple[list[Item], NDArray[Any]]:
@@ -121,6 +125,29 @@ def together(
     known = same if names is None else [name or content for name, content in zip(names, same, strict=True)]
     ids: NDArray[np.intp] = np.unique(known, return_inverse=True)[1]
     return ids
+
+
+def checked_share(validation: Any) -> float:
+    """The share of the images that choose the best epoch."""
+    share = plain_number(validation)
+    if not isinstance(share, int | float) or not 0 < share < 1:
+        raise TrainingError(f"validation must be a share between 0 and 1, got {validation!r}")
+    return share
+
+
+def starting_classifier(given: Any, backbone: str, *, pretrained: bool) -> TransferClassifier | None:
+    """The classifier to start at, if there is one."""
+    if given is None:
+        return None
+    start = given.estimator if isinstance(given, FrozenEstimator) else given
+    if isinstance(start, str | os.PathLike):
+        start = load_model(start)
+    if not pretrained:
+        raise TrainingError("start and pretrained=False exclude each other: from scratch there is nothing to start at")
+    if not isinstance(start, TransferClassifier) or start.space_.backbone != backbone:
+        raise TrainingError(f"expected a fitted TransferClassifier of {backbone} to start at, got {start!r}")
+    layer_of(start.head_)  # raises if it is none
+    return start
 
 
 def check_start(start: TransferClassifier, space: FeatureSpace) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from .._optional import require
 from ..store.writer import replace_file
 from .devices import Team
 from .job import train
@@ -34,9 +35,8 @@ def main(folder: Path, kind: str, threads: int) -> None:
 
     try:
         torch.set_num_threads(threads)
-        from accelerate import Accelerator
-
-        accelerator = Accelerator(cpu=kind == "cpu")
+        accelerate = require("accelerate", extra="devices", purpose="training on several devices")
+        accelerator = accelerate.Accelerator(cpu=kind == "cpu")
         job = pickle.loads((folder / ".job.tmp").read_bytes())  # noqa: S301 (written by the process that started this)
         job = replace(job, say=tell, workers=job.workers or threads)
         result = train(job, folder, accelerator.device, Team(accelerator), tell)

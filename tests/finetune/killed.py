@@ -55,13 +55,21 @@ def run(folder: Path, home: Path, kills: int, seed: int, epochs: int = 30) -> di
         counts["trainings"] += 1
         while True:
             process = subprocess.Popen(command(folder, work, epochs), stdout=subprocess.PIPE, text=True)
-            try:
-                out, _ = process.communicate(timeout=rng.uniform(0.4, 1.0) * took)
+            assert process.stdout is not None
+            # Some way after one of the next epochs, as far as it gets: a machine is now fast, now slow.
+            wait, out = rng.randint(1, max(1, epochs // 3)), ""
+            for line in process.stdout:
+                out += line
+                wait -= line.startswith(("before the first step", "going on", "epoch"))
+                if wait == 0:
+                    time.sleep(rng.uniform(0, took / epochs))
+                    break
+            else:
+                process.communicate()
                 assert process.returncode == 0, out
                 break
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                out, _ = process.communicate()
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
             counts["kills"] += 1
             counts["after an epoch"] += any(map(read_checkpoint, work.glob("*/checkpoint.safetensors")))
             if counts["kills"] >= kills:
