@@ -320,7 +320,9 @@ def default_store(source: str, backbone: str, layer: str, weights: Any = None) -
 
     A saved model as a backbone is called by the name of its folder; weights of the user's own by that of their file.
     """
-    name = Path(os.path.normpath(backbone)).name
+    from featurekit.backbones import short_name
+
+    name = short_name(backbone)
     if isinstance(weights, str | os.PathLike):
         from featurekit.bundle import NETWORK
 

@@ -114,7 +114,9 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=_common.seed, metavar="N", help="(0)")
 
 
-_RECIPE = {
+_OPTIONS = {  # what is not given is chosen by the class
+    "unfreeze": "unfreeze",
+    "validation_share": "validation",
     "train_batch": "batch_size",
     "train_precision": "precision",
     **{
@@ -168,15 +170,13 @@ def run(arguments: argparse.Namespace) -> int:
         _common.take_options_of(arguments, start)
     work = Path(arguments.work or f"{arguments.output.rstrip('/')}.training")
     options = {
-        name: getattr(arguments, option) for option, name in _RECIPE.items() if getattr(arguments, option) is not None
+        name: getattr(arguments, option) for option, name in _OPTIONS.items() if getattr(arguments, option) is not None
     }
     options["average"] = None if options.get("average") == "none" else options.get("average", "ema")
     model = FineTuneClassifier(
         arguments.backbone,
-        unfreeze=2 if arguments.unfreeze is None else arguments.unfreeze,
         pretrained=not arguments.scratch,
         start=arguments.start,
-        validation=0.2 if arguments.validation_share is None else arguments.validation_share,
         checkpoint=work,
         weights=arguments.weights,
         decoder=arguments.decoder,

@@ -6,6 +6,6 @@ Names, weights and the feature space are found without importing torch (:mod:`.r
 
 from __future__ import annotations
 
-from .registry import DEFAULT_BACKBONE, SPECS, Backbone, BackboneSpec, find, find_local
+from .registry import DEFAULT_BACKBONE, SPECS, Backbone, BackboneSpec, find, find_local, short_name
 
-__all__ = ["DEFAULT_BACKBONE", "SPECS", "Backbone", "BackboneSpec", "find", "find_local"]
+__all__ = ["DEFAULT_BACKBONE", "SPECS", "Backbone", "BackboneSpec", "find", "find_local", "short_name"]

@@ -273,6 +273,21 @@ def find(
     return replace(found, layer=layer, precision=PRECISIONS[precision], decoder=decoder)
 
 
+def short_name(backbone: str) -> str:
+    """What files that are made with a backbone are called by: its name, or that of the folder of a saved model.
+
+    Parameters
+    ----------
+    backbone : str
+
+    Examples
+    --------
+    >>> short_name("resnet18"), short_name("models/tuned/")
+    ('resnet18', 'tuned')
+    """
+    return Path(os.path.normpath(backbone)).name
+
+
 def _of_model(folder: Path, weights: str | os.PathLike[str] | None) -> tuple[str, str | os.PathLike[str] | None]:
     """Name and weights of the backbone of a saved model."""
     settings = read_manifest(folder).get("settings")

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Required, TypedDict, Unpack, overload
 
-from ..backbones import DEFAULT_BACKBONE, find
+from ..backbones import DEFAULT_BACKBONE, find, short_name
 from ..errors import StoreError
 from ..fingerprint import PENULTIMATE
 from ..images import read_source
@@ -226,10 +226,7 @@ def _names(what: str, given: str | Sequence[str]) -> list[str]:
 
 def _outputs(output: _Path, wanted: Sequence[tuple[str, str]]) -> list[Path]:
     text = os.fspath(output)
-    paths = [
-        text.replace("{backbone}", Path(os.path.normpath(name)).name).replace("{layer}", layer)
-        for name, layer in wanted
-    ]
+    paths = [text.replace("{backbone}", short_name(name)).replace("{layer}", layer) for name, layer in wanted]
     if unknown := [name for name in re.findall(r"{(\w*)}", text) if name not in {"backbone", "layer"}]:
         raise StoreError(f"the output {text} has {{{unknown[0]}}} in it; there are {{backbone}} and {{layer}}")
     if len(set(map(os.path.realpath, paths))) < len(paths):

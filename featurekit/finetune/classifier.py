@@ -292,7 +292,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, s
             head = first_head(start, rows[train], classes, all_codes[train], ids[train], exact=validation is not None)
             layer = layer_of(head)
             frozen = rows[kept] @ layer[0].T + layer[1]
-        from .job import Job, run_job  # torch
+        from .job import Job, run_job, silent  # torch
 
         result = run_job(
             Job(
@@ -312,10 +312,10 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, s
                 decoder=self.decoder,
                 device=self.device,
                 runtime=self.runtime,
-                devices=self.devices,
+                devices=plain_number(self.devices),
                 workers=self.workers,
                 progress=self.progress,
-                say=self.say or _silent,
+                say=self.say or silent,
             )
         )
         trained = result.trained
@@ -325,7 +325,8 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, s
         self.moved_, self.trained_ = result.moved, result.names
         truth = all_codes[kept]
         self.comparison_ = compared(truth, trained.decisions, frozen)
-        worse = self.comparison_.get("difference", 0.0) < (1e-9 if recipe.head_start == "random" else 0)
+        gain = self.comparison_.get("difference", 0.0)
+        worse = gain < 0 or (gain == 0 and recipe.head_start == "random")
         if rows is not None and head is not None and frozen is not None and (trained.best == 0 or worse):
             # Nothing was gained: the frozen network, and what it can learn from all images.
             self.network_, self.best_epoch_, self.comparison_ = b"", 0, compared(truth, frozen, frozen)
@@ -387,10 +388,6 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, s
                 "history": self.history_,
             }
         }
-
-
-def _silent(text: str) -> None:
-    """Say nothing."""
 
 
 def _settings(classifier: Any) -> dict[str, Any]:

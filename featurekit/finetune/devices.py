@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from .._optional import require
 from ..errors import FeaturekitError, TrainingError
 from ..runtime.torch_runtime import pick_device
-from .recipe import plain_number
 
 _WORKER = "featurekit.finetune.worker"
 
@@ -91,7 +90,6 @@ def check_devices(devices: Any, device: str) -> torch.device:
     MissingExtraError
         If Accelerate is missing.
     """
-    devices = plain_number(devices)
     if type(devices) is not int or devices < 1:
         raise TrainingError(f"devices must be a whole number from 1, got {devices!r}")
     first = pick_device(device)

@@ -23,6 +23,7 @@ from ..runtime import load_decoder
 from ..store import FeatureStore
 from ..transfer import TransferClassifier, load_model
 from ..transfer.classifier import as_labels
+from .pictures import pixels_of
 from .recipe import plain_number
 
 
@@ -95,10 +96,10 @@ def check_pictures(items: Sequence[Item], decoder: str, wish: Preprocessing) -> 
     decode = load_decoder(decoder, "cpu")
     failures = []
     for number, item in enumerate(items):
-        image = read_bytes(item.origin)[0] if isinstance(item.origin, str) else as_picture(item.origin)
-        (found,) = decode([image], [{wish}])
-        if isinstance(found, ImageError):
-            failures.append((number, item.path, str(found)))
+        try:
+            pixels_of(item, decode, wish)
+        except ImageError as error:
+            failures.append((number, item.path, str(error)))
     _raise_failures(failures)
 
 

@@ -151,11 +151,11 @@ def run_job(job: Job) -> Result:
         total = len(job.train) * (job.recipe.epochs or 0)
         if job.devices == 1:
             with progress_bar(total, job.progress) as advance:
-                result = train(job, folder, device, Team(), advance)
+                result = train(job, folder, device, Team(), job.say, advance)
         else:
             with ExitStack() as closing:
                 _prepare(job, folder, device, closing)  # fills the trunk cache
-            quiet = replace(job, say=print, progress=False)  # what a process says is its own affair
+            quiet = replace(job, say=silent, progress=False)  # the cache was talked about here
             with progress_bar(total, job.progress) as advance:
                 result = train_together(quiet, job.devices, device, folder, job.say, advance)
         for left in folder.glob("trunk-*.f16"):
@@ -163,7 +163,14 @@ def run_job(job: Job) -> Result:
     return result
 
 
-def train(job: Job, folder: Path, device: torch.device, team: Team, advance: Callable[[int], object]) -> Result:
+def train(
+    job: Job,
+    folder: Path,
+    device: torch.device,
+    team: Team,
+    say: Callable[[str], object],
+    advance: Callable[[int], object],
+) -> Result:
     """Train in this process, which may be one of several.
 
     Parameters
@@ -173,11 +180,13 @@ def train(job: Job, folder: Path, device: torch.device, team: Team, advance: Cal
         For the trunk cache and checkpoints, of this job alone.
     device : torch.device
     team : Team
+    say : callable
+        Called with a line after each epoch.
     advance : callable
         Called with the number of images after each step.
     """
     with ExitStack() as stack:
-        network, stages, start, feed, key = _prepare(job, folder, device, stack, say=team.size == 1)
+        network, stages, start, feed = _prepare(job, folder, device, stack)
         before = {name: value.detach().clone() for name, value in stages.named_parameters()}
         training = Training(
             stages,
@@ -186,9 +195,9 @@ def train(job: Job, folder: Path, device: torch.device, team: Team, advance: Cal
             job.train_codes,
             job.validation_codes,
             checkpoint=None if job.folder is None else folder / _CHECKPOINT,
-            key=key,
+            key=_key(job),
             team=team,
-            say=job.say,
+            say=say,
             advance=advance,
         )
         trained = training.run(feed)
@@ -204,10 +213,8 @@ def train(job: Job, folder: Path, device: torch.device, team: Team, advance: Cal
     )
 
 
-def _prepare(
-    job: Job, folder: Path, device: torch.device, stack: ExitStack, *, say: bool = True
-) -> tuple[nn.Module, Stages, int, Feed, str]:
-    """The network, its stages, the lowest that trains, the feed, and the key of the job."""
+def _prepare(job: Job, folder: Path, device: torch.device, stack: ExitStack) -> tuple[nn.Module, Stages, int, Feed]:
+    """The network, its stages, the lowest that trains, and the feed."""
     network, stages = _network(job)
     stages.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     start = stages.first_trained(job.unfreeze)
@@ -215,9 +222,7 @@ def _prepare(
         stack.enter_context(Pictures(items, load_decoder(job.decoder, job.device), job.workers))
         for items in (job.train, job.validation)
     )
-    key = _key(job)
-    said = job if say else replace(job, say=_silent)
-    return network, stages, start, _feed(said, stages, start, train, validation, folder, key), key
+    return network, stages, start, _feed(job, stages, start, train, validation, folder)
 
 
 def _network(job: Job) -> tuple[nn.Module, Stages]:
@@ -233,14 +238,14 @@ def _network(job: Job) -> tuple[nn.Module, Stages]:
     return network, stages
 
 
-def _feed(job: Job, stages: Stages, start: int, train: Pictures, validation: Pictures, folder: Path, key: str) -> Feed:
+def _feed(job: Job, stages: Stages, start: int, train: Pictures, validation: Pictures, folder: Path) -> Feed:
     """The trunk cache where it can be and pays, else pixels; and why is said."""
     recipe, wish = job.recipe, job.spec.preprocessing
     views = fixed_views(recipe, wish)
     stages.eval()
     shape = shape_of(stages, start, wish.crop)
     parts = [
-        (folder / f"trunk-{name}-{key[:16]}.f16", Plan(len(pictures), len(shown), shape), pictures, shown)
+        (folder / f"trunk-{name}.f16", Plan(len(pictures), len(shown), shape), pictures, shown)
         for name, pictures, shown in (("train", train, views), ("validation", validation, views[:1]))
     ]
     why = _why_not(job, start)
@@ -315,5 +320,5 @@ def _names(network: nn.Module, stages: Stages, start: int) -> list[str]:
     return [name for name, parameter in network.named_parameters() if id(parameter) in trained]
 
 
-def _silent(text: str) -> None:
+def silent(text: str) -> None:
     """Say nothing."""

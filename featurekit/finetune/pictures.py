@@ -111,13 +111,25 @@ class Pictures:
 
     def _pixels(self, number: int, view: View) -> NDArray[np.uint8]:
         item = self._items[number]
-        found: dict[Preprocessing, NDArray[np.uint8]] | ImageError
         try:
-            image = read_bytes(item.origin)[0] if isinstance(item.origin, str) else as_picture(item.origin)
-            (found,) = self._decoder([image], [{view.wish}])
+            pixels = pixels_of(item, self._decoder, view.wish)
         except ImageError as error:
-            found = error
-        if isinstance(found, ImageError):
-            raise ImageError(f"{item.path} cannot be read any more: {found}", [(number, item.path, str(found))])
-        pixels = found[view.wish]
+            raise ImageError(
+                f"{item.path} cannot be read any more: {error}", [(number, item.path, str(error))]
+            ) from error
         return pixels[:, ::-1] if view.mirrored else pixels
+
+
+def pixels_of(item: Item, decoder: Decoder, wish: Preprocessing) -> NDArray[np.uint8]:
+    """One image, read and decoded.
+
+    Raises
+    ------
+    ImageError
+        The reason, without the name of the image.
+    """
+    image = read_bytes(item.origin)[0] if isinstance(item.origin, str) else as_picture(item.origin)
+    (found,) = decoder([image], [{wish}])
+    if isinstance(found, ImageError):
+        raise found
+    return found[wish]

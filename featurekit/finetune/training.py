@@ -151,8 +151,7 @@ class Training:
         recipe = self._recipe
         lowest = lowest_now(self._start, len(self._stages.names), epoch, recipe.gradual)
         thaw(self._stages, lowest, batch_norm=recipe.batch_norm or "frozen", training=True)
-        seed = [recipe.seed, epoch, *([self._team.rank] if self._team.rank else [])]
-        torch.manual_seed(int(np.random.default_rng(seed).integers(2**62)))
+        torch.manual_seed(int(np.random.default_rng([recipe.seed, epoch, self._team.rank]).integers(2**62)))
         least = 2 * self._team.size
         batches = drawn(epoch, self._train, feed.views, recipe, least)
         own = [(self._team.part(numbers), self._team.part(views)) for numbers, views in batches]

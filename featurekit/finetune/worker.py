@@ -38,8 +38,8 @@ def main(folder: Path, kind: str, threads: int) -> None:
         accelerate = require("accelerate", extra="devices", purpose="training on several devices")
         accelerator = accelerate.Accelerator(cpu=kind == "cpu")
         job = pickle.loads((folder / ".job.tmp").read_bytes())  # noqa: S301 (written by the process that started this)
-        job = replace(job, say=tell, workers=job.workers or threads)
-        result = train(job, folder, accelerator.device, Team(accelerator), tell)
+        job = replace(job, workers=job.workers or threads)
+        result = train(job, folder, accelerator.device, Team(accelerator), tell, tell)
         if rank == 0:
             replace_file(folder / ".result.tmp", pickle.dumps(result))
         accelerator.end_training()

@@ -49,6 +49,18 @@ def data(name: str, images: int) -> tuple[list[str], np.ndarray, list[str], np.n
     return train.tolist(), y, test.tolist(), truth
 
 
+def scored(truth: np.ndarray, said: np.ndarray, frozen: np.ndarray) -> dict[str, str]:
+    """Columns of a table: accuracy on the test images, and the difference to the frozen classifier."""
+    from featurekit.metrics import evaluate_predictions, paired_difference
+
+    e = evaluate_predictions(truth, said)
+    difference, low, high = paired_difference(truth, said, frozen)
+    return {
+        "test": f"{e.accuracy:.4f} ({e.low:.3f}-{e.high:.3f})",
+        "to frozen": f"{100 * difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})",
+    }
+
+
 def main() -> None:
     """Measure and print."""
     parser = bench.parser(__doc__, images=10**9, repeats=1)
@@ -59,17 +71,13 @@ def main() -> None:
     parser.add_argument("--cache", default=None, help="folder for frozen rows")
     arguments = parser.parse_args()
     from featurekit import FineTuneClassifier, TransferClassifier
-    from featurekit.metrics import evaluate_predictions, paired_difference
 
     train, y, test, truth = data(arguments.data, arguments.images)
     started = time.perf_counter()
     frozen = TransferClassifier(cache=arguments.cache).fit(train, y).predict(test)
     minutes = (time.perf_counter() - started) / 60
-    e = evaluate_predictions(truth, frozen)
-    shown = f"{e.accuracy:.4f} ({e.low:.3f}-{e.high:.3f})"
-    rows = [
-        {"way": "frozen", "seed": "", "epoch": "", "validation": "", "test": shown, "to frozen": "", "min": minutes}
-    ]
+    first = {"way": "frozen", "seed": "", "epoch": "", "validation": ""}
+    rows = [first | scored(truth, frozen, frozen) | {"to frozen": "", "min": minutes}]
     print(rows[0], flush=True)
     for way in arguments.ways.split(","):
         for seed in range(arguments.seeds):
@@ -80,8 +88,6 @@ def main() -> None:
             )
             minutes = (time.perf_counter() - started) / 60
             said = model.predict(test)
-            e = evaluate_predictions(truth, said)
-            difference, low, high = paired_difference(truth, said, frozen)
             c = model.comparison_
             before = f" (frozen {c['frozen_accuracy']:.4f})" if "frozen_accuracy" in c else ""
             rows.append(
@@ -90,8 +96,7 @@ def main() -> None:
                     "seed": seed,
                     "epoch": f"{model.best_epoch_}/{len(model.history_) - 1}",
                     "validation": f"{c['accuracy']:.4f}{before}",
-                    "test": f"{e.accuracy:.4f} ({e.low:.3f}-{e.high:.3f})",
-                    "to frozen": f"{100 * difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})",
+                    **scored(truth, said, frozen),
                     "min": minutes,
                 }
             )

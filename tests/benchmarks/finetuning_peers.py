@@ -20,7 +20,7 @@ from typing import Any
 
 import bench
 import numpy as np
-from finetuning import data
+from finetuning import data, scored
 
 TRAINED = ("blocks.5", "blocks.6", "conv_head", "bn2", "head")
 
@@ -159,7 +159,6 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1)
     arguments = parser.parse_args()
     from featurekit import TransferClassifier
-    from featurekit.metrics import evaluate_predictions, paired_difference
     from featurekit.splits import holdout
 
     paths, y, tested, truth = data(arguments.data, arguments.images)
@@ -167,6 +166,7 @@ def main() -> None:
     goal = np.searchsorted(names, truth)
     frozen = TransferClassifier().fit(paths, codes).predict(tested)
     rows: list[dict[str, Any]] = []
+    ours = 0.0  # minutes
     for seed in range(arguments.seeds):
         first, second = holdout(codes, 0.2, seed)
         parts = [([paths[i] for i in part], codes[part]) for part in (first, second)]
@@ -185,18 +185,14 @@ def main() -> None:
             started = time.perf_counter()
             said = work()
             minutes = (time.perf_counter() - started) / 60
-            e = evaluate_predictions(goal, said)
-            difference, low, high = paired_difference(goal, said, frozen)
+            ours = minutes if way == "featurekit" else ours
             rows.append(
                 {
                     "way": way,
                     "seed": seed,
-                    "test": f"{e.accuracy:.4f} ({e.low:.3f}-{e.high:.3f})",
-                    "to frozen": f"{100 * difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})",
+                    **scored(goal, said, frozen),
                     "min": minutes,
-                    "times featurekit's": f"{minutes / next(r['min'] for r in rows if r['seed'] == seed):.1f}"
-                    if rows and any(r["seed"] == seed for r in rows)
-                    else "1.0",
+                    "times featurekit's": f"{minutes / ours:.1f}",
                 }
             )
             print(rows[-1], flush=True)

@@ -97,7 +97,7 @@ def workers(folder):
 
 
 def test_errors_of_the_others_arrive(together, photos, tmp_path):
-    """A photo that is gone in the middle of training, and a process that is killed."""
+    """A photo that is gone in the middle of training."""
     paths = [str(tmp_path / f"{i}.png") for i in range(16)]
     for i, path in enumerate(paths):
         photos[i % 8].rotate(i // 8).save(path)
