@@ -121,6 +121,7 @@ def by_skorch(train: Any, kept: Any, test: Any, classes: int, epochs: int, seed:
     with tempfile.TemporaryDirectory() as folder:
         net = NeuralNetClassifier(
             classifier(classes),
+            classes=list(range(classes)),
             criterion=torch.nn.CrossEntropyLoss,
             optimizer=torch.optim.SGD,
             optimizer__momentum=0.9,
