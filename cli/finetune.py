@@ -78,7 +78,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--epochs", type=_common.positive, metavar="N", help="at most (12; 60)")
     group.add_argument("--train-batch", type=_common.number, metavar="N", help="images in a step (32)")
     group.add_argument(
-        "--learning-rate", type=float, metavar="R", help="of the topmost stage, at its highest (5e-4; 2e-3)"
+        "--learning-rate", type=float, metavar="R", help="of the topmost stage, at its highest (1e-3; 2e-3)"
     )
     group.add_argument(
         "--stage-decay", type=float, metavar="F", help="what the rate is divided by from stage to stage (2.6; 1)"
@@ -111,6 +111,9 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--head-start", choices=("fitted", "random"), help="the last layer at the start: logistic regression (fitted)"
     )
+    group.add_argument(
+        "--damp", type=float, metavar="F", help="what the fitted layer is multiplied by before the first step (0.125)"
+    )
     group.add_argument("--seed", type=_common.seed, metavar="N", help="(0)")
 
 
@@ -123,7 +126,7 @@ _OPTIONS = {  # what is not given is chosen by the class
         name: name
         for name in (
             "epochs learning_rate stage_decay gradual warm_up augment mix label_smoothing balance weight_decay clip "
-            "accumulate average batch_norm patience trunk_cache head_start seed"
+            "accumulate average batch_norm patience trunk_cache head_start damp seed"
         ).split()
     },
 }
@@ -150,8 +153,12 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.wrong_usage("--layer and --precision are for frozen features; see --train-precision")
     if arguments.scratch and arguments.start:
         arguments.wrong_usage("--scratch and --from exclude each other")
-    if arguments.scratch and (arguments.unfreeze is not None or arguments.head_start is not None):
-        arguments.wrong_usage("--scratch trains all from random numbers; --unfreeze and --head-start are for the rest")
+    if arguments.scratch and any(
+        value is not None for value in (arguments.unfreeze, arguments.head_start, arguments.damp)
+    ):
+        arguments.wrong_usage(
+            "--scratch trains all from random numbers; --unfreeze, --head-start and --damp are for the rest"
+        )
     if arguments.validation is not None and arguments.validation_share is not None:
         arguments.wrong_usage("--validation and --validation-share exclude each other")
     from featurekit import FineTuneClassifier, load_model
@@ -239,7 +246,7 @@ def verdict(model: Any) -> str:
         f"points (95% interval {low:+.1f} to {high:+.1f}, paired)"
     )
     if model.best_epoch_ == 0:
-        return f"{text}\ntraining gained nothing: the frozen network with logreg on all images was saved"
+        return f"{text}\ntraining gained nothing beyond chance: the frozen network with logreg on all images was saved"
     moved = ", ".join(f"{name} {share:.1%}" for name, share in model.moved_.items())
     if low <= 0:
         text += "\nthe interval includes 0: this gain may be chance"

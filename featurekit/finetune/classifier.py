@@ -23,6 +23,8 @@ from ..images import Item
 from ..splits import holdout
 from ..transfer import TransferClassifier, load_model
 from .inputs import (
+    NO_GAIN,
+    beyond_chance,
     check_pictures,
     check_start,
     checked,
@@ -44,9 +46,8 @@ class FineTuneClassifier(TransferClassifier):
     """Images in, classes out: a network whose upper stages are trained, with a new last layer.
 
     Where cached features of a frozen network prove insufficient. It starts as the frozen network with logistic
-    regression, which stays a candidate: what has the best score on validation images is kept, so training can gain but
-    not lose on them. Once fitted it is a backbone with weights of its own and a linear head, and does all that a
-    `TransferClassifier` does.
+    regression, which is what you get unless training gains more than chance on validation images. Once fitted it is a
+    backbone with weights of its own and a linear head, and does all that a `TransferClassifier` does.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ class FineTuneClassifier(TransferClassifier):
         and ends as it would have. Each training (of other images, labels or options) has a folder of its own in there,
         in which its last checkpoint stays. None: nothing is kept.
     epochs, learning_rate, stage_decay, gradual, warm_up, augment, mix, label_smoothing, balance, weight_decay, clip, \
-accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, seed, batch_size
+accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, damp, seed, batch_size
         As in :class:`featurekit.finetune.Recipe`, where the defaults are.
     weights, cache, decoder, workers, device, runtime, progress
         As in :class:`FeatureExtractor`.
@@ -88,13 +89,13 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, s
         images, ``rates`` (learning rate of each stage), ``seconds``.
     best_epoch_ : int
         Whose state was kept: the most accurate on the validation images, and of equals that of the lowest log loss.
-        0: training gained nothing, and this is the frozen network with logistic regression on
-        all images.
+        0: training gained nothing beyond chance (McNemar's statistic at most 1), and this is the frozen network with
+        logistic regression on all images.
     comparison_ : dict
         On the validation images: ``n``, ``accuracy``, ``frozen_accuracy``, and their paired ``difference`` with its
-        95% interval ``low``, ``high``. The best of several epochs is a little too good.
+        95% interval ``low``, ``high``; images that were ``won`` and ``lost``. The best epoch is a little too good.
     moved_ : dict of str to float
-        Of each trained stage, how long the change of its parameters is, relative to the parameters.
+        Of each trained stage, how long the change of its parameters is, relative to these; the head's with its damping.
     trained_ : list of str
         Names of the network's parameters that were trained.
     stopped_ : str
@@ -145,6 +146,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, s
         patience: int | None = None,
         trunk_cache: str = "auto",
         head_start: str = "fitted",
+        damp: float = 0.125,
         seed: int = 0,
         weights: str | os.PathLike[str] | None = None,
         cache: str | os.PathLike[str] | None = None,
@@ -181,6 +183,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, s
         self.patience = patience
         self.trunk_cache = trunk_cache
         self.head_start = head_start
+        self.damp = damp
         self.seed = seed
         self.weights = weights
         self.cache = cache
@@ -325,10 +328,10 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, s
         self.moved_, self.trained_ = result.moved, result.names
         truth = all_codes[kept]
         self.comparison_ = compared(truth, trained.decisions, frozen)
-        gain = self.comparison_.get("difference", 0.0)
-        worse = gain < 0 or (gain == 0 and recipe.head_start == "random")
-        if rows is not None and head is not None and frozen is not None and (trained.best == 0 or worse):
+        if rows is not None and head is not None and frozen is not None and not beyond_chance(self.comparison_):
             # Nothing was gained: the frozen network, and what it can learn from all images.
+            if self.say is not None and trained.best:
+                self.say(NO_GAIN.format(epoch=trained.best, **self.comparison_))
             self.network_, self.best_epoch_, self.comparison_ = b"", 0, compared(truth, frozen, frozen)
             known = rows[: len(items)]
             self.head_ = head if validation is not None else clone(head).fit(known, labels, groups=ids)

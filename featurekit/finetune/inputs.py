@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -188,6 +189,12 @@ def usual_size(rows: NDArray[np.float32]) -> float:
     return float(2.0 ** np.round(np.log2(size))) if size > 0 and np.isfinite(size) else 1.0
 
 
+NO_GAIN = (
+    "the best epoch, {epoch}, is right on {won} validation images on which the frozen network is wrong, and wrong on "
+    "{lost} others: no gain beyond chance, so that the frozen network is kept"
+)
+
+
 def compared(
     truth: NDArray[np.intp], decisions: NDArray[np.floating], frozen: NDArray[np.floating] | None
 ) -> dict[str, Any]:
@@ -197,10 +204,22 @@ def compared(
     if frozen is not None:
         before = frozen.argmax(axis=1)
         difference, low, high = paired_difference(truth, said, before)
+        right, was_right = said == truth, before == truth
         found |= {
             "frozen_accuracy": float((before == truth).mean()),
             "difference": difference,
             "low": low,
             "high": high,
+            "won": int((right & ~was_right).sum()),
+            "lost": int((was_right & ~right).sum()),
         }
     return found
+
+
+def beyond_chance(comparison: dict[str, Any]) -> bool:
+    """Whether the root of McNemar's statistic is above 1: a gain of more than its standard error.
+
+    The best of several epochs nearly always gains an image or two.
+    """
+    won, lost = comparison["won"], comparison["lost"]
+    return bool(won - lost > math.sqrt(won + lost))

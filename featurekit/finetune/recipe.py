@@ -33,6 +33,7 @@ _AT_LEAST: dict[str, tuple[float, bool]] = {  # the bound, and whether it is all
     "accumulate": (1, True),
     "patience": (1, True),
     "gradual": (0, True),
+    "damp": (0, False),
     "seed": (0, True),
 }
 _WHOLE = frozenset({"epochs", "batch_size", "accumulate", "patience", "gradual", "seed"})
@@ -53,7 +54,7 @@ class Recipe:
     batch_size : int
         Images in a step. Default: 32.
     learning_rate : float
-        Of AdamW, of the topmost stage and the linear layer, at its highest. Default: 5e-4; from scratch 2e-3.
+        Of AdamW, of the topmost stage and the linear layer, at its highest. Default: 1e-3; from scratch 2e-3.
     stage_decay : float
         What the rate is divided by from a stage to the one below it. Default: 2.6 (ULMFiT: Howard and Ruder, 2018);
         from scratch 1.
@@ -88,13 +89,18 @@ class Recipe:
     precision : {"fp32", "bf16", "fp16"}
         Of the arithmetic while training; weights stay float32. Default: ``"fp32"``; ``"bf16"`` pays on a GPU.
     patience : int
-        Epochs without a better validation score after which training stops. Default: 5; from scratch 20.
+        Epochs without a validation score that is better than that of all epochs before, the start not counted, after
+        which training stops. Default: 5; from scratch 20.
     trunk_cache : {"auto", "on", "off"}
         Whether the frozen stages run once for each view, and their outputs are kept on the disk. Default: ``"auto"``:
         if that is possible, saves time, and there is room.
     head_start : {"fitted", "random"}
         The last layer at the start: logistic regression fitted to the frozen features, or random numbers, as without
         pretrained weights. Default: ``"fitted"``.
+    damp : float
+        What a fitted last layer is multiplied by after it was scored and before the first step. It still says the same
+        classes, less surely: a layer that already explains the training images, as a fitted one with few of them does,
+        leaves nothing for the stages below it to learn. Default: 0.125; 1: not.
     seed : int
         Of the order of the images, the views, augmentation, dropout, and random weights. Default: 0.
     """
@@ -118,6 +124,7 @@ class Recipe:
     patience: int | None = None
     trunk_cache: str = "auto"
     head_start: str = "fitted"
+    damp: float = 0.125
     seed: int = 0
 
     def complete(self, *, scratch: bool) -> Recipe:
@@ -140,11 +147,11 @@ class Recipe:
         Examples
         --------
         >>> Recipe(epochs=3).complete(scratch=False).learning_rate
-        0.0005
+        0.001
         """
         defaults = _SCRATCH if scratch else _PRETRAINED
         given = {name: plain_number(value) for name, value in asdict(self).items() if value is not None}
-        whole = replace(self, **(defaults | given))
+        whole = replace(self, **(defaults | given | ({"head_start": "random"} if scratch else {})))
         whole._check()
         return whole
 
@@ -182,7 +189,7 @@ def _most(name: str) -> float:
 
 _PRETRAINED: dict[str, Any] = {
     "epochs": 12,
-    "learning_rate": 5e-4,
+    "learning_rate": 1e-3,
     "stage_decay": 2.6,
     "augment": "flip",
     "weight_decay": 0.01,

@@ -142,6 +142,10 @@ class Training:
         started = time.perf_counter()
         thaw(self._stages, self._start, batch_norm="frozen", training=False)
         self._note({"epoch": 0, "loss": None, "rates": {}}, self._evaluate(feed), started)
+        if self._recipe.head_start == "fitted":
+            with torch.no_grad():
+                for parameter in self._stages.head.parameters():
+                    parameter.mul_(self._recipe.damp)
         if self._recipe.average == "ema":
             self._average = _copy(self._kept)
 
@@ -189,7 +193,9 @@ class Training:
             return self._stop(epoch, "the network's outputs are not finite")
         self._note({"epoch": epoch, "loss": loss_now, "rates": rates(self._optimizer)}, decisions, started)
         self._load(now)
-        if epoch - self.result.best >= (recipe.patience or 0) and epoch < (recipe.epochs or 0):
+        # The start does not count: training may have to pass through worse states before it is better.
+        best = max(self.result.history[1:], key=_score)["epoch"]
+        if epoch - best >= (recipe.patience or 0) and epoch < (recipe.epochs or 0):
             self.result.stopped = f"no better validation score for {recipe.patience} epochs"
             self._say(f"stopped after epoch {epoch}: {self.result.stopped}")
         return True
@@ -254,8 +260,7 @@ class Training:
         seconds = time.perf_counter() - started
         result = self.result
         result.history.append(record | {"accuracy": accuracy, "log_loss": log_loss, "seconds": seconds})
-        best = result.history[result.best]
-        if record["epoch"] == 0 or (accuracy, -log_loss) > (best["accuracy"], -best["log_loss"]):
+        if record["epoch"] == 0 or _score(result.history[-1]) > _score(result.history[result.best]):
             result.best, result.decisions, self._best = record["epoch"], decisions, _copy(self._kept)
         self._say(self._line(result.history[-1]))
 
@@ -329,6 +334,11 @@ class Training:
         self.result = Trained(state["history"], state["best_epoch"], state["decisions"].numpy(), state["stopped"])
         if len(self.result.history) != self._done + 1 or not 0 <= self.result.best <= self._done:
             raise ValueError(f"{len(self.result.history)} records after {self._done} epochs")
+
+
+def _score(record: dict[str, Any]) -> tuple[float, float]:
+    """What the best epoch has the highest of."""
+    return record["accuracy"], -record["log_loss"]
 
 
 def _copy(state: dict[str, Tensor]) -> dict[str, Tensor]:

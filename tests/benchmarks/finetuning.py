@@ -7,7 +7,7 @@ are those of its folders. A seed is that of the training and of what is kept asi
 Wilson's intervals, differences to the frozen classifier paired ones. From scratch, images have less epochs than they
 should.
 
-What the last layer starts as: --ways "last 2,last 2 random head".
+What the last layer starts as: --ways "last 2,last 2 undamped,last 2 random head".
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "all": {"unfreeze": "all"},
     "scratch": {"pretrained": False},
     "last 2 random head": {"unfreeze": 2, "head_start": "random"},
+    "last 2 undamped": {"unfreeze": 2, "damp": 1.0},
 }
 
 

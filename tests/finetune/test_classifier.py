@@ -110,6 +110,37 @@ def test_nothing_gained_is_the_frozen_classifier_on_all_images(paths, labels, di
     assert model.comparison_["difference"] == 0
 
 
+def test_the_fitted_layer_is_damped_after_it_was_scored(paths, labels, digits_store_path):
+    options = {"epochs": 1, "learning_rate": 1e-12, "average": None, "cache": digits_store_path}
+    for damp in (0.125, 1.0):
+        model = FineTuneClassifier(unfreeze=1, damp=damp, **options).fit(paths, labels)
+        before, after = model.history_
+        assert after["accuracy"] == before["accuracy"]
+        assert (after["log_loss"] == pytest.approx(before["log_loss"], abs=1e-3)) == (damp == 1)
+
+
+def test_a_gain_that_may_be_chance_is_none(paths, labels, digits_store_path):
+    """The same classes, a little more surely: the best epoch, and no image won."""
+    said = []
+    options = {"epochs": 1, "learning_rate": 1e-5, "average": None, "label_smoothing": 0.0, "damp": 1.0}
+    model = FineTuneClassifier(unfreeze=1, cache=digits_store_path, say=said.append, **options).fit(paths, labels)
+    assert model.history_[1]["log_loss"] < model.history_[0]["log_loss"]
+    assert any("right on 0 validation images on which the frozen network is wrong" in line for line in said)
+    assert model.best_epoch_ == 0
+    assert model.network_ == b""
+
+
+def test_patience_is_for_what_training_gains(paths, labels, digits_store_path):
+    """Each epoch better than that before it, and none as good as the start."""
+    options = {"epochs": 4, "patience": 1, "learning_rate": 1e-5, "damp": 0.001, "average": None}
+    model = FineTuneClassifier(unfreeze=0, cache=digits_store_path, **options).fit(paths, labels)
+    losses = [record["log_loss"] for record in model.history_]
+    assert losses[1:] == sorted(losses[1:], reverse=True)
+    assert min(losses) == losses[0]
+    assert len(losses) == 5
+    assert model.best_epoch_ == 0
+
+
 def test_divergence_keeps_the_best_state(small, paths, labels):
     said = []
     model = small.set_params(unfreeze="all", learning_rate=1e6, clip=1e30, warm_up=0.0, say=said.append)

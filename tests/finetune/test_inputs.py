@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from featurekit.finetune.inputs import beyond_chance, compared
+
+
+@pytest.mark.parametrize(
+    ("won", "lost", "expected"),
+    [(0, 0, False), (1, 0, False), (2, 0, True), (3, 1, False), (4, 1, True), (1, 4, False), (30, 22, True)],
+)
+def test_what_is_a_gain(won, lost, expected):
+    truth = np.zeros(100, dtype=np.intp)
+    right, wrong = np.array([1.0, 0.0]), np.array([0.0, 1.0])
+    before = np.array([wrong] * won + [right] * (100 - won))
+    after = np.array([right] * (100 - lost) + [wrong] * lost)
+    comparison = compared(truth, after, before)
+    assert (comparison["won"], comparison["lost"]) == (won, lost)
+    assert comparison["difference"] == pytest.approx((won - lost) / 100)
+    assert beyond_chance(comparison) == expected
