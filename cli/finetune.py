@@ -21,8 +21,8 @@ def add_parser(verbs: Any) -> None:
         "finetune",
         help="train the upper stages of the network as well, where frozen features prove insufficient",
         description="Fit logistic regression on the frozen network, as 'fit' does, make it the network's last layer, "
-        "and train the upper stages together with it. What has the best score on validation images is saved, the "
-        "frozen network included. A training that was interrupted goes on where it stopped, if the same command is "
+        "and train the upper stages together with it. The best epoch on validation images is saved, or "
+        "the frozen network where that gains nothing beyond chance. A training that was interrupted goes on where it stopped, if the same command is "
         "given again.",
     )
     parser.add_argument(
