@@ -21,9 +21,9 @@ def add_parser(verbs: Any) -> None:
         "finetune",
         help="train the upper stages of the network as well, where frozen features prove insufficient",
         description="Fit logistic regression on the frozen network, as 'fit' does, make it the network's last layer, "
-        "and train the upper stages together with it. The best epoch on validation images is saved, or "
-        "the frozen network where that gains nothing beyond chance. A training that was interrupted goes on where it stopped, if the same command is "
-        "given again.",
+        "and train the upper stages together with it. The best epoch on validation images is saved, or the frozen "
+        "network where that gains nothing beyond chance. A training that was interrupted goes on where it stopped, if "
+        "the same command is given again.",
     )
     parser.add_argument(
         "source", metavar="SOURCE", help="a folder of class folders, or a manifest (.csv, .tsv, .parquet) with labels"

@@ -150,7 +150,8 @@ def train_together(
     if sys.platform != "win32":
         # Gloo would otherwise ask what this machine's name means, which a container or a laptop may not know.
         loopback = [name for _, name in socket.if_nameindex() if name.startswith("lo")]
-        environment = {"GLOO_SOCKET_IFNAME": name for name in loopback[:1]} | environment
+        if loopback:
+            environment.setdefault("GLOO_SOCKET_IFNAME", loopback[0])
     workers: list[subprocess.Popen[str]] = []
     try:
         for rank in range(devices):
