@@ -100,7 +100,7 @@ class Recipe:
     damp : float
         What a fitted last layer is multiplied by after it was scored and before the first step. It still says the same
         classes, less surely: a layer that already explains the training images, as a fitted one with few of them does,
-        leaves nothing for the stages below it to learn. Default: 0.125; 1: not.
+        leaves less for the stages below it to learn. Default: 0.125; 1: not.
     seed : int
         Of the order of the images, the views, augmentation, dropout, and random weights. Default: 0.
     """
