@@ -200,13 +200,14 @@ def compared(
 ) -> dict[str, Any]:
     """Accuracy on the validation images, and the paired difference to that of the frozen network."""
     said = decisions.argmax(axis=1)
-    found: dict[str, Any] = {"n": len(truth), "accuracy": float((said == truth).mean())}
+    right = said == truth
+    found: dict[str, Any] = {"n": len(truth), "accuracy": float(right.mean())}
     if frozen is not None:
         before = frozen.argmax(axis=1)
+        was_right = before == truth
         difference, low, high = paired_difference(truth, said, before)
-        right, was_right = said == truth, before == truth
         found |= {
-            "frozen_accuracy": float((before == truth).mean()),
+            "frozen_accuracy": float(was_right.mean()),
             "difference": difference,
             "low": low,
             "high": high,

@@ -76,11 +76,14 @@ def plain(train: Any, kept: Any, test: Any, classes: int, epochs: int, seed: int
     import torch
     from torch.utils.data import DataLoader
 
+    from featurekit.finetune import Recipe
+
     torch.manual_seed(seed)
     module = classifier(classes)
     chosen = [p for p in module.parameters() if p.requires_grad]
+    rate = Recipe().complete(scratch=False).learning_rate
     optimizer: torch.optim.Optimizer
-    optimizer = torch.optim.AdamW(chosen, lr=1e-3) if adamw else torch.optim.SGD(chosen, lr=1e-3, momentum=0.9)
+    optimizer = torch.optim.AdamW(chosen, lr=rate) if adamw else torch.optim.SGD(chosen, lr=1e-3, momentum=0.9)
     schedule: Any = torch.optim.lr_scheduler.StepLR(optimizer, 7, 0.1)
     if adamw:
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)

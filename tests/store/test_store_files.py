@@ -16,6 +16,7 @@ import h5py
 import joblib
 import numpy as np
 import pytest
+from kills import ONE_THREAD
 from made_stores import OTHER, SPACE, keys, make_rows, write, write_folder
 
 from featurekit.errors import FeatureSpaceError, StoreError, StoreFormatError, StoreLockedError
@@ -102,39 +103,42 @@ def test_a_store_travels_to_other_processes(written):
     assert read_some(store) == expected
 
 
-FORKED = """
-import multiprocessing, sys
-import numpy as np
-from torch.utils.data import DataLoader
-from featurekit.store import FeatureStore
-
 class Pairs:
+    """What users give to a torch DataLoader."""
+
     def __init__(self, store):
         self.X, self.y = store.X, store.y
+
     def __len__(self):
         return len(self.X)
+
     def __getitem__(self, i):
         return self.X[i], str(self.y[i])
 
-def read_some(store):
-    return float(store.X[100:200].sum())
 
-store = FeatureStore(sys.argv[1])
-expected = read_some(store)  # the handle is open here before the fork
-fork = multiprocessing.get_context("fork")
-with fork.Pool(2) as pool:
-    assert pool.map(read_some, [store] * 4) == [expected] * 4
-loader = DataLoader(Pairs(store), batch_size=500, num_workers=2, multiprocessing_context=fork)
-assert np.array_equal(np.concatenate([X.numpy() for X, _ in loader]), store.X[:])
-assert read_some(store) == expected
-"""
+def fork_and_read(path, target):
+    from torch.utils.data import DataLoader
+
+    store = FeatureStore(path)
+    expected = read_some(store)  # the handle is open here before the fork
+    fork = multiprocessing.get_context("fork")
+    with fork.Pool(2) as pool:
+        assert pool.map(read_some, [store] * 4) == [expected] * 4
+    loader = DataLoader(Pairs(store), batch_size=500, num_workers=2, multiprocessing_context=fork)
+    np.save(target, np.concatenate([X.numpy() for X, _ in loader]))
+    assert read_some(pickle.loads(pickle.dumps(store))) == expected
+    assert read_some(store) == expected
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_forks_and_workers_of_a_data_loader_read_it(written):
+def test_forks_and_workers_of_a_data_loader_read_it(written, tmp_path):
     """In a process of its own: a fork of one in which other tests have left threads may wait for ever."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, "-c", FORKED, written[0]], env=environment, check=True, timeout=300)
+    path, _, rows = written
+    environment = os.environ | ONE_THREAD | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, __file__, path, tmp_path / "rows.npy"]
+    subprocess.run(command, env=environment, check=True, timeout=300)
+    assert np.array_equal(np.load(tmp_path / "rows.npy"), rows)
+    assert np.array_equal(FeatureStore(path).X[3], rows[3])
 
 
 def test_threads_read_one_store(tmp_path):
@@ -416,3 +420,7 @@ def test_a_lock_says_who_holds_it_and_ends_with_its_owner(tmp_path):
 def test_a_lock_in_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(StoreError, match="cannot write in"):
         WriteLock(tmp_path / "none" / "s.h5.lock").__enter__()
+
+
+if __name__ == "__main__":
+    fork_and_read(*sys.argv[1:])
