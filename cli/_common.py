@@ -141,17 +141,34 @@ def add_extraction_options(parser: argparse.ArgumentParser, *, backbone: bool = 
             "--backbone",
             default=DEFAULT_BACKBONE,
             metavar="NAME",
-            help="see 'featurekit models' (default: %(default)s)"
+            help="a model of torchvision (resnet50), of timm (timm/convnext_tiny.fb_in22k), or a saved model's folder; "
+            "see 'featurekit models' (default: %(default)s)"
             + ("; several, with commas between them: each image is decoded once for all" if several else ""),
         )
         group.add_argument(
             "--layer",
             default="penultimate",
             metavar="NAME",
-            help="where features are taken: penultimate, or a stage (featurekit models --json) averaged over the image"
+            help="where features are taken: penultimate, output (what the classifier says), or any layer of the network "
+            "(featurekit models show NAME)"
             + ("; several, with commas: the network runs once for all" if several else "")
             + " (default: %(default)s)",
         )
+        group.add_argument(
+            "--pooling",
+            default="avg",
+            metavar="HOW",
+            help="how the feature map, or the tokens, of such a layer become a row: avg, max, gem, avg+max, flatten, cls, "
+            "or grid2, grid3, ... (default: %(default)s)",
+        )
+        group.add_argument(
+            "--image-size", type=positive, metavar="PIXELS", help="side of what the network sees (default: as trained)"
+        )
+        group.add_argument(
+            "--crop", type=probability, metavar="SHARE", help="of the shorter side that is seen (default: as trained)"
+        )
+        group.add_argument("--flip", action="store_true", help="rows are means over the image and its mirror image")
+        group.add_argument("--l2", action="store_true", help="rows have the length 1")
         group.add_argument(
             "--decoder",
             choices=DECODERS,
@@ -170,7 +187,7 @@ def add_extraction_options(parser: argparse.ArgumentParser, *, backbone: bool = 
         "--weights",
         metavar="[NAME=]FILE" if several else "FILE",
         action="append" if several else "store",
-        help="a local weight file instead of the default weights"
+        help="a local weight file instead of the default weights, or the name of others, such as IMAGENET1K_V1"
         + ("; for several backbones, once for each" if several else ""),
     )
     group.add_argument("--root", metavar="DIR", help="folder that the paths of a manifest are relative to")
@@ -215,6 +232,8 @@ def extract_from(
 def extraction_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """The options of :func:`add_extraction_options` as arguments of the library's `extract`."""
     names = "weights root precision decoder batch_size workers device runtime offline".split()
+    if hasattr(arguments, "pooling"):
+        names += "pooling image_size crop flip l2".split()
     return {name: getattr(arguments, name) for name in names} | {"progress": show_progress(arguments)}
 
 

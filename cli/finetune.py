@@ -132,6 +132,9 @@ _OPTIONS = {  # what is not given is chosen by the class
 }
 
 
+_FROZEN_ONLY = {"layer": "penultimate", "pooling": "avg", "flip": False, "l2": False, "precision": "fp32"}
+
+
 def _say(line: str) -> None:
     """A line above the progress bar."""
     from tqdm import tqdm
@@ -149,8 +152,10 @@ def run(arguments: argparse.Namespace) -> int:
     for source in (arguments.source, arguments.validation):
         if source is not None and _common.is_store(source):
             arguments.wrong_usage(f"{source} is a store of rows; fine-tuning needs the images themselves")
-    if arguments.layer != "penultimate" or arguments.precision != "fp32":
-        arguments.wrong_usage("--layer and --precision are for frozen features; see --train-precision")
+    if any(getattr(arguments, name) != usual for name, usual in _FROZEN_ONLY.items()):
+        arguments.wrong_usage(
+            "--layer, --pooling, --flip, --l2 and --precision are for frozen features; see --train-precision"
+        )
     if arguments.scratch and arguments.start:
         arguments.wrong_usage("--scratch and --from exclude each other")
     if arguments.scratch and any(
@@ -187,6 +192,8 @@ def run(arguments: argparse.Namespace) -> int:
         checkpoint=work,
         weights=arguments.weights,
         decoder=arguments.decoder,
+        image_size=arguments.image_size,
+        crop=arguments.crop,
         workers=arguments.workers,
         device=arguments.device,
         runtime=arguments.runtime,

@@ -90,13 +90,12 @@ def run_info(arguments: argparse.Namespace) -> int:
                 }
             )
             return 0
-        pre = store.space.preprocessing
         kept = f" in {_common.count(len(store.places.shards), 'shard')}" if store.is_folder else ""
         facts = {
             "rows": f"{len(store)} x {store.space.dim} {store.dtype}, {store.nbytes / 1e6:.1f} MB{kept}",
             "backbone": f"{store.space.backbone}, layer {store.space.layer}, {store.space.precision}",
             "weights": f"SHA-256 {store.space.weights[:16]}...",
-            "images": f"shorter side {pre.resize} ({pre.interpolation}), centre crop {pre.crop}",
+            "images": str(store.space.preprocessing),
             "fingerprint": f"{store.fingerprint[:16]}...",
             "ledger": ", ".join(f"{count} {status}" for status, count in store.ledger_counts.items()),
             **{key: str(value) for key, value in store.provenance.items() if not key.startswith("version_")},

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .backbones import DEFAULT_BACKBONE, Backbone, find
+from .backbones import DEFAULT_BACKBONE, LITE, Backbone, describe, find, short_name
+from .bundle import is_bundle
 from .errors import DamagedRowsError, FeatureSpaceError, ImageError, SourceError
 from .fingerprint import PENULTIMATE, FeatureSpace
 from .images import Item, items_from
@@ -32,6 +33,7 @@ from .store import (
 )
 
 _SHOWN_FAILURES = 5
+_ROUNDING = 0.005  # a crop is a whole number of pixels
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):
@@ -43,12 +45,15 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    backbone : str, default="efficientnet_lite0"
-        Its name; ``featurekit models`` lists them.
+    backbone : str or torch.nn.Module, default="efficientnet_lite0"
+        Its name, as ``featurekit models`` lists them; the folder of a saved model; or a network. See
+        :func:`featurekit.extract`.
     layer : str, default="penultimate"
         Where rows are taken; see :func:`featurekit.extract`.
-    weights : path, optional
-        A local weight file instead of the default weights.
+    pooling : str, default="avg"
+        How the layer's feature map, or tokens, become a row; see :func:`featurekit.extract`.
+    weights : str or path, optional
+        A local weight file instead of the default weights, or the name of other weights of the library.
     cache : path, optional
         Where rows are kept, by content of the image. A folder (each feature space gets its own folder in
         it; several processes may share it), or a store, whose rows are used and whose published state is
@@ -58,6 +63,14 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         Of the network's arithmetic; see :func:`featurekit.extract`.
     decoder : {"auto", "pillow", "scaled", "torchcodec"}, default="auto"
         What decodes and resizes; see :func:`featurekit.extract`.
+    image_size : int, optional
+        Pixels of a side of what the network sees. Default: as its weights were trained.
+    crop : float, optional
+        Share of the shorter side that is seen. Default: as the weights were trained.
+    flip : bool, default=False
+        A row is the mean of that of the image and that of its mirror image, in twice the time.
+    l2 : bool, default=False
+        Rows have the length 1.
     batch_size : int, optional
         Images in one call of the network. The rows do not depend on it. Default: what suits the runtime.
     workers : int, optional
@@ -92,10 +105,15 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         backbone: str = DEFAULT_BACKBONE,
         *,
         layer: str = PENULTIMATE,
+        pooling: str = "avg",
         weights: str | os.PathLike[str] | None = None,
         cache: str | os.PathLike[str] | None = None,
         precision: str = "fp32",
         decoder: str = "auto",
+        image_size: int | None = None,
+        crop: float | None = None,
+        flip: bool = False,
+        l2: bool = False,
         batch_size: int | None = None,
         workers: int | None = None,
         device: str = "auto",
@@ -104,10 +122,15 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     ) -> None:
         self.backbone = backbone
         self.layer = layer
+        self.pooling = pooling
         self.weights = weights
         self.cache = cache
         self.precision = precision
         self.decoder = decoder
+        self.image_size = image_size
+        self.crop = crop
+        self.flip = flip
+        self.l2 = l2
         self.batch_size = batch_size
         self.workers = workers
         self.device = device
@@ -135,17 +158,25 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             If `X` is a store of another backbone.
         """
         if isinstance(X, FeatureStore):
-            if X.space.backbone != self.backbone:
-                raise FeatureSpaceError(f"{X.path} holds rows of {X.space.backbone!r}, not of {self.backbone!r}")
-            for name, value in X.space.options.items():
-                if value != getattr(self, name):
-                    raise FeatureSpaceError(
-                        f"{X.path} holds rows of {name} {value!r}, and this extractor's is {getattr(self, name)!r}"
-                    )
+            self._check_options(X)
             self.space_: FeatureSpace = X.space
         else:
             self.space_ = self._find().space
         return self
+
+    def _check_options(self, store: FeatureStore) -> None:
+        """Raise if a store is of another backbone, or was made with other options. Weights are not looked at."""
+        space = store.space
+        if space.backbone != (mine := _full_name(self.backbone)):
+            raise FeatureSpaceError(f"{store.path} holds rows of {space.backbone!r}, not of {mine!r}")
+        for name, value in space.options.items():
+            mine = getattr(self, name)
+            if name in {"image_size", "crop"} and mine is None and (self.image_size, self.crop) != (None, None):
+                continue  # what follows from the other
+            if name == "crop" and mine is not None and value is not None and abs(mine - value) < _ROUNDING:
+                continue
+            if value != mine:
+                raise FeatureSpaceError(f"{store.path} holds rows of {name} {value!r}, and this extractor's is {mine!r}")
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Rows of the images.
@@ -248,7 +279,15 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return tags
 
     def _find(self) -> Backbone:
-        return find(self.backbone, self.weights, layer=self.layer, precision=self.precision, decoder=self.decoder)
+        options = ("layer", "pooling", "precision", "decoder", "image_size", "crop", "flip", "l2")
+        return find(self.backbone, self.weights, **{name: getattr(self, name) for name in options})
+
+
+def _full_name(backbone: Any) -> str:
+    """A name as stores have it."""
+    if not isinstance(backbone, str):
+        return short_name(backbone)
+    return backbone if backbone in LITE or is_bundle(backbone) else describe(backbone).name
 
 
 @contextmanager

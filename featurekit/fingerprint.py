@@ -26,6 +26,9 @@ FAITHFUL_DECODERS = ("auto", "pillow")
 PENULTIMATE = "penultimate"
 """The layer that ends in what the removed classifier saw."""
 
+OUTPUT = "output"
+"""What the classifier says that is removed otherwise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
@@ -46,6 +49,10 @@ class Preprocessing:
         difference 0.005 of 255, which moves rows by a cosine of 0.9999 or more), ``"pillow"`` the reference itself.
         ``"scaled"`` decodes large JPEGs at a half to an eighth of their size, where twice the size that is needed
         remains; ``"torchcodec"`` decodes on the device of the network.
+    squash : bool
+        Whether both sides become `resize` long, without keeping the aspect ratio, as some networks were trained.
+    changed : bool
+        Whether `resize` and `crop` are the user's, and not those that the weights were trained with.
     """
 
     resize: int
@@ -54,6 +61,12 @@ class Preprocessing:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     decoder: str = "auto"
+    squash: bool = False
+    changed: bool = False
+
+    def __str__(self) -> str:
+        whole = f"both sides {self.resize}" if self.squash else f"shorter side {self.resize}"
+        return f"{whole} ({self.interpolation}), centre crop {self.crop}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +82,7 @@ class FeatureSpace:
     layer : str
         Where the features are taken; ``"penultimate"`` is the input of the removed classifier.
     pooling : str
-        How a feature map becomes a vector.
+        How a feature map becomes a vector; of the penultimate layer ``"avg"`` is the network's own way.
     precision : str
         Numeric precision of the network's arithmetic. Exact float32 is one feature space whatever computes
         it, because runtimes differ by rounding only (a relative error of about 2e-6); every lower precision
@@ -78,6 +91,10 @@ class FeatureSpace:
         Length of one row.
     preprocessing : Preprocessing
         What happens to an image before the network sees it.
+    flip : bool
+        Whether a row is the mean of that of the image and that of its mirror image.
+    l2 : bool
+        Whether rows have the length 1.
 
     Examples
     --------
@@ -94,6 +111,8 @@ class FeatureSpace:
     precision: str
     dim: int
     preprocessing: Preprocessing
+    flip: bool = False
+    l2: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -102,15 +121,27 @@ class FeatureSpace:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Layer, precision and decoder in a user's words: what :func:`featurekit.backbones.find` takes."""
-        precision = next(short for short, name in PRECISIONS.items() if name == self.precision)
-        return {"layer": self.layer, "precision": precision, "decoder": self.preprocessing.decoder}
+        """Layer, precision, decoder and so on in a user's words: what :func:`featurekit.backbones.find` takes."""
+        pre = self.preprocessing
+        return {
+            "layer": self.layer,
+            "pooling": self.pooling,
+            "precision": next(short for short, name in PRECISIONS.items() if name == self.precision),
+            "decoder": pre.decoder,
+            "image_size": pre.crop if pre.changed else None,
+            "crop": pre.crop / pre.resize if pre.changed else None,
+            "flip": self.flip,
+            "l2": self.l2,
+        }
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces."""
         data = asdict(self)
-        if self.preprocessing.decoder == "auto":  # not written: it came later than the first stores
-            del data["preprocessing"]["decoder"]
+        # Not written where it is the usual: it came later than the first stores.
+        for part, usual in ((data["preprocessing"], _USUAL_PREPROCESSING), (data, _USUAL)):
+            for name, value in usual.items():
+                if part[name] == value:
+                    del part[name]
         return json.dumps(data, sort_keys=True, separators=(",", ":"))
 
     @classmethod
@@ -133,9 +164,13 @@ class FeatureSpace:
                     mean=_triple(pre.pop("mean")),
                     std=_triple(pre.pop("std")),
                     decoder=str(pre.pop("decoder", "auto")),
+                    squash=_flag(pre.pop("squash", False)),
+                    changed=_flag(pre.pop("changed", False)),
                 ),
                 **{name: str(data.pop(name)) for name in _TEXT_FIELDS},
                 dim=int(data.pop("dim")),
+                flip=_flag(data.pop("flip", False)),
+                l2=_flag(data.pop("l2", False)),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a feature space: {error!r}") from error
@@ -151,7 +186,15 @@ class FeatureSpace:
         return [f"{key}: {mine[key]!r}, not {theirs[key]!r}" for key in mine if mine[key] != theirs[key]]
 
 
+_USUAL_PREPROCESSING = {"decoder": "auto", "squash": False, "changed": False}
+_USUAL = {"flip": False, "l2": False}
 _TEXT_FIELDS = ("backbone", "weights", "layer", "pooling", "precision")
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is neither true nor false")
+    return value
 
 
 def _triple(values: Any) -> tuple[float, float, float]:

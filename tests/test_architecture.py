@@ -15,6 +15,7 @@ FLOORS = {
     "images": 1,
     "bootstrap": 1,
     "fidelity": 1,
+    "folders": 0,
     "fingerprint": 1,
     "metrics": 2,
     "proportions": 1,
@@ -42,7 +43,7 @@ FLOORS = {
 }
 # What may import torch (or a package that does) when it is imported itself.
 TORCH_MODULES = {
-    "backbones/network.py",
+    *(f"backbones/{name}.py" for name in ("brought", "checkpoints", "libraries", "network", "probe")),
     *(f"finetune/{name}.py" for name in ("checkpoint", "devices", "feed", "job", "optimizer", "stages", "training")),
     *(f"finetune/{name}.py" for name in ("trunk", "worker")),
     "runtime/tf32.py",

@@ -1,11 +1,35 @@
-"""Backbones: a name becomes a network with its preprocessing, layer and weights.
+"""Backbones: a name, a saved model or a network becomes a network with its preprocessing, layers and weights.
 
-Names, weights and the feature space are found without importing torch (:mod:`.registry`); only
-:mod:`.network` builds the network.
+Only :mod:`.network`, :mod:`.libraries`, :mod:`.checkpoints`, :mod:`.probe` and :mod:`.brought` import torch. What a
+network is, is kept in featurekit's cache (:mod:`.catalog`), so that it is looked at once on a machine.
 """
 
 from __future__ import annotations
 
-from .registry import DEFAULT_BACKBONE, SPECS, Backbone, BackboneSpec, find, find_local, short_name
+from .anatomy import Anatomy, Layer
+from .catalog import anatomy, describe, known, names
+from .lite import LITE
+from .registry import DEFAULT_BACKBONE, anatomy_of, described, find, find_local, resized, short_name
+from .spec import MODULE, POOLINGS, Backbone, BackboneSpec, Rows
 
-__all__ = ["DEFAULT_BACKBONE", "SPECS", "Backbone", "BackboneSpec", "find", "find_local", "short_name"]
+__all__ = [
+    "DEFAULT_BACKBONE",
+    "LITE",
+    "MODULE",
+    "POOLINGS",
+    "Anatomy",
+    "Backbone",
+    "BackboneSpec",
+    "Layer",
+    "Rows",
+    "anatomy",
+    "anatomy_of",
+    "describe",
+    "described",
+    "find",
+    "find_local",
+    "known",
+    "names",
+    "resized",
+    "short_name",
+]

@@ -1,21 +1,25 @@
-"""Build a backbone's network, frozen, and download weights. Importing this imports torch."""
+"""Build a backbone's network with its weights, frozen, and take rows of its layers. Importing this imports torch."""
 
 from __future__ import annotations
 
-import logging
+import copy
+import hashlib
 import threading
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from ..errors import WeightsError
-from ..fingerprint import PENULTIMATE
-from .registry import Backbone, BackboneSpec, missing_weights
+from ..errors import BackboneError, WeightsError
+from ..fingerprint import OUTPUT, PENULTIMATE
+from .checkpoints import misfit, named_as, of_colour, read_state
+from .libraries import build, is_auxiliary, of_size, without_classifier
+from .spec import MODULE, Backbone, BackboneSpec, Rows
 
-logger = logging.getLogger(__name__)
+_SMALLEST = 1e-6  # GeM's: roots and powers of what is below have no finite slope
 
 
 def load_network(backbone: Backbone) -> nn.Module:
@@ -24,6 +28,7 @@ def load_network(backbone: Backbone) -> nn.Module:
     Parameters
     ----------
     backbone : Backbone
+        Where its layer is ``"output"``, the classifier stays.
 
     Returns
     -------
@@ -36,27 +41,103 @@ def load_network(backbone: Backbone) -> nn.Module:
     WeightsError
         If the file cannot be read or does not fit the network.
     """
+    classifier = backbone.layer == OUTPUT
+    if backbone.module is not None:
+        network = copy.deepcopy(backbone.module)
+        if not classifier:
+            network = without_classifier(network, MODULE, backbone.spec.classifier)
+    else:
+        network = bare(backbone.spec, classifier=classifier)
+        network = network.float()  # else the user's torch.set_default_dtype would round the weights
+        _load(network, backbone, classifier)
+    return network.float().eval().requires_grad_(False)
+
+
+def bare(spec: BackboneSpec, *, classifier: bool = False, weightless: bool = False) -> nn.Module:
+    """The network with the random weights that its library gives it.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+    classifier : bool
+        Whether it keeps its classifier.
+    weightless : bool
+        On the meta device, where that can be: shapes only.
+    """
+    network = build(spec, weightless=weightless)
+    _set_size(network, spec)
+    return network if classifier else without_classifier(network, spec.library, spec.classifier)
+
+
+def _set_size(network: nn.Module, spec: BackboneSpec) -> None:
+    """Transformers have a number of places; timm's can be given another."""
+    if spec.preprocessing.changed and hasattr(network, "set_input_size"):
+        network.set_input_size(img_size=spec.preprocessing.crop)
+
+
+def _load(network: nn.Module, backbone: Backbone, classifier: bool) -> None:
     spec = backbone.spec
-    network = random_network(spec)
-    state = _read_state(backbone.weights_path)
-    names = [*network.state_dict(), f"{spec.classifier}.weight", f"{spec.classifier}.bias"]
+    assert backbone.weights_path is not None
+    expected = network.state_dict()
+    state = read_state(backbone.weights_path)
+    names = [*expected, *(f"{spec.classifier[0]}.{part}" for part in ("weight", "bias") if not classifier and spec.classifier)]
     if spec.package and len(state) == len(names) and set(state) != set(names):
         # The package's file names the tensors differently, in the same order (shapes are checked below).
         state = dict(zip(names, state.values(), strict=True))
-    # The classifier goes, so a checkpoint with another number of classes fits as well.
-    state = {key: value for key, value in state.items() if not key.startswith(f"{spec.classifier}.")}
-    network = network.float()  # else the user's torch.set_default_dtype would round the weights
-    _check_fit(network.state_dict(), state, backbone)
-    network.load_state_dict(state)
-    return network.eval().requires_grad_(False)
+    state = {key: value for key, value in named_as(state, list(expected)).items() if not is_auxiliary(key)}
+    if not classifier:
+        # The classifier goes, so a checkpoint with another number of classes fits as well.
+        starts = tuple(f"{name}." for name in spec.classifier)
+        state = {key: value for key, value in state.items() if key in expected or not key.startswith(starts)}
+    state = of_size(of_colour(state, expected), expected, spec)
+    problem = misfit(expected, state)
+    if problem and spec.library == "timm":
+        problem = _load_as_timm(network, spec, state, problem, classifier)
+        if not problem:
+            return
+    if problem:
+        raise WeightsError(
+            f"the weights in {backbone.weights_path} are not those of {spec.name}: {problem}. "
+            "Is the file of another network, or damaged?"
+        )
+    versioned: Any = OrderedDict(state)
+    # Which versions of its modules wrote it. Files without it are taken for those of today: shapes were looked at.
+    versioned._metadata = getattr(expected, "_metadata", {})
+    network.load_state_dict(versioned, strict=False)  # what may be missing was looked at, too
 
 
-def random_network(spec: BackboneSpec) -> nn.Module:
-    """The network without its classifier, with the random weights that its library gives it."""
-    network = _architecture(spec)
-    parent, _, last = spec.classifier.rpartition(".")
-    setattr(network.get_submodule(parent), last, nn.Identity())
-    return network
+def _load_as_timm(
+    network: nn.Module, spec: BackboneSpec, state: dict[str, Tensor], problem: str, classifier: bool
+) -> str:
+    """Older checkpoints have other names, and transformers' positions another number: timm knows how to adapt them."""
+    import timm
+
+    try:
+        adapted = timm.create_model(
+            spec.architecture,
+            pretrained=True,
+            pretrained_cfg_overlay={"state_dict": dict(state), "num_classes": 0, "classifier": ()},
+            num_classes=0,
+        ) if not classifier else None
+    except Exception:
+        return problem
+    if adapted is None:
+        return problem
+    _set_size(adapted, spec)
+    left = misfit(network.state_dict(), adapted.state_dict())
+    if not left:
+        network.load_state_dict(adapted.state_dict())
+    return left and problem
+
+
+def module_digest(module: nn.Module) -> str:
+    """SHA-256 of a network's structure and tensors, hexadecimal."""
+    hashed = hashlib.sha256(repr(module).encode())
+    for name, tensor in module.state_dict().items():
+        hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        hashed.update(flat.view(torch.uint8).numpy().data)
+    return hashed.hexdigest()
 
 
 class LayerRows(nn.Module):
@@ -65,134 +146,90 @@ class LayerRows(nn.Module):
     Parameters
     ----------
     network : torch.nn.Module
-        From :func:`load_network`. It is changed: its stages note what they put out.
-    layers : sequence of str
-        Names of modules whose output is a feature map (n, channels, height, width), which is averaged; or
-        ``"penultimate"``, the network's own output.
+        From :func:`load_network`. It is changed: its layers note what they put out.
+    rows : sequence of Rows
+        Which, and how each becomes a row.
+    flip : bool
+        Rows are the means of those of the images and of their mirror images.
     """
 
-    def __init__(self, network: nn.Module, layers: Sequence[str]) -> None:
+    def __init__(self, network: nn.Module, rows: Sequence[Rows], *, flip: bool = False) -> None:
         super().__init__()
-        self._layers = tuple(layers)
-        self._taps = {}
-        for name in self._layers:
-            if name != PENULTIMATE:
-                parent, _, last = name.rpartition(".")
-                tap = _Tap(network.get_submodule(name))
-                setattr(network.get_submodule(parent), last, tap)
-                self._taps[name] = tap
+        self._wanted = tuple(rows)
+        self._flip = flip
+        self._notes = {
+            each.layer: _Notes(network.get_submodule(each.layer))
+            for each in rows
+            if each.layer not in {PENULTIMATE, OUTPUT}
+        }
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float images (n, 3, height, width) to rows (n, sum of the layers' lengths), in the order of the layers."""
-        last: Tensor = self.network(images)
+        """Float images (n, 3, height, width) to rows (n, sum of the rows' lengths), in their order."""
+        rows = self._rows(images)
+        if self._flip:
+            rows = [(a + b) / 2 for a, b in zip(rows, self._rows(images.flip(3)), strict=True)]
         rows = [
-            last.flatten(1) if name == PENULTIMATE else self._taps[name].take().mean((2, 3)) for name in self._layers
+            functional.normalize(part) if wanted.l2 else part for part, wanted in zip(rows, self._wanted, strict=True)
         ]
         return rows[0] if len(rows) == 1 else torch.cat(rows, 1)
 
+    def _rows(self, images: Tensor) -> list[Tensor]:
+        last: Tensor = self.network(images)
+        taken = {layer: notes.take() for layer, notes in self._notes.items()}
+        return [pooled(taken.get(each.layer, last), each) for each in self._wanted]
 
-class _Tap(nn.Module):
+
+class _Notes:
     """Notes what a module puts out, apart for each thread."""
 
     def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
         self._noted: dict[int, Tensor] = {}
+        module.register_forward_hook(self._note)
 
-    def forward(self, images: Tensor) -> Tensor:
-        out: Tensor = self.module(images)
+    def _note(self, module: nn.Module, inputs: Any, out: Tensor) -> None:
         self._noted[threading.get_ident()] = out
-        return out
 
     def take(self) -> Tensor:
-        return self._noted.pop(threading.get_ident())
+        try:
+            return self._noted.pop(threading.get_ident())
+        except KeyError:
+            raise BackboneError("a layer did not run") from None
 
 
-def _architecture(spec: BackboneSpec) -> nn.Module:
-    with torch.device("cpu"):  # whatever the user's torch.set_default_device says
-        if spec.library == "timm":
-            import timm
+def pooled(out: Tensor, rows: Rows) -> Tensor:
+    """A layer's output as rows, shape (n, dim).
 
-            network: nn.Module = timm.create_model(spec.architecture, pretrained=False)
-        else:
-            import torchvision
+    Parameters
+    ----------
+    out : Tensor
+        As ``rows.layout`` says.
+    rows : Rows
 
-            network = torchvision.models.get_model(spec.architecture, weights=None)
-    return network
-
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        # weights_only: never run code from the file.
-        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... for foreign files.
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise WeightsError(
-            f"cannot read the weight file {path}: {reason}. Expected a state dict saved by torch.save "
-            "or a .safetensors file; files that would run code are refused."
-        ) from error
-    if not isinstance(loaded, Mapping) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise WeightsError(
-            f"{path} holds no state dict (names to tensors) but {type(loaded).__name__}. "
-            "Save one with torch.save(model.state_dict(), path)."
-        )
-    return dict(loaded)
-
-
-def _check_fit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], backbone: Backbone) -> None:
-    # num_batches_tracked is a counter that older files lack and that evaluation never reads.
-    missing = [key for key in expected if key not in state and not key.endswith("num_batches_tracked")]
-    unexpected = [key for key in state if key not in expected]
-    misshaped = [
-        f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
-        for key in expected
-        if key in state and state[key].shape != expected[key].shape
-    ]
-    unusable = [key for key in expected if key in state and not _is_usable(state[key], expected[key])]
-    kinds = {
-        "missing": missing,
-        "unexpected": unexpected,
-        "of another shape": misshaped,
-        "not of ordinary finite numbers": unusable,
-    }
-    problems = [f"{len(keys)} {kind} (first: {keys[0]})" for kind, keys in kinds.items() if keys]
-    if problems:
-        raise WeightsError(
-            f"the weights in {backbone.weights_path} are not those of {backbone.spec.name}: of its "
-            f"{len(expected)} tensors, {'; '.join(problems)}. Is the file of another network, or damaged?"
-        )
-
-
-def _is_usable(tensor: Tensor, expected: Tensor) -> bool:
-    if tensor.is_meta or tensor.layout != torch.strided or tensor.is_floating_point() != expected.is_floating_point():
-        return False
-    return not tensor.is_complex() and bool(torch.isfinite(tensor).all())
-
-
-def download(spec: BackboneSpec, folder: Path) -> Path:
-    """Fetch torchvision's weights into torch's hub cache, checking the hash in their name.
-
-    Raises
-    ------
-    WeightsError
-        If they cannot be fetched; the message says which file to copy where.
+    References
+    ----------
+    GeM, the generalised mean with exponent 3: F. Radenovic, G. Tolias, O. Chum, "Fine-tuning CNN image retrieval with
+    no human annotation", 2018.
     """
-    if spec.package:
-        raise WeightsError(missing_weights(spec, "they are not in the installed package"))
-    import torchvision
-
-    url = torchvision.models.get_model_weights(spec.architecture)[spec.weights].url
-    logger.warning("Downloading the weights of %s from %s to %s", spec.name, url, folder)
-    path = folder / spec.weights_file
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        prefix = path.stem.rpartition("-")[2]
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix, progress=False)
-    except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash is a RuntimeError.
-        raise WeightsError(missing_weights(spec, f"the download from {url} failed ({error})")) from error
-    return path
+    if rows.layout == "vector":
+        return out.flatten(1)
+    if rows.pooling == "cls":
+        return out[:, 0]
+    if rows.layout == "tokens":
+        out = out[:, rows.prefix :].transpose(1, 2)  # (n, channels, places)
+        if rows.pooling.startswith("grid"):
+            side = int(out.shape[2] ** 0.5 + 0.5)
+            out = out.reshape(out.shape[0], out.shape[1], side, side)
+    elif rows.layout == "map-last":
+        out = out.permute(0, 3, 1, 2)
+    if rows.pooling == "flatten":
+        return out.flatten(1)
+    if rows.pooling.startswith("grid"):
+        return functional.adaptive_avg_pool2d(out, int(rows.pooling[4:])).flatten(1)
+    places = tuple(range(2, out.dim()))
+    if rows.pooling == "max":
+        return out.amax(places)
+    if rows.pooling == "gem":
+        return out.clamp(min=_SMALLEST).pow(3).mean(places).pow(1 / 3)
+    mean = out.mean(places)
+    return torch.cat([mean, out.amax(places)], 1) if rows.pooling == "avg+max" else mean

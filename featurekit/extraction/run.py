@@ -19,6 +19,7 @@ from ..store import FeatureStore, WriteLock, check_target, lock_file
 from .update import Update
 
 _Path = str | os.PathLike[str]
+_Network = Any  # a name, or a torch.nn.Module
 
 
 class _Options(TypedDict, total=False):
@@ -31,8 +32,13 @@ class _Options(TypedDict, total=False):
     refresh: bool
     verify: bool
     dtype: str | None
+    pooling: str
     precision: str
     decoder: str
+    image_size: int | None
+    crop: float | None
+    flip: bool
+    l2: bool
     batch_size: int | None
     workers: int | None
     device: str
@@ -42,7 +48,7 @@ class _Options(TypedDict, total=False):
 
 
 @overload
-def extract(source: Any, *, backbone: str = ..., layer: str = ..., **options: Unpack[_Options]) -> FeatureStore: ...
+def extract(source: Any, *, backbone: _Network = ..., layer: str = ..., **options: Unpack[_Options]) -> FeatureStore: ...
 
 
 @overload
@@ -53,7 +59,7 @@ def extract(
 
 @overload
 def extract(
-    source: Any, *, backbone: str = ..., layer: Sequence[str], **options: Unpack[_Options]
+    source: Any, *, backbone: _Network = ..., layer: Sequence[str], **options: Unpack[_Options]
 ) -> list[FeatureStore]: ...
 
 
@@ -61,7 +67,7 @@ def extract(
     source: Any,
     *,
     output: _Path,
-    backbone: str | Sequence[str] = DEFAULT_BACKBONE,
+    backbone: Any = DEFAULT_BACKBONE,
     layer: str | Sequence[str] = PENULTIMATE,
     weights: _Path | Mapping[str, _Path] | None = None,
     labels: Sequence[object] | None = None,
@@ -71,8 +77,13 @@ def extract(
     refresh: bool = False,
     verify: bool = True,
     dtype: str | None = None,
+    pooling: str = "avg",
     precision: str = "fp32",
     decoder: str = "auto",
+    image_size: int | None = None,
+    crop: float | None = None,
+    flip: bool = False,
+    l2: bool = False,
     batch_size: int | None = None,
     workers: int | None = None,
     device: str = "auto",
@@ -96,15 +107,18 @@ def extract(
         name without ending), which keeps immutable shards and an index of them: for data so large that
         writing one file anew for every change takes too long. Both always hold the last complete state.
         For several backbones or layers, a name with ``{backbone}`` or ``{layer}`` in it.
-    backbone : str or sequence of str
-        Its name; ``featurekit models`` lists them. Of several, each gets its own store, and each image is read
-        and decoded once for all of them.
+    backbone : str or torch.nn.Module, or sequence of str
+        ``efficientnet_lite0`` (to 2); any of torchvision's classification models by its name (``resnet50``); any of
+        timm's with ``timm/`` before it (``timm/convnext_tiny.fb_in22k``); the folder of a saved model; or a network,
+        whose images are prepared as ImageNet's. ``featurekit models`` lists them. Of several, each gets its own store,
+        and each image is read and decoded once for all of them.
     layer : str or sequence of str
-        Where rows are taken: ``"penultimate"``, what the removed classifier saw, or the name of a stage
-        (``featurekit models --json`` lists them), whose feature map is averaged over the image. Of several, each
-        gets its own store, and the network runs once for all of them.
-    weights : path or mapping of names to paths, optional
-        A local weight file instead of the default weights; for several backbones, by name.
+        Where rows are taken: ``"penultimate"``, what the removed classifier saw; ``"output"``, what it says; or the
+        name of any module (``featurekit models show NAME`` lists them). Of several, each gets its own store, and the
+        network runs once for all of them.
+    weights : str or path, or mapping of names to them, optional
+        A local weight file instead of the default weights, or the name of other weights of the library
+        (``IMAGENET1K_V1``); for several backbones, by name.
     labels, groups : sequence, optional
         One for each image, if the source is a sequence.
     root : path, optional
@@ -121,6 +135,10 @@ def extract(
     dtype : {"float32", "float16"}, optional
         Of the rows on the disk; float16 takes half the room and keeps three decimal digits. Default: that
         of the output, float32 for a new one.
+    pooling : str
+        How a layer's feature map, or its tokens, become a row: ``"avg"``, ``"max"``, ``"gem"`` (generalised mean),
+        ``"avg+max"`` (side by side), ``"flatten"``, ``"cls"`` (the class token), ``"grid2"``, ``"grid3"``, ... (means
+        of so many parts across and down).
     precision : {"fp32", "bf16", "fp16", "tf32"}
         Of the network's arithmetic. Each is a feature space of its own, but for fp32, which is exact whatever
         computes it. In the others the first images are computed in fp32 as well, the difference is kept in the
@@ -132,6 +150,14 @@ def extract(
         to an eighth of their size, where twice the size that is needed remains: 3 times as fast for 24 megapixels.
         ``"torchcodec"`` works on `device`, a GPU's decoder included. The difference that these two make is measured
         and kept as that of a precision is. Each decoder is a feature space of its own.
+    image_size : int, optional
+        Pixels of a side of what the network sees. Default: as its weights were trained. The crop keeps its share.
+    crop : float, optional
+        Share of the shorter side that the network sees, at most 1. Default: as its weights were trained.
+    flip : bool
+        A row is the mean of that of the image and that of its mirror image, in twice the time.
+    l2 : bool
+        Rows have the length 1.
     batch_size : int, optional
         Images in one call of the network. The rows do not depend on it. Default: what suits the runtime; halved
         where the memory of a GPU does not suffice.
@@ -182,14 +208,27 @@ def extract(
     """
     started = time.perf_counter()
     check_counts(batch_size, workers)
-    several = not isinstance(backbone, str) or not isinstance(layer, str)
-    names, layers = _names("backbone", backbone), _names("layer", layer)
+    one = isinstance(backbone, str | os.PathLike) or hasattr(backbone, "named_modules")
+    several = not one or not isinstance(layer, str)
+    names, layers = [backbone] if one else _names("backbone", backbone), _names("layer", layer)
     files = _weights(names, weights)
     wanted = [(name, part) for name in names for part in layers]
     outputs = _outputs(output, wanted)
     listing = read_source(source, labels=labels, groups=groups, root=root)
     found = [
-        find(name, files[name], layer=part, precision=precision, decoder=decoder, offline=offline)
+        find(
+            name,
+            files[name],
+            layer=part,
+            pooling=pooling,
+            precision=precision,
+            decoder=decoder,
+            image_size=image_size,
+            crop=crop,
+            flip=flip,
+            l2=l2,
+            offline=offline,
+        )
         for name, part in wanted
     ]
     targets = [check_target(path) for path in outputs]  # makes folders, so it comes last

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .._version import __version__
-from ..backbones import Backbone
+from ..backbones import MODULE, Backbone
 from ..errors import DamagedRowsError, SourceError, StoreError, StoreFormatError
 from ..images import UNLISTED, Item, Source
 from ..pipeline import Destination, Outcome, columns_of
@@ -132,7 +132,8 @@ class Update:
 
     def _provenance(self, source: Any) -> dict[str, str]:
         backbone, listing = self.destination.backbone, self._listing
-        packages = ("torch", backbone.spec.library, "numpy", "pillow", "h5py")
+        library = [] if backbone.spec.library == MODULE else [backbone.spec.library]
+        packages = ("torch", *library, "numpy", "pillow", "h5py")
         before = self._old.store.provenance if self._old.store is not None else {}
         # Where nothing was computed now, what was said then still holds.
         fidelity = self.destination.fidelity or before.get("fidelity", "")

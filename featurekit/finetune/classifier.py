@@ -15,8 +15,8 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from ..backbones import DEFAULT_BACKBONE, SPECS, Backbone, find
-from ..errors import HeadError, TrainingError
+from ..backbones import DEFAULT_BACKBONE, Backbone, described, find
+from ..errors import HeadError
 from ..extractor import FeatureExtractor
 from ..heads.layer import calibrate, head_of, layer_of
 from ..images import Item
@@ -25,6 +25,7 @@ from ..transfer import TransferClassifier, load_model
 from .inputs import (
     NO_GAIN,
     beyond_chance,
+    check_backbone,
     check_pictures,
     check_start,
     checked,
@@ -68,7 +69,7 @@ class FineTuneClassifier(TransferClassifier):
     epochs, learning_rate, stage_decay, gradual, warm_up, augment, mix, label_smoothing, balance, weight_decay, clip, \
 accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, damp, seed, batch_size
         As in :class:`featurekit.finetune.Recipe`, where the defaults are.
-    weights, cache, decoder, workers, device, runtime, progress
+    weights, cache, decoder, image_size, crop, workers, device, runtime, progress
         As in :class:`FeatureExtractor`.
     devices : int, default=1
         Processes that train together, each on a GPU of its own, or on its share of the processors. Each takes its part
@@ -105,8 +106,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
 
     References
     ----------
-    A. Kumar et al., "Fine-tuning can distort pretrained features and underperform out-of-distribution", 2022: the last
-    layer first, then the network.
+    A. Kumar et al., "Fine-tuning can distort pretrained features and underperform out-of-distribution", 2022.
 
     Examples
     --------
@@ -151,6 +151,8 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
         weights: str | os.PathLike[str] | None = None,
         cache: str | os.PathLike[str] | None = None,
         decoder: str = "auto",
+        image_size: int | None = None,
+        crop: float | None = None,
         workers: int | None = None,
         device: str = "auto",
         runtime: str = "auto",
@@ -188,6 +190,8 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
         self.weights = weights
         self.cache = cache
         self.decoder = decoder
+        self.image_size = image_size
+        self.crop = crop
         self.workers = workers
         self.device = device
         self.runtime = runtime
@@ -258,14 +262,9 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
         BackboneError, WeightsError
             As in :class:`FeatureExtractor`.
         """
-        recipe = Recipe(**{field.name: getattr(self, field.name) for field in fields(Recipe)})
+        recipe = Recipe(**{each.name: getattr(self, each.name) for each in fields(Recipe)})
         recipe = recipe.complete(scratch=not self.pretrained)
-        if self.backbone not in SPECS:
-            saved = find(self.backbone)  # raises, and says what there is, if it is no saved model
-            raise TrainingError(
-                f"{self.backbone} is a saved model of {saved.spec.name}; to train its network further, start at it: "
-                "FineTuneClassifier.from_transfer(folder), --from FOLDER"
-            )
+        check_backbone(self.backbone)
         start = starting_classifier(self.start, self.backbone, pretrained=self.pretrained)
         items, labels = checked(X, y)
         classes, codes = np.unique(labels, return_inverse=True)
@@ -276,6 +275,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
         if validation is not None:
             others, other_codes = checked_validation(validation, classes)
         backbone = self._find() if self.pretrained else None
+        spec = described(self.backbone, **self._sizes()) if backbone is None else backbone.spec
         if start is not None and backbone is not None:
             check_start(start, backbone.space)
         rows = None if backbone is None else self._frozen_rows([*items, *others])
@@ -283,7 +283,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
         if equal := seen_twice(contents, len(items)):
             self._warn(f"{equal} of {len(others)} validation images are training images, too: scores are too good")
         if backbone is None:
-            check_pictures([*items, *others], self.decoder, SPECS[self.backbone].preprocessing)
+            check_pictures([*items, *others], self.decoder, spec.preprocessing)
         ids = together(len(items), rows, contents, groups)
         if validation is None:
             train, kept = self._split(labels, ids)
@@ -299,7 +299,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
 
         result = run_job(
             Job(
-                spec=SPECS[self.backbone],
+                spec=spec,
                 backbone=backbone,
                 recipe=recipe,
                 unfreeze=plain_number(self.unfreeze) if self.pretrained else "all",
@@ -359,7 +359,10 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
             self.say(f"note: {text}")
 
     def _find(self) -> Backbone:
-        return find(self.backbone, self.weights, decoder=self.decoder)
+        return find(self.backbone, self.weights, decoder=self.decoder, **self._sizes())
+
+    def _sizes(self) -> dict[str, Any]:
+        return {"image_size": self.image_size, "crop": self.crop}
 
     def _new_extractor(self) -> FeatureExtractor:
         weights = weights_file(self.network_) if self.network_ else None
@@ -372,7 +375,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
 
     def _shared(self) -> dict[str, Any]:
         names = ("decoder", "workers", "device", "runtime", "progress")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | self._sizes()
 
     def _own_network(self) -> bytes:
         return self.network_ or super()._own_network()
@@ -395,6 +398,6 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
 
 def _settings(classifier: Any) -> dict[str, Any]:
     """What a fitted classifier and a training from it have in common."""
-    names = ("backbone", "decoder", "device", "runtime", "workers")
+    names = ("backbone", "decoder", "image_size", "crop", "device", "runtime", "workers")
     # The weights of a fine-tuned network are those that came out, not those that went in.
     return {"weights": classifier.extractor_.weights} | {name: getattr(classifier, name) for name in names}

@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
+from ..backbones import find
+from ..bundle import is_bundle
 from ..duplicates import find_duplicates
 from ..errors import HeadError, ImageError, SourceError, TrainingError
 from ..fingerprint import FeatureSpace, Preprocessing, content_hash, pixel_hash
@@ -26,6 +28,20 @@ from ..transfer import TransferClassifier, load_model
 from ..transfer.classifier import as_labels
 from .pictures import pixels_of
 from .recipe import plain_number
+
+
+def check_backbone(name: object) -> None:
+    """Raise TrainingError unless it names a network that can be built anew."""
+    if not isinstance(name, str):
+        raise TrainingError(
+            f"to be fine-tuned, a backbone must have a name, and this is a {type(name).__name__}: name its architecture, "
+            "and the file of its weights"
+        )
+    if is_bundle(name):
+        raise TrainingError(
+            f"{name} is a saved model of {find(name).spec.name}; to train its network further, start at it: "
+            "FineTuneClassifier.from_transfer(folder), --from FOLDER"
+        )
 
 
 def checked(X: Any, y: ArrayLike | None) -> tuple[list[Item], NDArray[Any]]:

@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import nn
 
 from ..backbones import Backbone, BackboneSpec
-from ..backbones.network import load_network, random_network
+from ..backbones.network import bare, load_network
 from ..errors import TrainingError
 from ..images import Item
 from ..pipeline import progress_bar
@@ -228,7 +228,7 @@ def _prepare(job: Job, folder: Path, device: torch.device, stack: ExitStack) -> 
 def _network(job: Job) -> tuple[nn.Module, Stages]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(job.recipe.seed)
-        network = random_network(job.spec) if job.backbone is None else load_network(job.backbone)
+        network = bare(job.spec).float() if job.backbone is None else load_network(job.backbone)
         stages = Stages(network, job.spec, job.classes, job.scale)
     if job.layer is not None:
         weight, bias = job.layer
@@ -243,13 +243,13 @@ def _feed(job: Job, stages: Stages, start: int, train: Pictures, validation: Pic
     recipe, wish = job.recipe, job.spec.preprocessing
     views = fixed_views(recipe, wish)
     stages.eval()
-    shape = shape_of(stages, start, wish.crop)
+    shape = shape_of(stages, start, wish.crop) if stages.can_be_cut else ()
     parts = [
         (folder / f"trunk-{name}.f16", Plan(len(pictures), len(shown), shape), pictures, shown)
         for name, pictures, shown in (("train", train, views), ("validation", validation, views[:1]))
     ]
-    why = _why_not(job, start)
-    missing = [part for part in parts if not is_complete(part[0], part[1])]
+    why = _why_not(job, start) if stages.can_be_cut else "this network cannot be cut between its stages"
+    missing = [] if why else [part for part in parts if not is_complete(part[0], part[1])]
     why = why or room_for([plan for _, plan, _, _ in missing], folder)
     if why:
         if recipe.trunk_cache == "on":

@@ -49,8 +49,8 @@ def views_of(augment: str, wish: Preprocessing) -> list[View]:
 
     Examples
     --------
-    >>> from featurekit.backbones import SPECS
-    >>> [view.mirrored for view in views_of("light", SPECS["resnet18"].preprocessing)]
+    >>> from featurekit.backbones import LITE
+    >>> [view.mirrored for view in views_of("light", LITE["efficientnet_lite0"].preprocessing)]
     [False, True, False, True]
     """
     plain = [View(wish), View(wish, mirrored=True)]

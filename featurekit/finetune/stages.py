@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,7 +11,6 @@ from torch import Tensor, nn
 
 from ..backbones import BackboneSpec
 from ..errors import BackboneError
-from ..fingerprint import PENULTIMATE
 
 ALL = "all"
 
@@ -22,10 +22,13 @@ class Stages(nn.Module):
     user knows by its name (``blocks.6``, ``layer4``) takes with it what comes before the first of them (the stem) and
     after the last (the last convolution, the pooling).
 
+    Networks that do more than to run their stages one after the other (skipped connections across stages, class tokens)
+    cannot be cut between them: they run as a whole, and what is frozen takes part in every epoch.
+
     Parameters
     ----------
     network : torch.nn.Module
-        From :func:`featurekit.backbones.network.load_network`: its classifier is an identity.
+        From :func:`featurekit.backbones.network.load_network`, without its classifier.
     spec : BackboneSpec
     classes : int
         Outputs of the linear layer.
@@ -37,13 +40,18 @@ class Stages(nn.Module):
     ----------
     names : list of str
         Of the stages, from the image to the top.
+    can_be_cut : bool
+        Whether they run one after the other.
     """
 
     def __init__(self, network: nn.Module, spec: BackboneSpec, classes: int, scale: float = 1.0) -> None:
         super().__init__()
-        parts = _stages(network, spec)
+        chain = _chain(network, spec)
+        self.can_be_cut = chain is not None
+        parts = chain or _parts(network, spec)
         self.names = list(parts)
         self.stages = nn.ModuleList(parts.values())
+        self.whole = nn.Identity() if self.can_be_cut else network
         self.head = nn.Linear(spec.dim(), classes)
         self.scale = scale
         pre = spec.preprocessing
@@ -53,16 +61,20 @@ class Stages(nn.Module):
         self.std: Tensor
 
     def below(self, images: Tensor, stop: int) -> Tensor:
-        """What enters stage number `stop`: of uint8 images of shape (n, height, width, 3)."""
+        """What enters stage number `stop`: of uint8 images of shape (n, height, width, 3).
+
+        Of a network that cannot be cut, the normalised images.
+        """
         # NHWC in memory seen as NCHW is channels_last: no copy.
         maps: Tensor = (images.permute(0, 3, 1, 2).to(self.head.weight.dtype) - self.mean) / self.std
-        for stage in self.stages[:stop]:
-            maps = stage(maps)
+        if self.can_be_cut:
+            for stage in self.stages[:stop]:
+                maps = stage(maps)
         return maps
 
     def above(self, maps: Tensor, start: int) -> Tensor:
         """Decision values, shape (n, classes), of what enters stage number `start`."""
-        for stage in self.stages[start:]:
+        for stage in self.stages[start:] if self.can_be_cut else (self.whole,):
             maps = stage(maps)
         values: Tensor = self.head(maps.flatten(1) / self.scale)
         return values
@@ -96,18 +108,46 @@ class Stages(nn.Module):
         )
 
 
-def _stages(network: nn.Module, spec: BackboneSpec) -> OrderedDict[str, nn.Sequential]:
-    """The modules of the network in the order in which it runs them, by the stage that they belong to."""
-    names = [name for name, _ in spec.layers if name != PENULTIMATE]
-    parts: OrderedDict[str, list[nn.Module]] = OrderedDict((name, []) for name in names)
+def _chain(network: nn.Module, spec: BackboneSpec) -> OrderedDict[str, nn.Module] | None:
+    """The stages as modules that run one after the other; None if that is not what the network does."""
+    images = torch.rand((1, 3, spec.preprocessing.crop, spec.preprocessing.crop), device="cpu") * 2 - 1
+    with torch.no_grad():
+        expected = network(images)
+        # torchvision's networks flatten in their forward, after a module of this name.
+        for flat in ((), ("avgpool",)):
+            parts = {name: nn.Sequential(*modules) for name, modules in _modules(network, spec, flat).items()}
+            try:
+                got = nn.Sequential(*parts.values())(images).flatten(1)
+            except Exception:  # whatever a module raises that is given what is not for it
+                continue
+            if got.shape == expected.shape and torch.allclose(got, expected, rtol=1e-4, atol=1e-5):
+                return OrderedDict(parts)
+    return None
+
+
+def _parts(network: nn.Module, spec: BackboneSpec) -> OrderedDict[str, nn.Module]:
+    """The stages as the modules that belong to them, each parameter in one of them."""
+    modules = _modules(network, spec, ())
+    taken = {id(p) for parts in modules.values() for module in parts for p in module.parameters()}
+    loose = nn.ParameterList(p for p in network.parameters() if id(p) not in taken)  # class tokens, places
+    parts = OrderedDict((name, nn.ModuleList(each)) for name, each in modules.items())
+    if len(loose):
+        next(iter(parts.values())).append(loose)
+    return OrderedDict(parts)
+
+
+def _modules(network: nn.Module, spec: BackboneSpec, flat: Sequence[str]) -> dict[str, list[nn.Module]]:
+    """The modules of the network in the order in which it has them, by the stage that they belong to."""
+    names = spec.stages
+    parts: dict[str, list[nn.Module]] = {name: [] for name in names}
     reached = 0
     for path, module in _in_order(network, names):
         if path in parts:
             reached = names.index(path)
         parts[names[reached]].append(module)
-        if path == "avgpool":  # torchvision's networks flatten here, in their forward
+        if path in flat:
             parts[names[reached]].append(nn.Flatten(1))
-    return OrderedDict((name, nn.Sequential(*modules)) for name, modules in parts.items())
+    return parts
 
 
 def _in_order(module: nn.Module, names: list[str], prefix: str = "") -> list[tuple[str, nn.Module]]:

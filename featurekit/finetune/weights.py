@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from ..errors import TrainingError
-from ..runtime.converted import cache_folder
+from ..folders import cache_folder
 from ..store.writer import replace_file
 
 

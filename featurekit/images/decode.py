@@ -139,7 +139,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image if mode == "RGB" else image.convert("RGB")
 
 
-def prepare(image: Image.Image, resize: int, crop: int, interpolation: str) -> NDArray[np.uint8]:
+def prepare(
+    image: Image.Image, resize: int, crop: int, interpolation: str, *, squash: bool = False
+) -> NDArray[np.uint8]:
     """Resize the shorter side, cut the centre square, and return its pixels.
 
     Size, rounding and filter are those of torchvision's ``Resize`` and ``CenterCrop`` on PIL images,
@@ -154,6 +156,8 @@ def prepare(image: Image.Image, resize: int, crop: int, interpolation: str) -> N
         Length of the shorter side after resizing, and side of the square, in pixels; ``crop <= resize``.
     interpolation : {"bicubic", "bilinear"}
         Antialiased.
+    squash : bool
+        Both sides become `resize` long.
 
     Returns
     -------
@@ -169,7 +173,9 @@ def prepare(image: Image.Image, resize: int, crop: int, interpolation: str) -> N
     if box != (0, 0, *image.size):
         image = image.crop(box)
     width, height = image.size
-    if width <= height:
+    if squash:
+        size = (resize, resize)
+    elif width <= height:
         size = (resize, int(resize * height / width))
     else:
         size = (int(resize * width / height), resize)

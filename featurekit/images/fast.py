@@ -105,7 +105,9 @@ def decode_fast(data: bytes, least: int | None = None) -> Stored:
     return Stored(np.asarray(open_image(data)))
 
 
-def prepare_fast(image: Stored, resize: int, crop: int, interpolation: str) -> NDArray[np.uint8]:
+def prepare_fast(
+    image: Stored, resize: int, crop: int, interpolation: str, *, squash: bool = False
+) -> NDArray[np.uint8]:
     """Resize the shorter side, cut the centre square, and return its pixels, upright.
 
     The same as :func:`featurekit.images.prepare` to rounding; see above.
@@ -117,6 +119,8 @@ def prepare_fast(image: Stored, resize: int, crop: int, interpolation: str) -> N
         Length of the shorter side after resizing, and side of the square, in pixels; ``crop <= resize``.
     interpolation : {"bicubic", "bilinear"}
         Antialiased.
+    squash : bool
+        Both sides become `resize` long.
 
     Returns
     -------
@@ -131,8 +135,8 @@ def prepare_fast(image: Stored, resize: int, crop: int, interpolation: str) -> N
     stored = _centre(image.pixels, left_right, top_bottom, exchanged)
     height, width, _ = stored.shape
     shorter = min(width, height)
-    x = _Span.of(width, int(resize * width / shorter), crop, left_right)
-    y = _Span.of(height, int(resize * height / shorter), crop, top_bottom)
+    wide, high = (resize, resize) if squash else (int(resize * width / shorter), int(resize * height / shorter))
+    x, y = _Span.of(width, wide, crop, left_right), _Span.of(height, high, crop, top_bottom)
     pixels = stored[y.first : y.last, x.first : x.last]
     # Pillow resizes what the eye sees along its rows first, and rounds in between.
     if exchanged:

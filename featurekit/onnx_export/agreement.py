@@ -118,7 +118,7 @@ def sample_images(preprocessing: Preprocessing) -> NDArray[np.uint8]:
 
     pre = preprocessing
     photos = [
-        prepare(Image.fromarray(picture), pre.resize, pre.crop, pre.interpolation)
+        prepare(Image.fromarray(picture), pre.resize, pre.crop, pre.interpolation, squash=pre.squash)
         for picture in load_sample_images().images
     ]
     shape = (pre.crop, pre.crop, 3)

@@ -48,7 +48,7 @@ def network_model(backbone: Backbone) -> Any:
     from ..runtime.torch_runtime import ImagesToRows
 
     crop = backbone.spec.preprocessing.crop
-    network = ImagesToRows(backbone, (backbone.layer,)).eval()
+    network = ImagesToRows(backbone, (backbone.rows,)).eval()
     # Two images: PyTorch would take a one for a size that is always one.
     example = torch.zeros((2, crop, crop, 3), dtype=torch.uint8, device="cpu")
     try:

@@ -153,7 +153,8 @@ def _properties(classifier: TransferClassifier) -> dict[str, str]:
         "resize": pre.resize,
         "crop": pre.crop,
         "interpolation": pre.interpolation,
-        "recipe": f"Turn the image upright (EXIF), convert it to RGB, resize its shorter side to {pre.resize} pixels "
+        "recipe": f"Turn the image upright (EXIF), convert it to RGB, resize its "
+        f"{'sides' if pre.squash else 'shorter side'} to {pre.resize} pixels "
         f"(antialiased, as Pillow does; the longer side rounded down), cut {pre.crop} x {pre.crop} out of its centre. "
         "Scaling to 0..1, mean and standard deviation are part of the graph.",
     }

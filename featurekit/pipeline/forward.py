@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backbones import Backbone
+from ..backbones import Backbone, Rows
 from ..errors import ImageError
 from ..fidelity import Fidelity
-from ..fingerprint import FAITHFUL_DECODERS, PENULTIMATE, Preprocessing
+from ..fingerprint import FAITHFUL_DECODERS, Preprocessing
 from ..images import Item, open_image, prepare, read_bytes
 from ..runtime import Pending, Runtime, check_fidelity, load_runtime
 from ..store import encode
@@ -34,7 +34,7 @@ def forwards_for(
     """One `Forward` for each network: destinations that differ in the layer only share it."""
     groups: dict[Backbone, list[Destination]] = {}
     for destination in destinations:
-        groups.setdefault(replace(destination.backbone, layer=PENULTIMATE), []).append(destination)
+        groups.setdefault(destination.backbone.network, []).append(destination)
     return [Forward(group, batch_size, device, runtime) for group in groups.values()]
 
 
@@ -66,8 +66,8 @@ class Forward:
         return self.destinations[0].backbone
 
     @property
-    def _layers(self) -> list[str]:
-        return [destination.backbone.layer for destination in self.destinations]
+    def _wanted(self) -> list[Rows]:
+        return [destination.backbone.rows for destination in self.destinations]
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -106,7 +106,7 @@ class Forward:
         rows, start = np.concatenate(self._rows), 0
         problem: Exception | None = None
         for destination in self.destinations:
-            stop = start + destination.backbone.spec.dim(destination.backbone.layer)
+            stop = start + destination.backbone.rows.dim
             try:
                 self._give(destination, rows[:, start:stop], self._network.description)
             except Exception as error:  # which does not concern the others
@@ -142,7 +142,7 @@ class Forward:
         """Load the network and, where that can matter, compare its rows with exact ones."""
         for destination in self.destinations:
             destination.cache.begin()
-        self._network = load_runtime(self._backbone, self.device, self.runtime, self._layers)
+        self._network = load_runtime(self._backbone, self.device, self.runtime, self._wanted)
         self._saved = time.monotonic()
         # Another process may have computed some of them while begin() waited for it.
         self._waiting = [each for each in self._waiting if self._lacks(each[1])]
@@ -165,7 +165,7 @@ class Forward:
             if not known:
                 return [None] * len(self.destinations)
             batch, reference = batch[known], np.stack([pixels for pixels in pillow if pixels is not None])
-        return check_fidelity(backbone, self._layers, network, batch, reference, self.device)
+        return check_fidelity(backbone, self._wanted, network, batch, reference, self.device)
 
     def _collect(self) -> None:
         """Take the rows of the batch that was submitted first."""
@@ -187,4 +187,4 @@ def _by_pillow(item: Item, wish: Preprocessing) -> NDArray[np.uint8] | None:
         picture = open_image(read_bytes(item.origin)[0]) if isinstance(item.origin, str) else as_picture(item.origin)
     except ImageError:
         return None
-    return prepare(picture, wish.resize, wish.crop, wish.interpolation)
+    return prepare(picture, wish.resize, wish.crop, wish.interpolation, squash=wish.squash)

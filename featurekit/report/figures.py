@@ -70,7 +70,7 @@ def draw_confusion_matrix(evaluation: Evaluation, path: str | os.PathLike[str], 
             shade = "white" if fractions[i, j] > 0.5 else "black"
             axes.text(j, i, str(counts[i, j]), ha="center", va="center", color=shade, fontsize=9)
     figure.colorbar(image, ax=axes, label="fraction of the true class", shrink=0.8)
-    return _save(figure, path)
+    return save_picture(figure, path)
 
 
 def draw_history(history: Sequence[Mapping[str, Any]], path: str | os.PathLike[str], *, title: str = "") -> Path:
@@ -124,10 +124,11 @@ def draw_history(history: Sequence[Mapping[str, Any]], path: str | os.PathLike[s
     rate.set_xlabel("epoch")
     rate.xaxis.set_major_locator(MaxNLocator(integer=True))
     score.set_title(title, fontsize=11, parse_math=False)
-    return _save(figure, path)
+    return save_picture(figure, path)
 
 
-def _save(figure: Figure, path: str | os.PathLike[str]) -> Path:
+def save_picture(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write a figure in the format of the file's ending."""
     target = Path(path)
     ending = target.suffix.lower().removeprefix(".")
     data = io.BytesIO()

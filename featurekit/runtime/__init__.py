@@ -14,10 +14,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backbones import Backbone
+from ..backbones import Backbone, Rows
 from ..errors import BackboneError
 from ..fidelity import ENOUGH, Fidelity
-from ..fingerprint import PENULTIMATE
 from .allocator import keep_freed_memory
 from .decoders import Decoder, load_decoder
 
@@ -68,7 +67,7 @@ class Runtime(Protocol):
 
 
 def load_runtime(
-    backbone: Backbone, device: str = "auto", runtime: str = "auto", layers: Sequence[str] | None = None
+    backbone: Backbone, device: str = "auto", runtime: str = "auto", rows: Sequence[Rows] | None = None
 ) -> Runtime:
     """Load a backbone for running. Cached, so that clones of an estimator share one network.
 
@@ -81,8 +80,8 @@ def load_runtime(
         several that share the work: ``"cuda:0,cuda:1"``.
     runtime : {"auto", "openvino", "torch"}
         ``"auto"`` is OpenVINO on a CPU, where it is installed, and PyTorch otherwise.
-    layers : sequence of str, optional
-        Layers whose rows are computed in one pass, side by side. Default: the backbone's own.
+    rows : sequence of Rows, optional
+        What is computed in one pass, side by side. Default: the backbone's own.
 
     Returns
     -------
@@ -102,16 +101,15 @@ def load_runtime(
     devices = tuple(name.strip() for name in str(device).split(","))
     weights = backbone.space.weights
     # What does not change the network is no part of the key.
-    backbone, layers = replace(backbone, layer=PENULTIMATE, decoder="auto"), tuple(layers or (backbone.layer,))
-    return _load(backbone, weights, layers, devices, runtime)
+    return _load(backbone.network, weights, tuple(rows or (backbone.rows,)), devices, runtime)
 
 
 @lru_cache(maxsize=4)
-def _load(backbone: Backbone, weights: str, layers: tuple[str, ...], devices: tuple[str, ...], runtime: str) -> Runtime:
+def _load(backbone: Backbone, weights: str, rows: tuple[Rows, ...], devices: tuple[str, ...], runtime: str) -> Runtime:
     # `weights`, the hash, is part of the key: a file that was replaced is another network.
     if len(devices) > 1:
-        return _Several([_load_one(backbone, layers, device, runtime) for device in devices])
-    return _load_one(backbone, layers, devices[0], runtime)
+        return _Several([_load_one(backbone, rows, device, runtime) for device in devices])
+    return _load_one(backbone, rows, devices[0], runtime)
 
 
 # The process that loaded a runtime. In one forked from it, OpenVINO crashes and PyTorch hangs: their threads are not
@@ -128,7 +126,7 @@ def _refuse_fork() -> None:
         )
 
 
-def _load_one(backbone: Backbone, layers: Sequence[str], device: str, runtime: str) -> Runtime:
+def _load_one(backbone: Backbone, rows: Sequence[Rows], device: str, runtime: str) -> Runtime:
     global _loaded_by
     _loaded_by = os.getpid()
     if runtime == "openvino" and device not in {"auto", "cpu"}:
@@ -139,14 +137,14 @@ def _load_one(backbone: Backbone, layers: Sequence[str], device: str, runtime: s
         from .openvino_runtime import ConversionError, OpenVinoRuntime
 
         try:
-            return OpenVinoRuntime(backbone, layers)
+            return OpenVinoRuntime(backbone, rows)
         except ConversionError as error:
             if runtime == "openvino":
                 raise
             logger.warning("%s PyTorch is used instead.", error)
     from .torch_runtime import TorchRuntime
 
-    network = TorchRuntime(backbone, layers, device)
+    network = TorchRuntime(backbone, rows, device)
     if network.is_on_cpu and backbone.precision != "float32" and not _cpu_computes_in(backbone.precision):
         logger.warning("this CPU has no %s arithmetic and emulates it: slower than fp32", backbone.precision)
     return network
@@ -196,7 +194,7 @@ class _Several:
 
 def check_fidelity(
     backbone: Backbone,
-    layers: Sequence[str],
+    rows: Sequence[Rows],
     network: Runtime,
     batch: NDArray[np.uint8],
     reference: NDArray[np.uint8],
@@ -207,9 +205,9 @@ def check_fidelity(
     Parameters
     ----------
     backbone : Backbone
-    layers : sequence of str
+    rows : sequence of Rows
     network : Runtime
-        Of this backbone and these layers.
+        Of this backbone and these rows.
     batch, reference : ndarray of uint8, shape (n, crop, crop, 3)
         Real images, as they were decoded, and as Pillow decodes them.
     device : str
@@ -218,17 +216,17 @@ def check_fidelity(
     Returns
     -------
     list of Fidelity
-        One for each layer.
+        One for each of `rows`.
     """
     exact = network
     if backbone.precision != "float32":
-        exact = _load_one(replace(backbone, precision="float32"), layers, device.split(",")[0].strip(), "auto")
+        exact = _load_one(replace(backbone, precision="float32"), rows, device.split(",")[0].strip(), "auto")
     got, expected = network.submit(batch).result(), exact.submit(reference).result()
-    ends = np.cumsum([backbone.spec.dim(layer) for layer in layers])[:-1]
+    ends = np.cumsum([each.dim for each in rows])[:-1]
     fidelities = []
-    for layer, a, b in zip(layers, np.split(got, ends, axis=1), np.split(expected, ends, axis=1), strict=True):
+    for each, a, b in zip(rows, np.split(got, ends, axis=1), np.split(expected, ends, axis=1), strict=True):
         fidelities.append(fidelity := Fidelity.of(a, b))
         if fidelity.cosine < ENOUGH:
-            what = f"{backbone.spec.name}, {layer}, {backbone.precision}, decoder {backbone.decoder}"
+            what = f"{backbone.spec.name}, {each.layer}, {backbone.precision}, decoder {backbone.decoder}"
             logger.warning("not close to float32 and Pillow's pixels (%s): %s", what, fidelity)
     return fidelities

@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backbones import Backbone
+from ..backbones import MODULE, Backbone, Rows, short_name
 from ..errors import BackboneError, StoreError
 from ..fidelity import Fidelity
+from ..folders import cache_folder
 from ..store.writer import replace_file
 
 if TYPE_CHECKING:
@@ -54,14 +53,14 @@ class ConvertedNetwork:
     weights: NDArray[np.uint8]
 
 
-def converted_network(backbone: Backbone, layers: Sequence[str], batch: int, *, anew: bool = False) -> ConvertedNetwork:
+def converted_network(backbone: Backbone, rows: Sequence[Rows], batch: int, *, anew: bool = False) -> ConvertedNetwork:
     """The network for batches of exactly `batch` images: from the disk, or converted now and written there.
 
     Parameters
     ----------
     backbone : Backbone
-    layers : sequence of str
-        Whose rows it gives, side by side.
+    rows : sequence of Rows
+        Which it gives, side by side.
     batch : int
     anew : bool
         Convert it in any case, because what is on the disk is of no use.
@@ -76,40 +75,28 @@ def converted_network(backbone: Backbone, layers: Sequence[str], batch: int, *, 
     ConversionError
         If the network cannot be converted, or its rows are not those of PyTorch.
     """
-    path = cache_folder() / "networks" / f"{backbone.spec.name}-{_key(backbone, layers, batch)}.openvino"
+    path = cache_folder() / "networks" / f"{short_name(backbone.spec.name)}-{_key(backbone, rows, batch)}.openvino"
     network = None if anew else _read(path)
     if network is None:
         logger.info("Converting %s for OpenVINO (once on this machine for these layers)", backbone.spec.name)
-        network = _convert(replace(backbone, precision="float32"), layers, batch)
+        network = _convert(replace(backbone, precision="float32"), rows, batch)
         _write(path, network)
     return network
 
 
-def cache_folder() -> Path:
-    """Where featurekit keeps what it can make again: ``FEATUREKIT_CACHE``, or ``featurekit`` in the user's caches."""
-    named = os.environ.get("FEATUREKIT_CACHE")
-    if named:
-        return Path(os.path.expanduser(named))
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA", "~")
-    elif sys.platform == "darwin":
-        base = "~/Library/Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.path.expanduser(base), "featurekit")
-
-
-def _key(backbone: Backbone, layers: Sequence[str], batch: int) -> str:
+def _key(backbone: Backbone, rows: Sequence[Rows], batch: int) -> str:
     """All that decides what the conversion gives."""
     spec = backbone.spec
+    libraries = [] if spec.library == MODULE else [spec.library]
     parts = {
         "format": _MAGIC.decode(),
         "weights": backbone.space.weights,
         "architecture": [spec.library, spec.architecture, spec.classifier],
         "images": [spec.preprocessing.crop, *spec.preprocessing.mean, *spec.preprocessing.std],
-        "layers": list(layers),
+        "rows": [asdict(each) for each in rows],
+        "flip": backbone.flip,
         "batch": batch,
-        "versions": {name: metadata.version(name) for name in ("openvino", "torch", spec.library)},
+        "versions": {name: metadata.version(name) for name in ("openvino", "torch", *libraries)},
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -150,11 +137,11 @@ def _hash(content: NDArray[np.uint8]) -> bytes:
     return hashlib.sha256(content.data).digest()
 
 
-def _convert(backbone: Backbone, layers: Sequence[str], batch: int) -> ConvertedNetwork:
+def _convert(backbone: Backbone, rows: Sequence[Rows], batch: int) -> ConvertedNetwork:
     from .torch_runtime import ImagesToRows
 
     images = sample_images(batch, backbone.spec.preprocessing.crop)
-    return convert_module(ImagesToRows(backbone, layers).eval(), images, backbone.spec.name)
+    return convert_module(ImagesToRows(backbone, rows).eval(), images, backbone.spec.name)
 
 
 def convert_module(network: nn.Module, images: NDArray[np.uint8], name: str) -> ConvertedNetwork:

@@ -40,8 +40,8 @@ class OpenVinoRuntime:
     Parameters
     ----------
     backbone : Backbone
-    layers : sequence of str
-        Whose rows, side by side.
+    rows : sequence of Rows
+        Which, side by side.
 
     Raises
     ------
@@ -51,19 +51,19 @@ class OpenVinoRuntime:
         If OpenVINO cannot run the network as PyTorch does.
     """
 
-    def __init__(self, backbone: Backbone, layers: Sequence[str]) -> None:
+    def __init__(self, backbone: Backbone, rows: Sequence[Rows]) -> None:
         if not computes_in(backbone.precision):
             raise BackboneError(
                 f"this CPU has no {backbone.precision} arithmetic that OpenVINO could use. Use fp32, or have PyTorch "
                 "emulate it, which is slower than fp32 (runtime 'torch')."
             )
         openvino = import_openvino()
-        self._dim = sum(map(backbone.spec.dim, layers))
+        self._dim = sum(each.dim for each in rows)
         try:
-            compiled = self._compiled(converted_network(backbone, layers, PIECE), backbone)
+            compiled = self._compiled(converted_network(backbone, rows, PIECE), backbone)
         except RuntimeError as error:
             logger.warning("The converted network of %s is of no use and is made again: %s", backbone.spec.name, error)
-            compiled = self._compiled(converted_network(backbone, layers, PIECE, anew=True), backbone)
+            compiled = self._compiled(converted_network(backbone, rows, PIECE, anew=True), backbone)
         streams = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._requests = [compiled.create_infer_request() for _ in range(streams)]
         self._idle = list(self._requests)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..backbones import Backbone
+from ..backbones import Backbone, Rows
 from ..backbones.network import LayerRows, load_network
 from ..errors import BackboneError
 from .allocator import keep_freed_memory
@@ -33,17 +33,17 @@ class ImagesToRows(nn.Module):
     ----------
     backbone : Backbone
         Its precision is the type of the weights; the normalisation is computed in float32 whatever it is.
-    layers : sequence of str
-        Whose rows, side by side.
+    rows : sequence of Rows
+        Which, side by side.
     """
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, backbone: Backbone, layers: Sequence[str]) -> None:
+    def __init__(self, backbone: Backbone, rows: Sequence[Rows]) -> None:
         super().__init__()
         self.dtype = _DTYPES[backbone.precision]
-        self.rows = LayerRows(load_network(backbone), layers).to(self.dtype)
+        self.rows = LayerRows(load_network(backbone), rows, flip=backbone.flip).to(self.dtype)
         pre = backbone.spec.preprocessing
         mean, std = (np.array(values, dtype=np.float64) for values in (pre.mean, pre.std))
         # (pixel / 255 - mean) / std as one multiplication and one addition.
@@ -74,8 +74,8 @@ class TorchRuntime:
     ----------
     backbone : Backbone
         In ``float32``, TF32 is off.
-    layers : sequence of str
-        Whose rows, side by side.
+    rows : sequence of Rows
+        Which, side by side.
     device : str
         ``"auto"`` or a torch device.
 
@@ -85,7 +85,7 @@ class TorchRuntime:
         If there is no such device here, or it does not know the precision.
     """
 
-    def __init__(self, backbone: Backbone, layers: Sequence[str], device: str = "auto") -> None:
+    def __init__(self, backbone: Backbone, rows: Sequence[Rows], device: str = "auto") -> None:
         self._device = pick_device(device)
         self._tf32 = backbone.precision == "tf32"
         if self._tf32 and self._device.type != "cuda":
@@ -95,7 +95,7 @@ class TorchRuntime:
         if self.is_on_cpu:
             keep_freed_memory()
         # channels_last: half as long again as contiguous on the CPU this was tried on, and what CUDA prefers.
-        self._network = ImagesToRows(backbone, layers).eval().to(self._device).to(memory_format=torch.channels_last)
+        self._network = ImagesToRows(backbone, rows).eval().to(self._device).to(memory_format=torch.channels_last)
         self.description = f"torch {torch.__version__} on {self._device}, {backbone.precision}"
         self.batch_size = 256 if cuda else 32
         self.depth = 3 if cuda else 2

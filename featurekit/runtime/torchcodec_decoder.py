@@ -110,6 +110,8 @@ def _prepare(image: Tensor, wish: Preprocessing) -> NDArray[np.uint8]:
     _, height, width = image.shape
     shorter = min(width, height)
     size = (int(wish.resize * height / shorter), int(wish.resize * width / shorter))
+    if wish.squash:
+        size = (wish.resize, wish.resize)
     # Antialiased resizing of integers is there on CPUs only.
     batch = image[None] if image.device.type == "cpu" else image[None].to(torch.float32)
     resized = torch.nn.functional.interpolate(batch, size, mode=wish.interpolation, antialias=True)

@@ -17,6 +17,7 @@ from .._version import __version__
 from ..backbones import DEFAULT_BACKBONE
 from ..bundle import NETWORK, is_bundle, write_bundle
 from ..duplicates import group_rows
+from ..errors import BundleError
 from ..extractor import FeatureExtractor
 from ..fingerprint import PENULTIMATE, FeatureSpace
 from ..heads import fit_head, fit_head_in_batches, fits_in_batches, head_name
@@ -38,10 +39,15 @@ class TransferEstimator(BaseEstimator):
         head: Any = "logreg",
         *,
         layer: str = PENULTIMATE,
+        pooling: str = "avg",
         weights: str | os.PathLike[str] | None = None,
         cache: str | os.PathLike[str] | None = None,
         precision: str = "fp32",
         decoder: str = "auto",
+        image_size: int | None = None,
+        crop: float | None = None,
+        flip: bool = False,
+        l2: bool = False,
         batch_size: int | None = None,
         workers: int | None = None,
         device: str = "auto",
@@ -51,10 +57,15 @@ class TransferEstimator(BaseEstimator):
         self.backbone = backbone
         self.head = head
         self.layer = layer
+        self.pooling = pooling
         self.weights = weights
         self.cache = cache
         self.precision = precision
         self.decoder = decoder
+        self.image_size = image_size
+        self.crop = crop
+        self.flip = flip
+        self.l2 = l2
         self.batch_size = batch_size
         self.workers = workers
         self.device = device
@@ -115,6 +126,11 @@ class TransferEstimator(BaseEstimator):
         """
         check_is_fitted(self, "head_")
         network = self._own_network()
+        if not isinstance(self.backbone, str):
+            raise BundleError(
+                "the backbone is a network of your own, which no file can describe: keep the code that makes it, and "
+                "save this with joblib.dump; or name its architecture and weight file"
+            )
         manifest = {
             "featurekit": __version__,
             "space": json.loads(self.space_.to_json()),
@@ -124,7 +140,7 @@ class TransferEstimator(BaseEstimator):
             "classes": [str(label) for label in getattr(self, "classes_", [])],
             "settings": {
                 "backbone": self.backbone,
-                "weights": None if network or self.weights is None else str(Path(self.weights).resolve()),
+                "weights": None if network or self.weights is None else _absolute(self.weights),
             },
             "notes": notes or {},
             **self._more_to_save(),
@@ -169,6 +185,11 @@ class TransferEstimator(BaseEstimator):
         tags.input_tags.one_d_array = True
         tags.no_validation = True
         return tags
+
+
+def _absolute(weights: str | os.PathLike[str]) -> str:
+    """A file by its whole path; the name of weights of a library as it is."""
+    return str(Path(weights).resolve()) if os.path.exists(weights) else os.fspath(weights)
 
 
 def say(head: Any, method: str, rows: Any) -> NDArray[Any]:

@@ -36,7 +36,7 @@ def model_card(manifest: dict[str, Any], head: Any) -> str:
         f"- It predicts {learned}",
         f"- Backbone: {space['backbone']}, {how}; layer {space['layer']}, {space['dim']} features",
         f"- Weights: SHA-256 {space['weights']}",
-        f"- Images: shorter side to {pre['resize']} ({pre['interpolation']}), centre crop {pre['crop']}",
+        f"- Images: {'both sides' if pre.get('squash') else 'shorter side'} to {pre['resize']} ({pre['interpolation']}), centre crop {pre['crop']}",
         f"- Head: {manifest['head']} ({type(head).__name__})",
         *(f"- {name}: {_short(value)}" for name, value in _chosen(head)),
         "",

@@ -41,7 +41,8 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
         The new last layer: ``"logreg"``, ``"svm"``, ``"linear-svm"``, ``"ridge"``, ``"lda"``, ``"knn"``,
         ``"centroid"``, or any classifier or pipeline, which is cloned. The named ones choose their own strength by
         cross-validation.
-    layer, weights, cache, precision, decoder, batch_size, workers, device, runtime, progress
+    layer, pooling, weights, cache, precision, decoder, image_size, crop, flip, l2, batch_size, workers, device, \
+runtime, progress
         As in :class:`FeatureExtractor`.
 
     Attributes
@@ -71,10 +72,15 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
         head: Any = "logreg",
         *,
         layer: str = PENULTIMATE,
+        pooling: str = "avg",
         weights: str | os.PathLike[str] | None = None,
         cache: str | os.PathLike[str] | None = None,
         precision: str = "fp32",
         decoder: str = "auto",
+        image_size: int | None = None,
+        crop: float | None = None,
+        flip: bool = False,
+        l2: bool = False,
         batch_size: int | None = None,
         workers: int | None = None,
         device: str = "auto",
@@ -85,10 +91,15 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
             backbone,
             head,
             layer=layer,
+            pooling=pooling,
             weights=weights,
             cache=cache,
             precision=precision,
             decoder=decoder,
+            image_size=image_size,
+            crop=crop,
+            flip=flip,
+            l2=l2,
             batch_size=batch_size,
             workers=workers,
             device=device,

@@ -27,7 +27,8 @@ class TransferRegressor(RegressorMixin, TransferEstimator):
     head : str or scikit-learn regressor, default="ridge"
         ``"ridge"``, ``"svm"``, ``"knn"``, which choose their own strength by cross-validation, or any regressor or
         pipeline, which is cloned.
-    layer, weights, cache, precision, decoder, batch_size, workers, device, runtime, progress
+    layer, pooling, weights, cache, precision, decoder, image_size, crop, flip, l2, batch_size, workers, device, \
+runtime, progress
         As in :class:`FeatureExtractor`.
 
     Attributes
@@ -54,10 +55,15 @@ class TransferRegressor(RegressorMixin, TransferEstimator):
         head: Any = "ridge",
         *,
         layer: str = PENULTIMATE,
+        pooling: str = "avg",
         weights: str | os.PathLike[str] | None = None,
         cache: str | os.PathLike[str] | None = None,
         precision: str = "fp32",
         decoder: str = "auto",
+        image_size: int | None = None,
+        crop: float | None = None,
+        flip: bool = False,
+        l2: bool = False,
         batch_size: int | None = None,
         workers: int | None = None,
         device: str = "auto",
@@ -68,10 +74,15 @@ class TransferRegressor(RegressorMixin, TransferEstimator):
             backbone,
             head,
             layer=layer,
+            pooling=pooling,
             weights=weights,
             cache=cache,
             precision=precision,
             decoder=decoder,
+            image_size=image_size,
+            crop=crop,
+            flip=flip,
+            l2=l2,
             batch_size=batch_size,
             workers=workers,
             device=device,

@@ -101,9 +101,9 @@ def _written(kind: str, n: int, make: Callable[[int], bytes], ending: str) -> li
 
 def weights_of(name: str) -> Path | None:
     """A weight file for a backbone whose weights cannot be downloaded: random ones, which take as long."""
-    from featurekit.backbones import SPECS, find_local
+    from featurekit.backbones import describe, find_local
 
-    if find_local(SPECS[name]):
+    if find_local(describe(name)):
         return None
     path = CACHE / f"{name}-random.pth"
     if not path.exists():

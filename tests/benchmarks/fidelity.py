@@ -19,7 +19,7 @@ import bench
 import numpy as np
 
 from featurekit import FeatureStore, TransferClassifier, extract
-from featurekit.backbones import SPECS, find_local
+from featurekit.backbones import describe, find_local
 from featurekit.errors import FeaturekitError
 from featurekit.fidelity import Fidelity
 
@@ -91,7 +91,7 @@ def main() -> None:
                     }
                 )
                 print(name, rows[-1], flush=True)
-            kind = "" if find_local(SPECS[name]) else ", random weights"
+            kind = "" if find_local(describe(name)) else ", random weights"
             report.table(f"{name}{kind}", rows)
     report.write(arguments.out)
 

@@ -53,9 +53,9 @@ def images_of(paths: list[str], codes: np.ndarray, *, train: bool) -> Any:
     from PIL import Image
     from torchvision.transforms import v2
 
-    from featurekit.backbones import SPECS
+    from featurekit.backbones import describe
 
-    pre = SPECS["efficientnet_lite0"].preprocessing
+    pre = describe("efficientnet_lite0").preprocessing
     crop = [v2.RandomResizedCrop(224), v2.RandomHorizontalFlip()] if train else [v2.Resize(256), v2.CenterCrop(224)]
     end = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(list(pre.mean), list(pre.std))]
     change = v2.Compose([v2.ToImage(), *crop, *end])

@@ -50,10 +50,10 @@ def ordinary(paths: list[str], codes: np.ndarray, device: Any, precision: str, *
     from torch.utils.data import DataLoader, Dataset
     from torchvision.transforms import v2
 
-    from featurekit.backbones import SPECS, find
+    from featurekit.backbones import describe, find
     from featurekit.backbones.network import load_network
 
-    spec = SPECS["efficientnet_lite0"]
+    spec = describe("efficientnet_lite0")
     change = v2.Compose(
         [
             v2.ToImage(),
@@ -124,14 +124,14 @@ def stages_alone(paths: list[str], codes: np.ndarray, device: Any, precision: st
     """Forward, backward and step on random maps in memory."""
     import torch
 
-    from featurekit.backbones import SPECS, find
+    from featurekit.backbones import describe, find
     from featurekit.backbones.network import load_network
     from featurekit.finetune.optimizer import thaw
     from featurekit.finetune.stages import Stages
     from featurekit.runtime import keep_freed_memory
 
     keep_freed_memory()
-    spec = SPECS["efficientnet_lite0"]
+    spec = describe("efficientnet_lite0")
     stages = Stages(load_network(find(spec.name)), spec, int(codes.max()) + 1)
     stages = stages.to(device, memory_format=torch.channels_last)
     scaler = torch.amp.GradScaler(device.type, enabled=precision == "fp16")

@@ -10,8 +10,8 @@ def small_weights(digits_folder, tmp_path_factory):
     import torch
     from PIL import Image
 
-    from featurekit.backbones import SPECS
-    from featurekit.backbones.network import _architecture
+    from featurekit.backbones import describe
+    from featurekit.backbones.network import bare
 
     pictures = [
         Image.open(path).convert("RGB").resize((224, 224)) for path in sorted(digits_folder.glob("*/*.png"))[::2]
@@ -19,7 +19,7 @@ def small_weights(digits_folder, tmp_path_factory):
     images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2) / 127.5 - 1
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = _architecture(SPECS["mobilenet_v3_small"]).train()
+        network = bare(describe("mobilenet_v3_small"), classifier=True).train()
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.momentum = None  # the mean over all batches

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from featurekit.backbones import SPECS
-from featurekit.backbones.network import random_network
+from featurekit.backbones import describe
+from featurekit.backbones.network import bare
 from featurekit.finetune import Recipe
 from featurekit.finetune.optimizer import lowest_now, make_optimizer, rates, set_rates, thaw
 from featurekit.finetune.stages import Stages
@@ -15,8 +15,8 @@ from featurekit.finetune.stages import Stages
 
 @pytest.fixture(scope="module")
 def stages():
-    spec = SPECS["mobilenet_v3_small"]
-    return Stages(random_network(spec), spec, 3)
+    spec = describe("mobilenet_v3_small")
+    return Stages(bare(spec).eval(), spec, 3)
 
 
 def test_groups_rates_and_decay(stages):

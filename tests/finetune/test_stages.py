@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from featurekit.backbones import SPECS, find
-from featurekit.backbones.network import _architecture, load_network
+from featurekit.backbones import describe, find
+from featurekit.backbones.network import bare, load_network
 from featurekit.errors import BackboneError
 from featurekit.finetune.inputs import usual_size
+from featurekit.finetune.optimizer import thaw
 from featurekit.finetune.pictures import Pictures, View
 from featurekit.finetune.stages import Stages
 from featurekit.heads import LogisticRegressionPath
@@ -22,13 +23,19 @@ def images():
     return torch.from_numpy(rng.integers(0, 256, (2, 64, 64, 3), dtype=np.uint8))
 
 
-@pytest.mark.parametrize("name", list(SPECS))
+CHAINS = [
+    *("efficientnet_lite0", "efficientnet_lite1", "resnet18", "resnet50", "mobilenet_v3_small", "mobilenet_v3_large"),
+    *("efficientnet_b0", "vgg11", "squeezenet1_1", "timm/resnet18", "timm/convnext_atto"),
+]
+WHOLES = ["densenet121", "timm/vit_tiny_patch16_224", "timm/deit_tiny_distilled_patch16_224", "convnext_tiny"]
+
+
+@pytest.mark.parametrize("name", CHAINS)
 def test_stages_one_after_the_other_are_the_network(name, images):
-    spec = SPECS[name]
-    network = _architecture(spec).eval()
-    parent, _, last = spec.classifier.rpartition(".")
-    setattr(network.get_submodule(parent), last, torch.nn.Identity())
+    spec = describe(name)
+    network = bare(spec).eval()
     stages = Stages(network, spec, 3).eval()
+    assert stages.can_be_cut
     assert stages.names == [layer for layer, _ in spec.layers[:-1]]
     pre = spec.preprocessing
     normal = (images.permute(0, 3, 1, 2) / 255 - torch.tensor(pre.mean).view(1, 3, 1, 1)) / torch.tensor(pre.std).view(
@@ -43,8 +50,31 @@ def test_stages_one_after_the_other_are_the_network(name, images):
     assert everything == sum(p.numel() for p in network.parameters())
 
 
+@pytest.mark.parametrize("name", WHOLES)
+def test_networks_that_cannot_be_cut_run_as_a_whole(name):
+    spec = describe(name)
+    network = bare(spec).eval()
+    stages = Stages(network, spec, 3).eval()
+    assert not stages.can_be_cut
+    assert stages.names == spec.stages
+    side = spec.preprocessing.crop
+    images = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8))
+    with torch.no_grad():
+        normal = stages.below(images, 2)
+        assert normal.shape == (2, 3, side, side)
+        assert torch.allclose(stages(images), stages.head(network(normal)), atol=1e-5)
+    # Each parameter belongs to one stage, and those of the upper stages train alone.
+    inside = [id(parameter) for stage in stages.stages for parameter in stage.parameters()]
+    assert sorted(inside) == sorted(id(parameter) for parameter in network.parameters())
+    thaw(stages, stages.first_trained(1), batch_norm="frozen", training=True)
+    stages(images).sum().backward()
+    trained = {name for name, parameter in network.named_parameters() if parameter.grad is not None}
+    assert trained
+    assert not any(name.startswith(f"{spec.stages[0]}.") for name in trained)
+
+
 def test_what_is_unfrozen():
-    spec = SPECS["efficientnet_lite0"]
+    spec = describe("efficientnet_lite0")
     stages = Stages(load_network(find(spec.name)), spec, 2)
     assert [stages.first_trained(each) for each in (0, 1, 2, 7, "all", "blocks.5")] == [7, 6, 5, 0, 0, 5]
     for wrong in (8, -1, True, "blocks.9", 1.5, None):
@@ -53,7 +83,7 @@ def test_what_is_unfrozen():
 
 
 def test_the_modules_are_the_networks_own():
-    spec = SPECS["efficientnet_lite0"]
+    spec = describe("efficientnet_lite0")
     network = load_network(find(spec.name))
     before = network.conv_head.weight.clone()
     stages = Stages(network, spec, 2)
@@ -63,7 +93,7 @@ def test_the_modules_are_the_networks_own():
 
 
 def test_before_the_first_step_it_says_what_the_frozen_classifier_says(digits_store, paths):
-    spec = SPECS["efficientnet_lite0"]
+    spec = describe("efficientnet_lite0")
     head = LogisticRegressionPath().fit(digits_store.X, digits_store.y)
     weight, bias = layer_of(head)
     scale = usual_size(digits_store.X[...])

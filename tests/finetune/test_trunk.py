@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from featurekit.backbones import SPECS, find
+from featurekit.backbones import describe, find
 from featurekit.backbones.network import load_network
 from featurekit.errors import ImageError, TrainingError
 from featurekit.finetune.pictures import Pictures, View, views_of, whole_square
@@ -25,7 +25,7 @@ from featurekit.finetune.trunk import (
 from featurekit.images import items_from, prepare
 from featurekit.runtime import load_decoder
 
-SPEC = SPECS["efficientnet_lite0"]
+SPEC = describe("efficientnet_lite0")
 WISH = SPEC.preprocessing
 
 
@@ -105,14 +105,14 @@ def test_a_full_disk_is_an_error_and_no_crash(tmp_path):
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
         "from pathlib import Path\n"
-        "from featurekit.backbones import SPECS\n"
+        "from featurekit.backbones import LITE\n"
         "from featurekit.finetune.trunk import Plan, fill_cache\n"
         "from featurekit.finetune.pictures import Pictures, View\n"
         "from featurekit.images import items_from\n"
         "from featurekit.runtime import load_decoder\n"
         "items = items_from([np.zeros((9, 9, 3), np.uint8)] * 40)\n"
         "with Pictures(items, load_decoder('pillow', 'cpu')) as pictures:\n"
-        "    view = View(SPECS['resnet18'].preprocessing)\n"
+        "    view = View(LITE['efficientnet_lite0'].preprocessing)\n"
         "    fill_cache(Path('t'), Plan(40, 1, (1000,)), pictures, [view],\n"
         "               lambda pixels: np.zeros((len(pixels), 1000), np.float32), lambda n: None)\n"
     )

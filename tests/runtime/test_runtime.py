@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from featurekit import runtime as runtimes
-from featurekit.backbones import SPECS, find
+from featurekit.backbones import find
 from featurekit.errors import BackboneError
 from featurekit.fidelity import Fidelity
 from featurekit.images import prepare
@@ -113,30 +113,16 @@ def test_layers_equal_what_hooks_see(name, backbone, pixels, resnet18):
         network.get_submodule(layer).register_forward_hook(
             lambda module, inputs, out, layer=layer: seen.update({layer: out.mean((2, 3)).numpy()})
         )
-    whole = ImagesToRows(chosen, ["penultimate"]).eval()  # for its normalisation
+    whole = ImagesToRows(chosen, [chosen.rows]).eval()  # for its normalisation
     whole.rows.network = network
     with torch.no_grad():
         seen["penultimate"] = whole(torch.from_numpy(pixels)).numpy()
-    got = rows_of(load_runtime(chosen, "cpu", name, layers), pixels)
-    ends = np.cumsum([chosen.spec.dim(layer) for layer in layers])
+    wanted = [find(backbone, chosen.weights_path, layer=layer).rows for layer in layers]
+    got = rows_of(load_runtime(chosen, "cpu", name, wanted), pixels)
+    ends = np.cumsum([each.dim for each in wanted])
     assert got.shape == (len(pixels), ends[-1])
     for layer, part in zip(layers, np.split(got, ends[:-1], axis=1), strict=True):
         assert np.allclose(part, seen[layer], atol=2e-5 * np.abs(seen[layer]).max()), layer
-
-
-@pytest.mark.parametrize("name", list(SPECS))
-def test_the_table_of_layers_is_that_of_the_networks(name):
-    from featurekit.backbones.network import _architecture
-
-    spec, found = SPECS[name], {}
-    network = _architecture(spec).eval()
-    for layer, _ in spec.layers[:-1]:
-        network.get_submodule(layer).register_forward_hook(
-            lambda module, inputs, out, layer=layer: found.update({layer: out.shape[1]})
-        )
-    with torch.no_grad():
-        network(torch.zeros(1, 3, 64, 64))
-    assert [*found.items()] == [*spec.layers[:-1]]  # in the order of the network, too
 
 
 def test_one_network_serves_all():

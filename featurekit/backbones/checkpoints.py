@@ -1,0 +1,161 @@
+"""Read weight files of any origin, running nothing of them, and say what does not fit. Importing this imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import WeightsError
+
+# Where training programs put the state dict, the best first: averaged weights are those that were evaluated.
+_WRAPPERS = (
+    "state_dict_ema",
+    "model_ema",
+    "ema_state_dict",
+    "state_dict",
+    "model_state_dict",
+    "model_state",
+    "model",
+    "network",
+    "net",
+    "module",
+    "weights",
+    "params",
+)
+# What programs put before the names: DistributedDataParallel, torch.compile, Lightning, this and that.
+_PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.", "backbone.", "encoder.", "_backbone.")
+_SHOWN = 3
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The state dict in a ``.pth`` or ``.safetensors`` file, out of the dictionaries that may be around it.
+
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    dict of str to Tensor
+        On the CPU.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read, would run code, or holds no state dict.
+    """
+    try:
+        if path.suffix.lower() == ".safetensors":
+            from safetensors.torch import load_file
+
+            loaded: Any = load_file(path)
+        else:
+            # weights_only: never run code from the file.
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... for foreign files.
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise WeightsError(
+            f"cannot read the weight file {path}: {reason}. Expected a state dict saved by torch.save "
+            "or a .safetensors file; files that would run code are refused. A checkpoint that holds more than tensors "
+            "and numbers: save its state dict alone."
+        ) from error
+    state = _unwrapped(loaded)
+    if state is None:
+        kind = type(loaded).__name__
+        inside = ""
+        if isinstance(loaded, Mapping):
+            inside = f" of {', '.join(sorted(str(key)[:40] for key in loaded)[:_SHOWN]) or 'nothing'}"
+        raise WeightsError(
+            f"{path} holds no state dict (names to tensors) but {kind}{inside}. "
+            "Save one with torch.save(model.state_dict(), path)."
+        )
+    return state
+
+
+def _unwrapped(loaded: Any, depth: int = 0) -> dict[str, Tensor] | None:
+    if not isinstance(loaded, Mapping) or depth > _SHOWN:
+        return None
+    if loaded and all(isinstance(name, str) and isinstance(value, Tensor) for name, value in loaded.items()):
+        return dict(loaded)
+    for wrapper in _WRAPPERS:
+        if (found := _unwrapped(loaded.get(wrapper), depth + 1)) is not None:
+            return found
+    return None
+
+
+def named_as(state: dict[str, Tensor], expected: Sequence[str]) -> dict[str, Tensor]:
+    """The same tensors without what a program put before their names, if that makes more of them fit.
+
+    Parameters
+    ----------
+    state : dict of str to Tensor
+    expected : sequence of str
+        Names in the network.
+    """
+    wanted = set(expected)
+    best, fits = state, len(wanted & state.keys())
+    while True:
+        longer = None
+        for prefix in _PREFIXES:
+            shorter = {name.removeprefix(prefix): tensor for name, tensor in best.items()}
+            if len(shorter) == len(best) and shorter.keys() != best.keys():
+                fit = len(wanted & shorter.keys())
+                if fit > fits or (fit == fits and all(name.startswith(prefix) for name in best)):
+                    longer, fits = shorter, fit
+                    break
+        if longer is None:
+            return best
+        best = longer
+
+
+def misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """What keeps a state dict from being that of a network, in a few words; empty if nothing does."""
+    # num_batches_tracked is a counter that older files lack and that evaluation never reads.
+    missing = [key for key in expected if key not in state and not key.endswith("num_batches_tracked")]
+    unexpected = [key for key in state if key not in expected]
+    misshaped = [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
+        for key in expected
+        if key in state and state[key].shape != expected[key].shape
+    ]
+    unusable = [key for key in expected if key in state and not _is_usable(state[key], expected[key])]
+    kinds = {
+        "missing": missing,
+        "unexpected": unexpected,
+        "of another shape": misshaped,
+        "not of ordinary finite numbers": unusable,
+    }
+    problems = [f"{len(keys)} {kind} ({_first(keys)})" for kind, keys in kinds.items() if keys]
+    return f"of its {len(expected)} tensors, {'; '.join(problems)}" if problems else ""
+
+
+def _first(keys: Sequence[str]) -> str:
+    shown = ", ".join(key[:80] for key in keys[:_SHOWN])
+    return f"first: {shown}" if len(keys) > 1 else shown
+
+
+def _is_usable(tensor: Tensor, expected: Tensor) -> bool:
+    if tensor.is_meta or tensor.layout != torch.strided or tensor.is_floating_point() != expected.is_floating_point():
+        return False
+    return not tensor.is_complex() and bool(torch.isfinite(tensor).all())
+
+
+def of_colour(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights for grey images as weights for colour: the first convolution sees the luminance.
+
+    ITU-R 601's weights, as Pillow turns colour into grey, so that the network sees what it saw in training.
+    """
+    luminance = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    return {
+        name: tensor.to(torch.float32) * luminance
+        if name in expected
+        and tensor.dim() == 4
+        and tensor.shape[1] == 1
+        and expected[name].shape == (tensor.shape[0], 3, *tensor.shape[2:])
+        else tensor
+        for name, tensor in state.items()
+    }
