@@ -149,8 +149,8 @@ def add_extraction_options(parser: argparse.ArgumentParser, *, backbone: bool = 
             "--layer",
             default="penultimate",
             metavar="NAME",
-            help="where features are taken: penultimate, output (what the classifier says), or any layer of the network "
-            "(featurekit models show NAME)"
+            help="where features are taken: penultimate, output (what the classifier says), or any layer of the "
+            "network (featurekit models show NAME)"
             + ("; several, with commas: the network runs once for all" if several else "")
             + " (default: %(default)s)",
         )
@@ -158,8 +158,8 @@ def add_extraction_options(parser: argparse.ArgumentParser, *, backbone: bool = 
             "--pooling",
             default="avg",
             metavar="HOW",
-            help="how the feature map, or the tokens, of such a layer become a row: avg, max, gem, avg+max, flatten, cls, "
-            "or grid2, grid3, ... (default: %(default)s)",
+            help="how the feature map, or the tokens, of such a layer become a row: avg, max, gem, avg+max, flatten, "
+            "cls, or grid2, grid3, ... (default: %(default)s)",
         )
         group.add_argument(
             "--image-size", type=positive, metavar="PIXELS", help="side of what the network sees (default: as trained)"

@@ -25,14 +25,18 @@ def add_parser(verbs: Any) -> None:
         description="List the backbones: EfficientNet-Lite and torchvision's; with --all or a PATTERN timm's, too. "
         "'featurekit models show NAME' prints what a network is made of.",
     )
-    parser.add_argument("pattern", nargs="*", metavar="PATTERN", help="such as 'resnet*' or 'timm/convnext*'; or show NAME")
+    parser.add_argument(
+        "pattern", nargs="*", metavar="PATTERN", help="such as 'resnet*' or 'timm/convnext*'; or show NAME"
+    )
     parser.add_argument("--all", action="store_true", help="timm's, too")
     parser.add_argument("--source", choices=_SOURCES, help="of this library only")
     parser.add_argument("--speed", choices=tuple(_SPEEDS), help="of this class only: by the multiply-adds of an image")
     parser.add_argument("--offline", action="store_true", help="only those whose weights are on this machine")
     parser.add_argument("--weights", metavar="NAME", help="with show: other weights, such as IMAGENET1K_V1")
     parser.add_argument("--layers", action="store_true", help="with show: every layer, not the stages only")
-    parser.add_argument("--image-size", type=_common.positive, metavar="PIXELS", help="with show: for images of this size")
+    parser.add_argument(
+        "--image-size", type=_common.positive, metavar="PIXELS", help="with show: for images of this size"
+    )
     parser.add_argument("--unfreeze", metavar="K", help="with show: what fine-tuning with this option would train")
     parser.add_argument("--png", metavar="FILE", help="with show: a picture of it")
     parser.add_argument("--json", action="store_true", help="print one JSON object on standard output")
@@ -170,7 +174,9 @@ def _first_trained(arguments: argparse.Namespace, spec: BackboneSpec) -> int:
         return stages.index(wish)
     if wish.isdecimal() and int(wish) <= len(stages):
         return len(stages) - int(wish)
-    arguments.wrong_usage(f"--unfreeze {wish}: a number of stages up to {len(stages)}, all, or one of {', '.join(stages)}")
+    arguments.wrong_usage(
+        f"--unfreeze {wish}: a number of stages up to {len(stages)}, all, or one of {', '.join(stages)}"
+    )
     raise AssertionError
 
 

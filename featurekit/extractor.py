@@ -176,7 +176,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             if name == "crop" and mine is not None and value is not None and abs(mine - value) < _ROUNDING:
                 continue
             if value != mine:
-                raise FeatureSpaceError(f"{store.path} holds rows of {name} {value!r}, and this extractor's is {mine!r}")
+                raise FeatureSpaceError(
+                    f"{store.path} holds rows of {name} {value!r}, and this extractor's is {mine!r}"
+                )
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Rows of the images.

@@ -71,7 +71,9 @@ def describe(name: object, weights: str | None = None) -> BackboneSpec:
     if isinstance(name, str) and name in LITE and weights is None:
         return LITE[name]
     if not isinstance(name, str) or not name:
-        raise BackboneError(f"a backbone is called by a name, a saved model's folder, or is a torch.nn.Module; got {name!r}")
+        raise BackboneError(
+            f"a backbone is called by a name, a saved model's folder, or is a torch.nn.Module; got {name!r}"
+        )
     name = name.removeprefix("torchvision/")
 
     def find() -> dict[str, Any]:
@@ -142,7 +144,12 @@ def anatomy(spec: BackboneSpec) -> Anatomy:
         meta = network.bare(spec, classifier=True, weightless=True)
         return libraries.probe_network(meta, spec.preprocessing.crop, spec.classifier).to_json()
 
-    key = {"library": spec.library, "architecture": spec.architecture, "name": spec.name, "side": spec.preprocessing.crop}
+    key = {
+        "library": spec.library,
+        "architecture": spec.architecture,
+        "name": spec.name,
+        "side": spec.preprocessing.crop,
+    }
     return Anatomy.from_json(_remembered("anatomy", key, find))
 
 

@@ -72,7 +72,9 @@ def torchvision_facts(name: str, weights: str | None) -> BackboneSpec:
     )
     meta = chosen.meta
     facts = [
-        (f"{data} {score}", f"{value:g}") for data, scores in meta["_metrics"].items() for score, value in scores.items()
+        (f"{data} {score}", f"{value:g}")
+        for data, scores in meta["_metrics"].items()
+        for score, value in scores.items()
     ]
     facts += [(key, str(meta[key])) for key in ("license", "recipe") if meta.get(key)]
     return BackboneSpec(
@@ -227,7 +229,7 @@ def _built(spec: BackboneSpec) -> nn.Module:
     for name in _AUXILIARY:
         if hasattr(network, name):
             setattr(network, name, None)
-            network.aux_logits = False
+            network.aux_logits = False  # type: ignore[assignment]
     return network
 
 

@@ -72,7 +72,7 @@ def bare(spec: BackboneSpec, *, classifier: bool = False, weightless: bool = Fal
 def _set_size(network: nn.Module, spec: BackboneSpec) -> None:
     """Transformers have a number of places; timm's can be given another."""
     if spec.preprocessing.changed and hasattr(network, "set_input_size"):
-        network.set_input_size(img_size=spec.preprocessing.crop)
+        network.set_input_size(img_size=spec.preprocessing.crop)  # type: ignore[operator]
 
 
 def _load(network: nn.Module, backbone: Backbone, classifier: bool) -> None:
@@ -80,7 +80,10 @@ def _load(network: nn.Module, backbone: Backbone, classifier: bool) -> None:
     assert backbone.weights_path is not None
     expected = network.state_dict()
     state = read_state(backbone.weights_path)
-    names = [*expected, *(f"{spec.classifier[0]}.{part}" for part in ("weight", "bias") if not classifier and spec.classifier)]
+    names = [
+        *expected,
+        *(f"{spec.classifier[0]}.{part}" for part in ("weight", "bias") if not classifier and spec.classifier),
+    ]
     if spec.package and len(state) == len(names) and set(state) != set(names):
         # The package's file names the tensors differently, in the same order (shapes are checked below).
         state = dict(zip(names, state.values(), strict=True))
@@ -113,12 +116,16 @@ def _load_as_timm(
     import timm
 
     try:
-        adapted = timm.create_model(
-            spec.architecture,
-            pretrained=True,
-            pretrained_cfg_overlay={"state_dict": dict(state), "num_classes": 0, "classifier": ()},
-            num_classes=0,
-        ) if not classifier else None
+        adapted = (
+            timm.create_model(
+                spec.architecture,
+                pretrained=True,
+                pretrained_cfg_overlay={"state_dict": dict(state), "num_classes": 0, "classifier": ()},
+                num_classes=0,
+            )
+            if not classifier
+            else None
+        )
     except Exception:
         return problem
     if adapted is None:

@@ -107,11 +107,11 @@ def on_meta(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network, memo).to("meta")
 
 
-class _Trace(TorchDispatchMode):
+class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Watches a network run: each operation's multiply-adds and receptive field, each module's output."""
 
     def __init__(self, network: nn.Module) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.total = 0
         self._names = {module: name for name, module in network.named_modules() if name}
         self._fields: Any = WeakTensorKeyDictionary()  # of tensors
@@ -166,7 +166,9 @@ class _Trace(TorchDispatchMode):
         if packet in _GLOBAL:
             return None
         if packet is _aten.mean and len(args) > 1 and args[0].dim() == 4 and len(args[1] or ()) >= 2:
-            return None  # of the whole image: what is multiplied with it, as in squeeze-and-excitation, sees what it did
+            return (
+                None  # of the whole image: what is multiplied with it, as in squeeze-and-excitation, sees what it did
+            )
         return seen
 
     def _begin(self, module: nn.Module, args: Any) -> None:
@@ -205,7 +207,11 @@ class _Trace(TorchDispatchMode):
 
     def last_of(self, types: tuple[type[nn.Module], ...], output: Tensor) -> str | None:
         """The last module of some types, if the network's output is its own, or that of its places."""
-        found = [(self._began[name][0], name) for m, name in self._names.items() if isinstance(m, types) and name in self._ended]
+        found = [
+            (self._began[name][0], name)
+            for m, name in self._names.items()
+            if isinstance(m, types) and name in self._ended
+        ]
         ran = sorted(found)
         if not ran or output.dim() != 2:
             return None

@@ -156,7 +156,9 @@ def resized(pre: Preprocessing, image_size: int | None, crop: float | None) -> P
     """
     if image_size is None and crop is None:
         return pre
-    if image_size is not None and (isinstance(image_size, bool) or not hasattr(image_size, "__index__") or not 8 <= image_size <= _LARGEST):
+    if image_size is not None and (
+        isinstance(image_size, bool) or not hasattr(image_size, "__index__") or not 8 <= image_size <= _LARGEST
+    ):
         raise BackboneError(f"image_size must be a whole number from 8 to {_LARGEST} pixels, got {image_size!r}")
     if crop is not None and (isinstance(crop, bool | str) or not 0.05 <= crop <= 1):
         raise BackboneError(f"crop must be a number from 0.05 to 1, the share of the shorter side, got {crop!r}")
@@ -182,7 +184,7 @@ def _rows(backbone: Backbone, layer: str, pooling: str, l2: bool) -> Rows:
         if len(found.output) != 1 or pooling != "avg":
             raise BackboneError(f"the output of {spec.name} is no vector, or is to be pooled by {pooling!r}")
         return Rows(OUTPUT, found.output[0], l2=l2)
-    chosen = found.layer(layer) if isinstance(layer, str) else None
+    chosen = found.layer(str(layer))
     if chosen is None or not chosen.layout:
         raise BackboneError(_no_layer(spec, found, layer))
     return Rows.of(chosen, pooling, l2=l2)

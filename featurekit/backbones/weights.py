@@ -78,7 +78,10 @@ def missing_weights(spec: BackboneSpec, why: str) -> str:
             f"Copy {spec.weights_file} from a machine that has them to {hub_checkpoints()}, "
             "or name a local weight file (weights=..., --weights FILE)."
         )
-    return f"the weights of {spec.name} ({spec.weights}) are not on this machine: {why}. {copy} Usable offline now: {usable}."
+    return (
+        f"the weights of {spec.name} ({spec.weights}) are not on this machine: {why}. {copy} Usable offline now: "
+        f"{usable}."
+    )
 
 
 def download(spec: BackboneSpec) -> tuple[Path, str]:

@@ -48,7 +48,9 @@ class _Options(TypedDict, total=False):
 
 
 @overload
-def extract(source: Any, *, backbone: _Network = ..., layer: str = ..., **options: Unpack[_Options]) -> FeatureStore: ...
+def extract(
+    source: Any, *, backbone: _Network = ..., layer: str = ..., **options: Unpack[_Options]
+) -> FeatureStore: ...
 
 
 @overload

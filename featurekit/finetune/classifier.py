@@ -275,7 +275,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
         if validation is not None:
             others, other_codes = checked_validation(validation, classes)
         backbone = self._find() if self.pretrained else None
-        spec = described(self.backbone, **self._sizes()) if backbone is None else backbone.spec
+        spec = backbone.spec if backbone else described(self.backbone, image_size=self.image_size, crop=self.crop)
         if start is not None and backbone is not None:
             check_start(start, backbone.space)
         rows = None if backbone is None else self._frozen_rows([*items, *others])
@@ -359,10 +359,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
             self.say(f"note: {text}")
 
     def _find(self) -> Backbone:
-        return find(self.backbone, self.weights, decoder=self.decoder, **self._sizes())
-
-    def _sizes(self) -> dict[str, Any]:
-        return {"image_size": self.image_size, "crop": self.crop}
+        return find(self.backbone, self.weights, decoder=self.decoder, image_size=self.image_size, crop=self.crop)
 
     def _new_extractor(self) -> FeatureExtractor:
         weights = weights_file(self.network_) if self.network_ else None
@@ -374,8 +371,8 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
         )
 
     def _shared(self) -> dict[str, Any]:
-        names = ("decoder", "workers", "device", "runtime", "progress")
-        return {name: getattr(self, name) for name in names} | self._sizes()
+        names = ("decoder", "image_size", "crop", "workers", "device", "runtime", "progress")
+        return {name: getattr(self, name) for name in names}
 
     def _own_network(self) -> bytes:
         return self.network_ or super()._own_network()

@@ -34,8 +34,8 @@ def check_backbone(name: object) -> None:
     """Raise TrainingError unless it names a network that can be built anew."""
     if not isinstance(name, str):
         raise TrainingError(
-            f"to be fine-tuned, a backbone must have a name, and this is a {type(name).__name__}: name its architecture, "
-            "and the file of its weights"
+            f"to be fine-tuned, a backbone must have a name, and this is a {type(name).__name__}: name its "
+            "architecture, and the file of its weights"
         )
     if is_bundle(name):
         raise TrainingError(

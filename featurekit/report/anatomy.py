@@ -33,13 +33,23 @@ def anatomy_text(spec: BackboneSpec, anatomy: Anatomy, *, all_layers: bool = Fal
         rows.append(["rest", "stem, pooling, norms", "", *_rest(spec, anatomy), "", "", ""])
     rows.append(["penultimate", "the features", str(spec.dim()), "", "", "all", "", ""])
     rows += [_classifier_row(anatomy, name) for name in spec.classifier if anatomy.layer(name) is not None]
-    header = ["layer", "kind", "output", "parameters", "multiply-adds", "sees", "stride", f"unfreeze={_k(anatomy, first_trained)}"]
+    header = [
+        "layer",
+        "kind",
+        "output",
+        "parameters",
+        "multiply-adds",
+        "sees",
+        "stride",
+        f"unfreeze={_k(anatomy, first_trained)}",
+    ]
     share = sum(stage.parameters for stage in anatomy.stages[first_trained:])
+    costs, k = _costs(anatomy), _k(anatomy, first_trained)
     return (
         f"{table(header, rows, left=3)}\n\n"
-        f"{anatomy.parameters / 1e6:.1f} M parameters, {anatomy.multiply_adds / 1e9:.2f} G multiply-adds for an image. The feature "
-        f"extraction ends at the penultimate layer, {spec.dim()} numbers; {_said(spec.classifier)}.\n"
-        f"Fine-tuning with unfreeze={_k(anatomy, first_trained)} trains {_said_stages(trained, anatomy)}, {share / 1e6:.2f} M "
+        f"{costs} for an image. The feature extraction ends at the penultimate layer, {spec.dim()} numbers; "
+        f"{_said(spec.classifier)}.\n"
+        f"Fine-tuning with unfreeze={k} trains {_said_stages(trained, anatomy)}, {share / 1e6:.2f} M "
         "parameters, beside the new last layer; of the rest, what lies below a stage trains with that, what lies above "
         "the last with the last.\n"
         "sees: pixels of the image that a place of the output depends on (receptive field; all: the whole image);\n"
@@ -71,7 +81,16 @@ def _classifier_row(anatomy: Anatomy, name: str) -> list[str]:
     layer = anatomy.layer(name)
     assert layer is not None
     shape = " x ".join(map(str, layer.shape))
-    return [name, f"{layer.kind}, classifier", shape, f"{layer.parameters:,}", _amount(layer.multiply_adds), "all", "", "removed"]
+    return [
+        name,
+        f"{layer.kind}, classifier",
+        shape,
+        f"{layer.parameters:,}",
+        _amount(layer.multiply_adds),
+        "all",
+        "",
+        "removed",
+    ]
 
 
 def _within(name: str, stages: set[str]) -> bool:
@@ -91,6 +110,10 @@ def _said_stages(trained: set[str], anatomy: Anatomy) -> str:
     if len(names) == len(anatomy.stages):
         return "the whole network"
     return " and ".join(names) if len(names) < 4 else f"{names[0]} to {names[-1]}" if names else "no stage"
+
+
+def _costs(anatomy: Anatomy) -> str:
+    return f"{anatomy.parameters / 1e6:.1f} M parameters, {anatomy.multiply_adds / 1e9:.2f} G multiply-adds"
 
 
 def _amount(number: int) -> str:
@@ -128,7 +151,9 @@ def draw_anatomy(spec: BackboneSpec, anatomy: Anatomy, path: str | os.PathLike[s
     deepest = max([stage.channels for stage in stages], default=1)
     for stage in stages:
         side = (stage.stride or anatomy.side / 14) ** -0.35
-        boxes.append((stage.name, " x ".join(map(str, stage.shape)), side, 0.08 + 0.5 * stage.channels / deepest, "#4c78a8"))
+        boxes.append(
+            (stage.name, " x ".join(map(str, stage.shape)), side, 0.08 + 0.5 * stage.channels / deepest, "#4c78a8")
+        )
     boxes.append(("penultimate", str(spec.dim()), 0.5, 0.06, "#f58518"))
     boxes += [(name, f"{anatomy.output[-1]}\nremoved", 0.4, 0.06, "#dddddd") for name in spec.classifier[:1]]
     for number, (name, shape, height, width, colour) in enumerate(boxes):
@@ -138,8 +163,7 @@ def draw_anatomy(spec: BackboneSpec, anatomy: Anatomy, path: str | os.PathLike[s
     axes.set_ylim(-1.0, 0.6)
     axes.axis("off")
     axes.set_title(
-        f"{spec.name}: {anatomy.parameters / 1e6:.1f} M parameters, {anatomy.multiply_adds / 1e9:.2f} G multiply-adds. Height: "
-        "resolution; width: channels",
+        f"{spec.name}: {_costs(anatomy)}. Height: resolution; width: channels",
         fontsize=9,
     )
     return save_picture(figure, path)

@@ -88,7 +88,9 @@ class PillowDecoder:
             picture = open_image(image) if isinstance(image, bytes) else image
         except ImageError as error:
             return error
-        return {wish: prepare(picture, wish.resize, wish.crop, wish.interpolation, squash=wish.squash) for wish in wishes}
+        return {
+            wish: prepare(picture, wish.resize, wish.crop, wish.interpolation, squash=wish.squash) for wish in wishes
+        }
 
 
 class _FastDecoder(PillowDecoder):
@@ -102,7 +104,10 @@ class _FastDecoder(PillowDecoder):
             stored = decode_fast(image, least) if isinstance(image, bytes) else Stored(np.asarray(image))
         except ImageError as error:
             return error
-        return {wish: prepare_fast(stored, wish.resize, wish.crop, wish.interpolation, squash=wish.squash) for wish in wishes}
+        return {
+            wish: prepare_fast(stored, wish.resize, wish.crop, wish.interpolation, squash=wish.squash)
+            for wish in wishes
+        }
 
 
 def _versions(*packages: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backbones import Backbone
+from ..backbones import Backbone, Rows
 from ..errors import BackboneError
 from .converted import ConversionError, ConvertedNetwork, converted_network
 

@@ -36,7 +36,7 @@ def model_card(manifest: dict[str, Any], head: Any) -> str:
         f"- It predicts {learned}",
         f"- Backbone: {space['backbone']}, {how}; layer {space['layer']}, {space['dim']} features",
         f"- Weights: SHA-256 {space['weights']}",
-        f"- Images: {'both sides' if pre.get('squash') else 'shorter side'} to {pre['resize']} ({pre['interpolation']}), centre crop {pre['crop']}",
+        f"- Images: {_sides(pre)} to {pre['resize']} ({pre['interpolation']}), centre crop {pre['crop']}",
         f"- Head: {manifest['head']} ({type(head).__name__})",
         *(f"- {name}: {_short(value)}" for name, value in _chosen(head)),
         "",
@@ -103,3 +103,7 @@ def _limits(target: str) -> list[str]:
         *(["- `featurekit predict --abstain-below P` gives no label where the probability is below P;"] if one else []),
         *(["  `featurekit evaluate --abstain-below P` says what that costs and gains."] if one else []),
     ]
+
+
+def _sides(pre: dict[str, Any]) -> str:
+    return "both sides" if pre.get("squash") else "shorter side"

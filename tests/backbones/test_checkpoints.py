@@ -54,7 +54,9 @@ WRAPPED = {
     "nested": lambda s: {"checkpoint": 1, "model": {"state_dict": s}},
     "distributed": lambda s: prefixed(s, "module."),
     "compiled": lambda s: prefixed(s, "_orig_mod."),
-    "lightning": lambda s: {"state_dict": prefixed(s, "model.") | {"loss.weight": torch.ones(2)} if False else prefixed(s, "model.")},
+    "lightning": lambda s: {
+        "state_dict": prefixed(s, "model.") | {"loss.weight": torch.ones(2)} if False else prefixed(s, "model.")
+    },
     "both": lambda s: {"state_dict": prefixed(s, "module.model.")},
     "no counters": lambda s: {k: v for k, v in s.items() if not k.endswith("num_batches_tracked")},
     "half": lambda s: {k: v.double() if v.is_floating_point() else v for k, v in s.items()},
@@ -120,7 +122,9 @@ MALFORMED = {
     "no tensors": saved({"epoch": 3, "args": {"lr": 0.1}}),
     "nested without end": saved({"model": {"model": {"model": {"model": {"model": STATE}}}}}),
     "of another network": saved(torchvision.models.mobilenet_v3_small().state_dict()),
-    "other shapes": saved({name: value.repeat(2, *[1] * (value.dim() - 1)) if value.dim() else value for name, value in STATE.items()}),
+    "other shapes": saved(
+        {name: value.repeat(2, *[1] * (value.dim() - 1)) if value.dim() else value for name, value in STATE.items()}
+    ),
     "not finite": saved({name: value / 0 if value.is_floating_point() else value for name, value in STATE.items()}),
     "some missing": saved({name: value for name, value in STATE.items() if not name.startswith("layer3")}),
     "safetensors with a wrong length": (2**60).to_bytes(8, "little") + b"{}",
@@ -131,7 +135,9 @@ MALFORMED = {
 def test_files_that_are_none_are_refused_and_run_nothing(what, tmp_path):
     path = tmp_path / ("w.safetensors" if what.startswith("safetensors") else "w.pth")
     path.write_bytes(MALFORMED[what])
-    with pytest.raises(WeightsError, match=r"cannot read the weight file|holds no state dict|are not those of") as caught:
+    with pytest.raises(
+        WeightsError, match=r"cannot read the weight file|holds no state dict|are not those of"
+    ) as caught:
         load_network(find("resnet18", path))
     message = str(caught.value)
     assert str(path) in message

@@ -216,8 +216,14 @@ def test_what_cannot_be(options, said):
 
 def test_fixed_sizes():
     """Transformers can be given another size, of whole patches."""
-    assert find("timm/vit_tiny_patch16_224", __file__, image_size=112, layer="blocks.3", pooling="flatten").rows.dim == 192 * 49
-    assert find("vit_b_16", __file__, image_size=112, layer="encoder.layers.encoder_layer_3", pooling="cls").rows.dim == 768
+    assert (
+        find("timm/vit_tiny_patch16_224", __file__, image_size=112, layer="blocks.3", pooling="flatten").rows.dim
+        == 192 * 49
+    )
+    assert (
+        find("vit_b_16", __file__, image_size=112, layer="encoder.layers.encoder_layer_3", pooling="cls").rows.dim
+        == 768
+    )
     with pytest.raises(BackboneError, match="cannot be made for images of 100 x 100 pixels"):
         find("vit_b_16", __file__, image_size=100, layer="encoder.layers.encoder_layer_3")
 

@@ -13,7 +13,6 @@ from featurekit.backbones.network import load_network
 from featurekit.backbones.weights import download
 from featurekit.errors import WeightsError
 
-
 TORCHVISION = ["resnet18", "resnet50", "mobilenet_v3_small", "mobilenet_v3_large"]
 NAMES = ["efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2", *TORCHVISION]
 

@@ -213,17 +213,6 @@ def test_predict_one_image(run, model, digits_folder):
     assert out.splitlines()[1].startswith("003.png,2,")
 
 
-def test_models(run, monkeypatch, tmp_path):
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    code, out, _ = run("models")
-    assert code == 0
-    assert "efficientnet_lite0 (default)" in out
-    assert "yes (package)" in out
-    data = {entry["name"]: entry for entry in json.loads(run("models", "--json")[1])["models"]}
-    assert data["efficientnet_lite0"]["offline"]
-    assert not data["resnet50"]["offline"]
-
-
 def test_missing_weights_offline(run, digits_folder, monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     code, _, err = run("extract", digits_folder, "--backbone", "resnet50", "--offline")
@@ -303,13 +292,12 @@ def test_help_needs_nothing_heavy():
     assert not {"torch", "numpy", "sklearn", "h5py", "PIL", "matplotlib"} & set(out.stderr.split())
 
 
-@pytest.mark.parametrize("verb", ["fit", "evaluate", "store", "models"])
+@pytest.mark.parametrize("verb", ["fit", "evaluate", "store"])
 def test_verbs_on_stored_rows_never_import_torch(verb, store, tmp_path):
     arguments = {
         "fit": ["fit", store, "-o", str(tmp_path / "m")],
         "evaluate": ["evaluate", store, "--head", "svm"],
         "store": ["store", "info", store],
-        "models": ["models"],
     }[verb]
     code = (
         f"import sys\nfrom featurekit_cli.main import main\nassert main({arguments!r}) == 0\n"
