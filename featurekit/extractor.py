@@ -33,6 +33,7 @@ from .store import (
 )
 
 _SHOWN_FAILURES = 5
+_USUAL = (None, False, "avg")  # options that need not be told
 _ROUNDING = 0.005  # a crop is a whole number of pixels
 
 
@@ -233,7 +234,9 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         FeatureSpaceError
             What differs.
         """
-        options = ", ".join(f"{name} {value}" for name, value in self.space_.options.items())
+        always = ("layer", "precision", "decoder")
+        chosen = self.space_.options.items()
+        options = ", ".join(f"{name} {value}" for name, value in chosen if name in always or value not in _USUAL)
         check_space(store, self.space_, f"Extract the images again with {self.backbone}, {options}.")
 
     def _fill(self, items: Sequence[Item], backbone: Backbone, cache: RowCache) -> list[bytes]:

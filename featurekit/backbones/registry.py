@@ -203,9 +203,9 @@ def _no_layer(spec: BackboneSpec, found: Anatomy, layer: object) -> str:
     near = found.near(str(layer), 3)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
     exists = isinstance(layer, str) and found.layer(layer) is not None
-    what = "has no single output for each image" if exists else "is none of its layers"
+    what = f"the layer {layer!r} of {spec.name} has no single output for each image"
     return (
-        f"{layer!r} {what} in {spec.name}.{hint} Its stages: {', '.join([*spec.stages, PENULTIMATE])}. "
+        f"{what if exists else f'no layer of {spec.name} called {layer!r}'}.{hint} Its stages: {', '.join([*spec.stages, PENULTIMATE])}. "
         f"All layers: featurekit models show {spec.name} --layers"
     )
 
@@ -228,11 +228,14 @@ def short_name(backbone: object) -> str:
     Examples
     --------
     >>> short_name("resnet18"), short_name("timm/resnet50.a1_in1k"), short_name("models/tuned/")
-    ('resnet18', 'resnet50.a1_in1k', 'tuned')
+    ('resnet18', 'timm-resnet50.a1_in1k', 'tuned')
     """
     if not isinstance(backbone, str | os.PathLike):
         return type(backbone).__name__.lower()
-    return Path(os.path.normpath(backbone)).name
+    text = os.fspath(backbone)
+    if text.startswith("timm/") and not is_bundle(text):
+        return text.replace("/", "-")
+    return Path(os.path.normpath(text)).name
 
 
 def _of_model(folder: Path, weights: str | os.PathLike[str] | None) -> tuple[str, str | os.PathLike[str] | None]:

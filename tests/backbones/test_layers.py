@@ -195,8 +195,8 @@ def test_a_row_is_known_beforehand():
     ("options", "said"),
     [
         ({"layer": "blocks.9"}, "Did you mean 'blocks.6'|Did you mean 'blocks.0'|Did you mean"),
-        ({"layer": "block.4"}, "'block.4' is none of its layers in efficientnet_lite0. Did you mean 'blocks.4'"),
-        ({"layer": None}, "is none of its layers"),
+        ({"layer": "block.4"}, "no layer of efficientnet_lite0 called 'block.4'. Did you mean 'blocks.4'"),
+        ({"layer": None}, "no layer of efficientnet_lite0 called None"),
         ({"layer": "blocks.3", "pooling": "mean"}, "no pooling called 'mean'"),
         ({"layer": "blocks.3", "pooling": "grid0"}, "no pooling called 'grid0'"),
         ({"layer": "blocks.3", "pooling": "grid15"}, "14 x 14 places, of which no 15 x 15 parts"),

@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from featurekit.backbones import find
+from featurekit.folders import cache_folder
 from featurekit.runtime import load_runtime
-from featurekit.runtime.converted import ConversionError, cache_folder, converted_network
+from featurekit.runtime.converted import ConversionError, converted_network
 
 pytest.importorskip("openvino")
 
@@ -93,12 +94,12 @@ def test_other_weights_and_layers_are_other_files(monkeypatch, tmp_path):
         torch.manual_seed(seed)
         torch.save(torchvision.models.mobilenet_v3_small().state_dict(), tmp_path / f"{seed}.pth")
     first = find("mobilenet_v3_small", tmp_path / "0.pth")
-    converted_network(first, ["penultimate"], 2)
-    converted_network(first, ["features.3"], 2)
-    converted_network(find("mobilenet_v3_small", tmp_path / "1.pth"), ["penultimate"], 2)
+    converted_network(first, [first.rows], 2)
+    converted_network(first, [find("mobilenet_v3_small", tmp_path / "0.pth", layer="features.3").rows], 2)
+    converted_network(find("mobilenet_v3_small", tmp_path / "1.pth"), [first.rows], 2)
     assert len(list((tmp_path / "networks").iterdir())) == 3
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "networks").iterdir()}
-    converted_network(find("mobilenet_v3_small", tmp_path / "0.pth", decoder="pillow"), ["penultimate"], 2)
+    converted_network(find("mobilenet_v3_small", tmp_path / "0.pth", decoder="pillow"), [first.rows], 2)
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "networks").iterdir()}
 
 
@@ -109,7 +110,7 @@ def test_a_network_that_cannot_be_converted_is_run_by_pytorch(monkeypatch, tmp_p
     monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path))
     monkeypatch.setattr(converted, "_LARGEST_ERROR", 0.0)  # no conversion is that exact
     with pytest.raises(ConversionError, match="as OpenVINO runs it is not PyTorch's network"):
-        converted_network(LITE0, ["penultimate"], 4)
+        converted_network(LITE0, [LITE0.rows], 4)
     assert not (tmp_path / "networks").exists()
     _load.cache_clear()
     try:
