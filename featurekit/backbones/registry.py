@@ -202,11 +202,12 @@ def anatomy_of(backbone: Backbone) -> Anatomy:
 def _no_layer(spec: BackboneSpec, found: Anatomy, layer: object) -> str:
     near = found.near(str(layer), 3)
     hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-    exists = isinstance(layer, str) and found.layer(layer) is not None
-    what = f"the layer {layer!r} of {spec.name} has no single output for each image"
+    what = f"no layer of {spec.name} called {layer!r}"
+    if found.layer(str(layer)) is not None:
+        what = f"the layer {layer!r} of {spec.name} has no single output for each image"
     return (
-        f"{what if exists else f'no layer of {spec.name} called {layer!r}'}.{hint} Its stages: {', '.join([*spec.stages, PENULTIMATE])}. "
-        f"All layers: featurekit models show {spec.name} --layers"
+        f"{what}.{hint} Its stages: {', '.join([*spec.stages, PENULTIMATE])}. All layers: featurekit models show "
+        f"{spec.name} --layers"
     )
 
 
