@@ -67,7 +67,7 @@ def _list(arguments: argparse.Namespace, pattern: str | None) -> int:
         and arguments.source in {None, _source(name, LITE)}
     ]
     specs = known(chosen)
-    found = [(specs[name], find_local(specs[name])) for name in chosen]
+    found = [(specs[name], find_local(specs[name])) for name in chosen if name in specs]
     if arguments.offline:
         found = [(spec, local) for spec, local in found if local is not None]
     if arguments.speed:

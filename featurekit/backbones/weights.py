@@ -112,13 +112,17 @@ def download(spec: BackboneSpec) -> tuple[Path, str]:
 
 def _from_hugging_face(spec: BackboneSpec) -> Path:
     import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError
 
     logger.warning("Downloading the weights of %s from the Hugging Face hub, %s", spec.name, spec.hub)
     problem: Exception | None = None
     for name in _HUB_FILES:
         try:
             return Path(huggingface_hub.hf_hub_download(spec.hub, name, cache_dir=hugging_face_cache()))
-        except Exception as error:  # of its own, of requests or httpx, of the system
+        except EntryNotFoundError as error:
             problem = problem or error
+        except Exception as error:  # of its own, of requests or httpx, of the system
+            problem = error
+            break
     reason = " ".join(str(problem).split())[:200]
     raise WeightsError(missing_weights(spec, f"the download failed ({reason})")) from problem

@@ -109,7 +109,9 @@ def _said_stages(trained: set[str], anatomy: Anatomy) -> str:
     names = [stage.name for stage in anatomy.stages if stage.name in trained]
     if len(names) == len(anatomy.stages):
         return "the whole network"
-    return " and ".join(names) if len(names) < 4 else f"{names[0]} to {names[-1]}" if names else "no stage"
+    if len(names) > 3:
+        return f"{names[0]} to {names[-1]}"
+    return " and ".join(names) or "no stage"
 
 
 def _costs(anatomy: Anatomy) -> str:

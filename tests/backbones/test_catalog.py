@@ -68,7 +68,7 @@ def test_names():
     [
         ("resnet5O", "Did you mean 'resnet50'"),
         ("convnext_atto", "Did you mean 'timm/convnext_atto'"),
-        ("timm/resnext50_32x4", "'timm/resnext50_32x4d'"),
+        ("timm/resnext50_32x4", "or 'resnext50_32x4d'"),
         ("zzzzzz", "There are efficientnet_lite0"),
         ("", "or is a torch.nn.Module"),
         (None, "or is a torch.nn.Module"),
