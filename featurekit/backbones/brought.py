@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from torch import nn
 
 from ..errors import BackboneError
 from ..fingerprint import PENULTIMATE, Preprocessing
+from .anatomy import Anatomy
 from .libraries import probe_network, without_classifier
-from .probe import on_meta, probe
+from .probe import probe
 from .spec import MODULE, BackboneSpec
 
 _IMAGENET = Preprocessing(256, 224, "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -26,8 +28,10 @@ def brought_spec(module: nn.Module, image_size: int | None) -> BackboneSpec:
     pre = _preprocessing(module)
     side = pre.crop if image_size is None else image_size
     anatomy = probe_network(module, side, last=(nn.Linear,))
-    classifier = (anatomy.classifier,) if anatomy.classifier else ()
-    dim = probe(without_classifier(on_meta(module), MODULE, classifier), side).output
+    classifier = _classifier(module, anatomy)
+    dim = anatomy.output
+    if classifier:
+        dim = probe(without_classifier(copy.deepcopy(module), MODULE, classifier), side).output
     if len(dim) != 1:
         raise BackboneError(
             f"the network puts out {dim} for an image, and a row is one vector: end it with pooling and nn.Flatten, or "
@@ -46,6 +50,15 @@ def brought_spec(module: nn.Module, image_size: int | None) -> BackboneSpec:
         anatomy.multiply_adds,
         pre,
     )
+
+
+def _classifier(module: nn.Module, anatomy: Anatomy) -> tuple[str, ...]:
+    """As timm says of its own networks, which may end in other linear layers; else the last one."""
+    cfg: Any = getattr(module, "pretrained_cfg", None)
+    if isinstance(cfg, dict) and hasattr(module, "num_classes") and cfg.get("classifier"):
+        named = cfg["classifier"]
+        return () if not module.num_classes else (named,) if isinstance(named, str) else tuple(named)
+    return (anatomy.classifier,) if anatomy.classifier else ()
 
 
 def _preprocessing(module: nn.Module) -> Preprocessing:

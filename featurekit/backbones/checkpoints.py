@@ -141,7 +141,7 @@ def _first(keys: Sequence[str]) -> str:
 def _is_usable(tensor: Tensor, expected: Tensor) -> bool:
     if tensor.is_meta or tensor.layout != torch.strided or tensor.is_floating_point() != expected.is_floating_point():
         return False
-    return not tensor.is_complex() and bool(torch.isfinite(tensor).all())
+    return not tensor.is_complex() and bool(torch.isfinite(tensor.to(torch.float32)).all())
 
 
 def of_colour(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

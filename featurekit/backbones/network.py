@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -79,7 +81,7 @@ def _load(network: nn.Module, backbone: Backbone, classifier: bool) -> None:
     spec = backbone.spec
     assert backbone.weights_path is not None
     expected = network.state_dict()
-    state = read_state(backbone.weights_path)
+    state = named_as(read_state(backbone.weights_path), list(expected))
     names = [
         *expected,
         *(f"{spec.classifier[0]}.{part}" for part in ("weight", "bias") if not classifier and spec.classifier),
@@ -87,7 +89,7 @@ def _load(network: nn.Module, backbone: Backbone, classifier: bool) -> None:
     if spec.package and len(state) == len(names) and set(state) != set(names):
         # The package's file names the tensors differently, in the same order (shapes are checked below).
         state = dict(zip(names, state.values(), strict=True))
-    state = {key: value for key, value in named_as(state, list(expected)).items() if not is_auxiliary(key)}
+    state = {key: value for key, value in state.items() if not is_auxiliary(key)}
     if not classifier:
         # The classifier goes, so a checkpoint with another number of classes fits as well.
         starts = tuple(f"{name}." for name in spec.classifier)
@@ -120,6 +122,8 @@ def _load_as_timm(
             timm.create_model(
                 spec.architecture,
                 pretrained=True,
+                # Some of its builders let anything pass; they raise here, where it is given twice.
+                pretrained_strict=True,
                 pretrained_cfg_overlay={"state_dict": dict(state), "num_classes": 0, "classifier": ()},
                 num_classes=0,
             )
@@ -138,13 +142,34 @@ def _load_as_timm(
 
 
 def module_digest(module: nn.Module) -> str:
-    """SHA-256 of a network's structure and tensors, hexadecimal."""
+    """SHA-256 of a network's structure, code, settings and tensors, hexadecimal."""
     hashed = hashlib.sha256(repr(module).encode())
-    for name, tensor in module.state_dict().items():
+    for name, part in module.named_modules():
+        settings = {key: value for key, value in sorted(vars(part).items()) if _is_setting(key, value)}
+        kind: Any = type(part)
+        hashed.update(f"{name} {_code(kind)} {settings}".encode())
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    for name, tensor in tensors:
         hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         flat = tensor.detach().cpu().contiguous().reshape(-1)
         hashed.update(flat.view(torch.uint8).numpy().data)
     return hashed.hexdigest()
+
+
+def _is_setting(key: str, value: Any) -> bool:
+    """Whether an attribute is a plain value that may decide what a module does."""
+    if isinstance(value, tuple | list):
+        return all(_is_setting(key, each) for each in value)
+    return key != "training" and isinstance(value, bool | int | float | str | None)
+
+
+@cache
+def _code(kind: Any) -> str:
+    """The source of a module's class, where there is one."""
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError):
+        return str(kind)
 
 
 class LayerRows(nn.Module):
@@ -164,10 +189,10 @@ class LayerRows(nn.Module):
         super().__init__()
         self._wanted = tuple(rows)
         self._flip = flip
+        layers = {each.layer for each in rows} - {PENULTIMATE, OUTPUT}
         self._notes = {
-            each.layer: _Notes(network.get_submodule(each.layer))
-            for each in rows
-            if each.layer not in {PENULTIMATE, OUTPUT}
+            layer: _Notes(network.get_submodule(layer), [each for each in rows if each.layer == layer])
+            for layer in sorted(layers)
         }
         self.network = network
 
@@ -177,27 +202,41 @@ class LayerRows(nn.Module):
         if self._flip:
             rows = [(a + b) / 2 for a, b in zip(rows, self._rows(images.flip(3)), strict=True)]
         rows = [
-            functional.normalize(part) if wanted.l2 else part for part, wanted in zip(rows, self._wanted, strict=True)
+            functional.normalize(part.float()).to(part.dtype) if wanted.l2 else part
+            for part, wanted in zip(rows, self._wanted, strict=True)
         ]
         return rows[0] if len(rows) == 1 else torch.cat(rows, 1)
 
     def _rows(self, images: Tensor) -> list[Tensor]:
+        for notes in self._notes.values():
+            notes.clear()
         last: Tensor = self.network(images)
         taken = {layer: notes.take() for layer, notes in self._notes.items()}
-        return [pooled(taken.get(each.layer, last), each) for each in self._wanted]
+        return [taken[each.layer][each] if each.layer in taken else pooled(last, each) for each in self._wanted]
 
 
 class _Notes:
-    """Notes what a module puts out, apart for each thread."""
+    """Notes the rows of what a module puts out, apart for each thread.
 
-    def __init__(self, module: nn.Module) -> None:
-        self._noted: dict[int, Tensor] = {}
+    At once, for what follows may write into the output: a ReLU in place, a sum.
+    """
+
+    def __init__(self, module: nn.Module, wanted: Sequence[Rows]) -> None:
+        self._wanted = wanted
+        self._noted: dict[int, dict[Rows, Tensor]] = {}
         module.register_forward_hook(self._note)
 
     def _note(self, module: nn.Module, inputs: Any, out: Tensor) -> None:
-        self._noted[threading.get_ident()] = out
+        rows = {each: pooled(out, each) for each in self._wanted}
+        self._noted[threading.get_ident()] = {
+            each: row.clone() if row.untyped_storage().data_ptr() == out.untyped_storage().data_ptr() else row
+            for each, row in rows.items()
+        }
 
-    def take(self) -> Tensor:
+    def clear(self) -> None:
+        self._noted.pop(threading.get_ident(), None)
+
+    def take(self) -> dict[Rows, Tensor]:
         try:
             return self._noted.pop(threading.get_ident())
         except KeyError:
@@ -237,6 +276,6 @@ def pooled(out: Tensor, rows: Rows) -> Tensor:
     if rows.pooling == "max":
         return out.amax(places)
     if rows.pooling == "gem":
-        return out.clamp(min=_SMALLEST).pow(3).mean(places).pow(1 / 3)
+        return out.float().clamp(min=_SMALLEST).pow(3).mean(places).pow(1 / 3).to(out.dtype)
     mean = out.mean(places)
     return torch.cat([mean, out.amax(places)], 1) if rows.pooling == "avg+max" else mean

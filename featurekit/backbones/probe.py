@@ -64,23 +64,22 @@ def probe(
     BackboneError
         If the network does not take such images.
     """
-    network = network if _is_meta(network) else on_meta(network)
-    training = {module: module.training for module in network.modules()}
-    network.eval()
-    trace = _Trace(network)
     try:
-        with torch.no_grad(), trace, torch.device("meta"):
-            output = network(torch.empty(_BATCH, 3, side, side))
+        try:
+            network = network if _is_meta(network) else on_meta(network)
+            trace, output = _run(network, side, "meta")
+        except Exception:
+            if _is_meta(network):
+                raise
+            # Tensors that are neither parameters nor buffers stay where they are: then it runs, on what it has.
+            network = copy.deepcopy(network).cpu().float()
+            trace, output = _run(network, side, "cpu")
     except Exception as error:  # whatever the network's own code raises
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise BackboneError(
             f"the network does not take images of {side} x {side} pixels: {reason}. Some networks take one size only, "
             "or sizes that a number divides."
         ) from error
-    finally:
-        trace.close()
-        for module, mode in training.items():
-            module.training = mode
     if not isinstance(output, Tensor):
         raise BackboneError(f"the network puts out {type(output).__name__}, and a backbone must put out one tensor")
     found = classifier if classifier is not None else trace.last_of(last, output)
@@ -94,8 +93,22 @@ def probe(
     )
 
 
+def _run(network: nn.Module, side: int, device: str) -> tuple[_Trace, Any]:
+    training = {module: module.training for module in network.modules()}
+    network.eval()
+    trace = _Trace(network)
+    try:
+        with torch.no_grad(), trace, torch.device(device):
+            return trace, network(torch.zeros(_BATCH, 3, side, side))
+    finally:
+        trace.close()
+        for module, mode in training.items():
+            module.training = mode
+
+
 def _is_meta(network: nn.Module) -> bool:
-    return all(tensor.is_meta for tensor in network.state_dict().values())
+    tensors = [*network.parameters(), *network.buffers()]
+    return bool(tensors) and all(tensor.is_meta for tensor in tensors)
 
 
 def on_meta(network: nn.Module) -> nn.Module:
@@ -104,7 +117,7 @@ def on_meta(network: nn.Module) -> nn.Module:
     for tensor in (*network.parameters(), *network.buffers()):
         twin = torch.empty_like(tensor, device="meta")
         memo[id(tensor)] = nn.Parameter(twin, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else twin
-    return copy.deepcopy(network, memo).to("meta")
+    return copy.deepcopy(network, memo).to("meta").float()
 
 
 class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -206,7 +219,10 @@ class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
             )
 
     def last_of(self, types: tuple[type[nn.Module], ...], output: Tensor) -> str | None:
-        """The last module of some types, if the network's output is its own, or that of its places."""
+        """The last module of some types, if the network's output is its own, or that of its places.
+
+        Of linear layers alone, only if nothing comes after it.
+        """
         found = [
             (self._began[name][0], name)
             for m, name in self._names.items()
@@ -217,6 +233,8 @@ class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return None
         name = ran[-1][1]
         out = self._ended[name][0]
+        if types == (nn.Linear,):
+            return name if out is output else None
         return name if isinstance(out, Tensor) and out.dim() in {2, 4} and out.shape[1] == output.shape[1] else None
 
 
@@ -257,7 +275,8 @@ def _layout(shape: tuple[int, ...], prefix: int) -> tuple[str, int]:
     if len(shape) == 1:
         return "vector", 0
     if len(shape) == 2:
-        return "tokens", prefix if math.isqrt(shape[0] - prefix) ** 2 == shape[0] - prefix else 0
+        places = shape[0] - prefix
+        return "tokens", prefix if places > 0 and math.isqrt(places) ** 2 == places else 0
     if len(shape) == 3:
         a, b, c = shape
         return ("map-last" if a == b and b != c else "map"), 0

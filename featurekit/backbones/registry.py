@@ -95,7 +95,7 @@ def find(
     _one_of("precision", precision, PRECISIONS)
     _one_of("decoder", decoder, DECODERS)
     check_pooling(pooling)
-    if isinstance(name, str | os.PathLike) or not hasattr(name, "named_modules"):
+    if isinstance(name, str | os.PathLike | type) or not hasattr(name, "named_modules"):
         found = _named(name, weights, offline)
     else:
         if weights is not None:

@@ -151,6 +151,12 @@ class Rows:
         return cls(layer.name, dim, pooling, l2, layer.layout, prefix)
 
 
+def hash_in(name: str) -> str:
+    """The start of the SHA-256 that published files have at the end of their names; empty if there is none."""
+    end = Path(name).stem.rpartition("-")[2]
+    return end if re.fullmatch("[0-9a-f]{8,64}", end) else ""
+
+
 def check_pooling(pooling: object) -> str:
     """Raise BackboneError unless it is one."""
     if isinstance(pooling, str) and (pooling in POOLINGS[:-1] or re.fullmatch(r"grid[1-9]\d?", pooling)):
@@ -264,7 +270,6 @@ class Backbone:
         """The start of the SHA-256 that a published file has: in its name, or in that of Hugging Face's blob."""
         assert self.weights_path is not None
         if self.spec.package or self.weights_path.name == self.spec.weights_file:
-            end = Path(self.spec.weights_file).stem.rpartition("-")[2]
-            return end if re.fullmatch("[0-9a-f]{8,64}", end) else ""
+            return hash_in(self.spec.weights_file)
         blob = Path(os.path.realpath(self.weights_path)).name
         return blob if re.fullmatch("[0-9a-f]{64}", blob) else ""

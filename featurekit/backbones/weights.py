@@ -9,11 +9,11 @@ from pathlib import Path
 
 from ..errors import WeightsError
 from .lite import LITE
-from .spec import BackboneSpec
+from .spec import BackboneSpec, hash_in
 
 logger = logging.getLogger(__name__)
 
-_READABLE = {".pth", ".pt", ".bin", ".safetensors"}
+_READABLE = {".pth", ".tar", ".pt", ".bin", ".safetensors"}
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -103,8 +103,8 @@ def download(spec: BackboneSpec) -> tuple[Path, str]:
     logger.warning("Downloading the weights of %s from %s to %s", spec.name, spec.url, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        prefix = path.stem.rpartition("-")[2]
-        torch.hub.download_url_to_file(spec.url, str(path), hash_prefix=prefix, progress=False)
+        prefix = hash_in(spec.weights_file)
+        torch.hub.download_url_to_file(spec.url, str(path), hash_prefix=prefix or None, progress=False)
     except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash is a RuntimeError.
         raise WeightsError(missing_weights(spec, f"the download from {spec.url} failed ({error})")) from error
     return path, "download"

@@ -46,6 +46,8 @@ class Stages(nn.Module):
 
     def __init__(self, network: nn.Module, spec: BackboneSpec, classes: int, scale: float = 1.0) -> None:
         super().__init__()
+        if not spec.stages:
+            raise BackboneError(f"{spec.name} has no stages that could be trained by themselves")
         chain = _chain(network, spec)
         self.can_be_cut = chain is not None
         parts = chain or _parts(network, spec)

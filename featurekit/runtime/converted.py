@@ -76,11 +76,14 @@ def converted_network(backbone: Backbone, rows: Sequence[Rows], batch: int, *, a
         If the network cannot be converted, or its rows are not those of PyTorch.
     """
     path = cache_folder() / "networks" / f"{short_name(backbone.spec.name)}-{_key(backbone, rows, batch)}.openvino"
-    network = None if anew else _read(path)
+    # Of a network that the user brought, nobody knows all that decides what it gives: it is not kept.
+    kept = backbone.module is None
+    network = None if anew or not kept else _read(path)
     if network is None:
         logger.info("Converting %s for OpenVINO (once on this machine for these layers)", backbone.spec.name)
         network = _convert(replace(backbone, precision="float32"), rows, batch)
-        _write(path, network)
+        if kept:
+            _write(path, network)
     return network
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from featurekit import FeatureExtractor, FineTuneClassifier, TransferClassifier, extract
 from featurekit.backbones import find
-from featurekit.backbones.network import load_network
+from featurekit.backbones.network import LayerRows, load_network
 from featurekit.errors import BackboneError, BundleError, TrainingError, WeightsError
 
 
@@ -72,6 +72,64 @@ def test_timms_bring_their_preprocessing():
     found = find(timm.create_model("vit_tiny_patch16_224"))
     assert (found.preprocessing.mean, found.preprocessing.interpolation) == ((0.5, 0.5, 0.5), "bicubic")
     assert found.space.dim == 192
+
+
+def test_what_decides_more_than_weights_do_is_told_apart():
+    torch.manual_seed(0)
+    first = timm.create_model("vit_tiny_patch16_224", num_classes=0, global_pool="avg", depth=1)
+    second = timm.create_model("vit_tiny_patch16_224", num_classes=0, global_pool="max", depth=1)
+    second.load_state_dict(first.state_dict())
+    assert find(first).space.fingerprint != find(second).space.fingerprint
+
+    class Scaled(nn.Module):
+        def __init__(self, factor):
+            super().__init__()
+            self.factor, self.mean = factor, torch.zeros(1, 3, 1, 1)
+
+        def forward(self, images):
+            return ((images - self.mean) * self.factor).mean((2, 3))
+
+    assert find(Scaled(2.0)).space.dim == 3  # its mean is neither parameter nor buffer
+    assert find(Scaled(2.0)).space == find(Scaled(2.0)).space != find(Scaled(3.0)).space
+
+
+@pytest.mark.parametrize("name", ["efficientvit_b0", "inception_next_atto"])
+def test_timms_without_their_classifier_keep_all_that_is_left(name):
+    bare = timm.create_model(name, num_classes=0).eval()
+    images = torch.rand(1, 3, 224, 224)
+    with torch.no_grad():
+        assert torch.equal(load_network(find(bare))(images), bare(images))
+
+
+def test_a_last_layer_that_is_followed_by_others_is_no_classifier():
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4), nn.ReLU())
+    assert find(network).spec.classifier == ()
+    assert find(network[:-1]).spec.classifier == ("3",)
+
+
+def test_what_is_noted_is_what_a_layer_put_out():
+    """The ReLU that follows writes into it."""
+    torch.manual_seed(0)
+    network = torchvision.models.alexnet().eval()
+    seen = {}
+    network.features[10].register_forward_hook(lambda module, inputs, out: seen.update(out=out.clone()))
+    images = torch.rand(2, 3, 224, 224)
+    for pooling in ("avg", "flatten"):
+        found = find(network, layer="features.10", pooling=pooling)
+        rows = LayerRows(load_network(found), [found.rows]).eval()
+        with torch.no_grad():
+            network(images)
+            expected = seen["out"].flatten(1) if pooling == "flatten" else seen["out"].mean((2, 3))
+            assert torch.allclose(rows(images), expected, atol=1e-5)
+        assert expected.min() < 0
+
+
+def test_halves_and_classes():
+    assert find(torchvision.models.squeezenet1_1().half()).space.dim == 1000
+    with pytest.raises(BackboneError, match=r"or is a torch\.nn\.Module; got"):
+        find(torchvision.models.AlexNet)
+    with pytest.raises(BackboneError, match="does not take images"):
+        find(nn.utils.parametrizations.weight_norm(nn.Linear(3, 4)))
 
 
 def test_networks_without_a_classifier_and_with_what_is_none():

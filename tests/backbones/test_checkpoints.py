@@ -145,6 +145,14 @@ def test_files_that_are_none_are_refused_and_run_nothing(what, tmp_path):
     assert not os.path.exists(MARK)
 
 
+@pytest.mark.parametrize("name", ["timm/dla46_c", "timm/convnext_atto"])
+def test_timms_own_loading_lets_nothing_pass(name, tmp_path):
+    """Some of its builders ask for no more than what happens to fit."""
+    torch.save(STATE, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="are not those of"):
+        load_network(find(name, tmp_path / "w.pth"))
+
+
 def test_what_does_not_fit_is_listed_in_a_few_words(tmp_path):
     state = dict(STATE)
     del state["layer1.0.conv1.weight"]

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch.nn import functional
 
-from featurekit.backbones import describe, find
-from featurekit.backbones.network import LayerRows, load_network
+from featurekit.backbones import Rows, describe, find
+from featurekit.backbones.network import LayerRows, load_network, pooled
 from featurekit.errors import BackboneError
 
 # Architecture, the node before the classifier in torchvision's graph, and an inner layer.
 TORCHVISION = [
-    ("alexnet", "classifier.5", "features.8"),
+    ("alexnet", "classifier.5", "features.9"),
     ("vgg11_bn", "classifier.5", "features.15"),
     ("resnet34", "flatten", "layer3.1"),
     ("densenet121", "flatten", "features.denseblock2"),
@@ -182,6 +182,15 @@ def test_mirror_images_and_unit_length(resnet):
     _, unit = rows_of("resnet18", resnet, layer="layer4", image_size=64, flip=True, l2=True)
     assert torch.allclose(unit, both / both.norm(dim=1, keepdim=True), atol=1e-5)
     assert np.allclose(unit.norm(dim=1), 1)
+
+
+def test_half_precision_does_not_overflow():
+    out = torch.full((1, 2, 3, 3), 50.0, dtype=torch.float16)
+    assert pooled(out, Rows("x", 2, "gem", layout="map")).tolist() == [[50.0, 50.0]]
+
+
+def test_tokens_that_are_fewer_than_the_prefix():
+    assert describe("timm/vit_so150m_patch16_reg4_map_256").dim() > 0
 
 
 def test_a_row_is_known_beforehand():
