@@ -16,15 +16,10 @@ from featurekit.errors import BackboneError
 # Architecture, the node before the classifier in torchvision's graph, and an inner layer.
 TORCHVISION = [
     ("alexnet", "classifier.5", "features.9"),
-    ("vgg11_bn", "classifier.5", "features.15"),
     ("resnet34", "flatten", "layer3.1"),
     ("densenet121", "flatten", "features.denseblock2"),
     ("squeezenet1_1", "features.12", "features.7"),
-    ("shufflenet_v2_x0_5", "mean", "stage3"),
     ("mobilenet_v2", "classifier.0", "features.13.conv.2"),
-    ("mnasnet0_5", "mean", "layers.9"),
-    ("efficientnet_b0", "flatten", "features.5"),
-    ("regnet_y_400mf", "flatten", "trunk_output.block3"),
     ("convnext_tiny", "classifier.1", "features.5"),
     ("googlenet", "flatten", "inception4c"),
     ("inception_v3", "flatten", "Mixed_6b"),
@@ -34,13 +29,9 @@ TIMM = [
     ("resnet26", "layer3"),
     ("efficientnet_b0", "blocks.4"),
     ("convnext_atto", "stages.2"),
-    ("regnetx_002", "s3"),
-    ("mobilenetv3_small_050", "blocks.3"),
     ("vit_tiny_patch16_224", "blocks.5"),
     ("deit_tiny_distilled_patch16_224", "blocks.5"),
     ("swin_tiny_patch4_window7_224", "layers.2"),
-    ("ghostnet_050", "blocks.5"),
-    ("densenet121", "features.denseblock3"),
 ]
 
 
@@ -85,7 +76,7 @@ def test_layers_are_torchvisions(name, before, inner, tmp_path):
     file = weights_file(tmp_path, network)
     with warnings.catch_warnings(action="ignore"):  # some have other nodes while they train
         reference = create_feature_extractor(network.eval(), {before: "last", inner: "inner"})
-    size = {"image_size": 96} if name not in {"inception_v3", "vgg11_bn", "alexnet"} else {}
+    size = {"image_size": 96} if name not in {"inception_v3", "alexnet"} else {}
     images, rows = rows_of(name, file, **size)
     with torch.no_grad():
         expected = reference(images)
@@ -101,7 +92,7 @@ def test_layers_are_timms(name, inner, tmp_path):
     torch.manual_seed(0)
     network = timm.create_model(name).eval()
     file = weights_file(tmp_path, network)
-    size = {"image_size": 96} if name.startswith(("res", "eff", "conv", "reg", "mob", "ghost", "dense")) else {}
+    size = {"image_size": 96} if name.startswith(("res", "eff", "conv")) else {}
     images, rows = rows_of(f"timm/{name}", file, **size)
     bare = timm.create_model(name, num_classes=0).eval()
     bare.load_state_dict({key: value for key, value in network.state_dict().items() if key in bare.state_dict()})
