@@ -21,7 +21,7 @@ SMALL = 96
 
 
 def timm_models(per_family: int) -> list[str]:
-    """The smallest of the first dozen models of each family."""
+    """The smallest of the first five models of each family."""
     import timm
 
     from featurekit.backbones.libraries import build, timm_facts
@@ -36,7 +36,7 @@ def timm_models(per_family: int) -> list[str]:
                 print(f"  {family}: {name}: {error}"[:150])
                 continue
             sizes.append((sum(parameter.numel() for parameter in network.parameters()), name))
-            if len(sizes) >= 12:  # enough to find a small one
+            if len(sizes) >= 5:  # enough to find a small one
                 break
         chosen += [f"timm/{name}" for _, name in sorted(sizes)[:per_family]]
     return chosen
@@ -51,7 +51,7 @@ def tried(name: str, folder: Path, most: float) -> dict[str, Any]:
     from featurekit.backbones.network import LayerRows, load_network
 
     started = time.perf_counter()
-    row: dict[str, Any] = {"model": name, "d": "", "stages": "", "layers": "", "pixels": "", "result": ""}
+    row: dict[str, Any] = {"model": name, "d": "", "stages": "", "layers": "", "pixels": "", "result": "", "s": 0.0}
     try:
         spec = describe(name)
         row |= {"d": spec.dim(), "stages": len(spec.stages), "layers": len(anatomy(spec).usable)}
