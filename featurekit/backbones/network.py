@@ -94,6 +94,10 @@ def _load(network: nn.Module, backbone: Backbone, classifier: bool) -> None:
         # The classifier goes, so a checkpoint with another number of classes fits as well.
         starts = tuple(f"{name}." for name in spec.classifier)
         state = {key: value for key, value in state.items() if key in expected or not key.startswith(starts)}
+        if spec.library == "timm" and not state.keys() <= expected.keys():
+            # Some have more in their heads than the layer that timm calls the classifier; all of it goes.
+            whole = build(spec, weightless=True).state_dict().keys()
+            state = {key: value for key, value in state.items() if key in expected or key not in whole}
     state = of_size(of_colour(state, expected), expected, spec)
     problem = misfit(expected, state)
     if problem and spec.library == "timm":
