@@ -156,6 +156,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.wrong_usage(
             "--layer, --pooling, --flip, --l2 and --precision are for frozen features; see --train-precision"
         )
+    if arguments.start and (arguments.image_size is not None or arguments.crop is not None):
+        arguments.wrong_usage("--from keeps the size of that model's images; leave --image-size and --crop out")
     if arguments.scratch and arguments.start:
         arguments.wrong_usage("--scratch and --from exclude each other")
     if arguments.scratch and any(

@@ -176,6 +176,8 @@ class FeatureSpace:
             raise ValueError(f"not a feature space: {error!r}") from error
         if space.precision not in PRECISIONS.values() or space.preprocessing.decoder not in DECODERS:
             raise ValueError(f"unknown precision or decoder: {space.precision!r}, {space.preprocessing.decoder!r}")
+        if not 0 < space.preprocessing.crop <= space.preprocessing.resize < _LARGEST or space.dim < 1:
+            raise ValueError(f"sizes that cannot be: {space.preprocessing}, {space.dim} numbers in a row")
         if data or pre:
             raise ValueError(f"unknown parts of a feature space: {sorted(data) + sorted(pre)}")
         return space
@@ -186,6 +188,7 @@ class FeatureSpace:
         return [f"{key}: {mine[key]!r}, not {theirs[key]!r}" for key in mine if mine[key] != theirs[key]]
 
 
+_LARGEST = 10**6
 _USUAL_PREPROCESSING = {"decoder": "auto", "squash": False, "changed": False}
 _USUAL = {"flip": False, "l2": False}
 _TEXT_FIELDS = ("backbone", "weights", "layer", "pooling", "precision")

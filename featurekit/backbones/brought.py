@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from ..errors import BackboneError
 from ..fingerprint import PENULTIMATE, Preprocessing
@@ -25,6 +26,9 @@ def brought_spec(module: nn.Module, image_size: int | None) -> BackboneSpec:
     BackboneError
         If it does not take images, or puts out no single row for each.
     """
+    tensors = [*module.parameters(), *module.buffers()]
+    if any(is_lazy(tensor) or tensor.is_meta for tensor in tensors):
+        raise BackboneError("the network has parameters without values: run it once, or load weights, before")
     pre = _preprocessing(module)
     side = pre.crop if image_size is None else image_size
     anatomy = probe_network(module, side, last=(nn.Linear,))
@@ -32,7 +36,7 @@ def brought_spec(module: nn.Module, image_size: int | None) -> BackboneSpec:
     dim = anatomy.output
     if classifier:
         dim = probe(without_classifier(copy.deepcopy(module), MODULE, classifier), side).output
-    if len(dim) != 1:
+    if len(dim) != 1 or not dim[0]:
         raise BackboneError(
             f"the network puts out {dim} for an image, and a row is one vector: end it with pooling and nn.Flatten, or "
             "name one of its layers with the pooling that you wish"

@@ -26,7 +26,7 @@ from .spec import BackboneSpec
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = 1  # of what is kept: raise it where it would be another
+_FORMAT = 2  # of what is kept: raise it where it would be another
 
 
 def names() -> list[str]:
@@ -183,7 +183,7 @@ def _remembered(kind: str, key: dict[str, Any], find: Callable[[], Any]) -> Any:
     if found is None:
         found = json.loads(json.dumps(find()))
         try:
-            _write(path, json.dumps({"key": text, "found": found}))
+            _write(path, json.dumps({"key": text, "sha256": _digest(found), "found": found}))
         except OSError as error:
             logger.debug("%s cannot be kept: %s", path, error)
     return found
@@ -203,9 +203,13 @@ def _versions() -> list[str]:
 def _kept(path: Path, text: str) -> Any:
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        return kept["found"] if kept["key"] == text else None
-    except (OSError, ValueError, KeyError, TypeError):
+        return kept["found"] if kept["key"] == text and kept["sha256"] == _digest(kept["found"]) else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None  # not there, or damaged: it is found again
+
+
+def _digest(found: Any) -> str:
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
 def _write(path: Path, text: str) -> None:

@@ -122,7 +122,9 @@ def misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
         for key in expected
         if key in state and state[key].shape != expected[key].shape
     ]
-    unusable = [key for key in expected if key in state and not _is_usable(state[key], expected[key])]
+    # Only of the right shape: a file of a few bytes can ask for a tensor that fills the memory.
+    fitting = [key for key in expected if key in state and state[key].shape == expected[key].shape]
+    unusable = [key for key in fitting if not is_usable(state[key], expected[key])]
     kinds = {
         "missing": missing,
         "unexpected": unexpected,
@@ -138,7 +140,8 @@ def _first(keys: Sequence[str]) -> str:
     return f"first: {shown}" if len(keys) > 1 else shown
 
 
-def _is_usable(tensor: Tensor, expected: Tensor) -> bool:
+def is_usable(tensor: Tensor, expected: Tensor) -> bool:
+    """Whether a tensor holds ordinary finite numbers of the kind that is expected."""
     if tensor.is_meta or tensor.layout != torch.strided or tensor.is_floating_point() != expected.is_floating_point():
         return False
     return not tensor.is_complex() and bool(torch.isfinite(tensor.to(torch.float32)).all())

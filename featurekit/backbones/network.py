@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from ..errors import BackboneError, WeightsError
 from ..fingerprint import OUTPUT, PENULTIMATE
-from .checkpoints import misfit, named_as, of_colour, read_state
+from .checkpoints import is_usable, misfit, named_as, of_colour, read_state
 from .libraries import build, is_auxiliary, of_size, without_classifier
 from .spec import MODULE, Backbone, BackboneSpec, Rows
 
@@ -73,8 +73,14 @@ def bare(spec: BackboneSpec, *, classifier: bool = False, weightless: bool = Fal
 
 def _set_size(network: nn.Module, spec: BackboneSpec) -> None:
     """Transformers have a number of places; timm's can be given another."""
-    if spec.preprocessing.changed and hasattr(network, "set_input_size"):
-        network.set_input_size(img_size=spec.preprocessing.crop)  # type: ignore[operator]
+    if not spec.preprocessing.changed or not hasattr(network, "set_input_size"):
+        return
+    side = spec.preprocessing.crop
+    try:
+        network.set_input_size(img_size=side)  # type: ignore[operator]
+    except Exception as error:  # whatever timm's own code raises
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise BackboneError(f"{spec.name} cannot be made for images of {side} x {side} pixels: {reason}") from error
 
 
 def _load(network: nn.Module, backbone: Backbone, classifier: bool) -> None:
@@ -100,7 +106,8 @@ def _load(network: nn.Module, backbone: Backbone, classifier: bool) -> None:
             state = {key: value for key, value in state.items() if key in expected or key not in whole}
     state = of_size(of_colour(state, expected), expected, spec)
     problem = misfit(expected, state)
-    if problem and spec.library == "timm":
+    ordinary = all(is_usable(tensor, expected[key]) for key, tensor in state.items() if _fits(key, tensor, expected))
+    if problem and spec.library == "timm" and ordinary:
         problem = _load_as_timm(network, spec, state, problem, classifier)
         if not problem:
             return
@@ -113,6 +120,10 @@ def _load(network: nn.Module, backbone: Backbone, classifier: bool) -> None:
     # Which versions of its modules wrote it. Files without it are taken for those of today: shapes were looked at.
     versioned._metadata = getattr(expected, "_metadata", {})
     network.load_state_dict(versioned, strict=False)  # what may be missing was looked at, too
+
+
+def _fits(key: str, tensor: Tensor, expected: Mapping[str, Tensor]) -> bool:
+    return key in expected and tensor.numel() <= 64 * expected[key].numel()
 
 
 def _load_as_timm(
@@ -151,7 +162,8 @@ def module_digest(module: nn.Module) -> str:
     for name, part in module.named_modules():
         settings = {key: value for key, value in sorted(vars(part).items()) if _is_setting(key, value)}
         kind: Any = type(part)
-        hashed.update(f"{name} {_code(kind)} {settings}".encode())
+        hooks = [_code(hook) for hook in (*part._forward_pre_hooks.values(), *part._forward_hooks.values())]
+        hashed.update(f"{name} {_code(kind)} {settings} {hooks}".encode())
     tensors = [*module.named_parameters(), *module.named_buffers()]
     for name, tensor in tensors:
         hashed.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

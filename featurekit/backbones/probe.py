@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -80,17 +80,42 @@ def probe(
             f"the network does not take images of {side} x {side} pixels: {reason}. Some networks take one size only, "
             "or sizes that a number divides."
         ) from error
+    layers = list(trace.layers(prefix))
+    if any(_is_cube(layer) for layer in layers):
+        layers = _told_apart(layers, network, side)
     if not isinstance(output, Tensor):
         raise BackboneError(f"the network puts out {type(output).__name__}, and a backbone must put out one tensor")
     found = classifier if classifier is not None else trace.last_of(last, output)
     return Anatomy(
         side=side,
-        layers=tuple(trace.layers(prefix)),
+        layers=tuple(layers),
         classifier=found or "",
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         multiply_adds=trace.total,
         output=tuple(output.shape[1:]),
     )
+
+
+def _is_cube(layer: Layer) -> bool:
+    """Whether all three lengths are equal, so that any of them may be the channels."""
+    return len(layer.shape) == 3 and len(set(layer.shape)) == 1
+
+
+def _told_apart(layers: list[Layer], network: nn.Module, side: int) -> list[Layer]:
+    """Layouts by a look at larger images, where the channels alone are as many as before; none where that fails."""
+    for other in (2 * side, side + 32):
+        try:
+            trace, _ = _run(network, other, next(network.parameters()).device.type)
+        except Exception:  # noqa: S112 (networks that take one size only)
+            continue
+        shapes = {layer.name: layer.shape for layer in trace.layers(0)}
+        return [
+            replace(layer, layout="map" if shapes[layer.name][0] == layer.shape[0] else "map-last")
+            if _is_cube(layer)
+            else layer
+            for layer in layers
+        ]
+    return [replace(layer, layout="") if _is_cube(layer) else layer for layer in layers]
 
 
 def _run(network: nn.Module, side: int, device: str) -> tuple[_Trace, Any]:

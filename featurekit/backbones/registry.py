@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..bundle import NETWORK, is_bundle, read_manifest
 from ..errors import BackboneError, WeightsError
-from ..fingerprint import DECODERS, OUTPUT, PENULTIMATE, PRECISIONS, Preprocessing
+from ..fingerprint import DECODERS, OUTPUT, PENULTIMATE, PRECISIONS, FeatureSpace, Preprocessing
 from .anatomy import Anatomy
 from .catalog import anatomy, describe
 from .spec import MODULE, Backbone, BackboneSpec, Rows, check_pooling
@@ -96,6 +97,9 @@ def find(
     _one_of("decoder", decoder, DECODERS)
     check_pooling(pooling)
     if isinstance(name, str | os.PathLike | type) or not hasattr(name, "named_modules"):
+        if is_bundle(str(name)) and name not in {"", "."}:
+            name, weights, size = _of_model(Path(str(name)), weights)
+            image_size, crop = (image_size, crop) if (image_size, crop) != (None, None) else size
         found = _named(name, weights, offline)
     else:
         if weights is not None:
@@ -107,8 +111,6 @@ def find(
 
 
 def _named(name: Any, weights: str | os.PathLike[str] | None, offline: bool | None) -> Backbone:
-    if is_bundle(str(name)) and name not in {"", "."}:
-        name, weights = _of_model(Path(name), weights)
     called = weights if isinstance(weights, str) and _is_name(weights) else None
     spec = describe(name, called)
     rows = Rows(PENULTIMATE, spec.dim())
@@ -239,13 +241,25 @@ def short_name(backbone: object) -> str:
     return Path(os.path.normpath(text)).name
 
 
-def _of_model(folder: Path, weights: str | os.PathLike[str] | None) -> tuple[str, str | os.PathLike[str] | None]:
-    """Name and weights of the backbone of a saved model."""
-    settings = read_manifest(folder).get("settings")
-    if not isinstance(settings, dict) or not isinstance(settings.get("backbone"), str):
+def _of_model(
+    folder: Path, weights: str | os.PathLike[str] | None
+) -> tuple[str, str | os.PathLike[str] | None, tuple[int | None, float | None]]:
+    """Name and weights of the backbone of a saved model, and the size and crop of its images, if they are its own."""
+    manifest = read_manifest(folder)
+    settings = manifest.get("settings")
+    if (
+        not isinstance(settings, dict)
+        or not isinstance(settings.get("backbone"), str)
+        or not isinstance(settings.get("weights"), str | None)
+    ):
         raise BackboneError(f"the model in {folder} does not say what its backbone is")
+    try:
+        options = FeatureSpace.from_json(json.dumps(manifest.get("space"))).options
+    except ValueError as error:
+        raise BackboneError(f"the model in {folder} is damaged: {error}") from error
     own = folder / NETWORK
-    return settings["backbone"], weights or (own if own.is_file() else settings.get("weights"))
+    chosen = weights or (own if own.is_file() else settings.get("weights"))
+    return settings["backbone"], chosen, (options["image_size"], options["crop"])
 
 
 def _one_of(what: str, name: object, known: Iterable[str]) -> None:

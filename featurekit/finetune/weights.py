@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import TrainingError
+from ..fingerprint import file_sha256
 from ..folders import cache_folder
 from ..store.writer import replace_file
 
@@ -27,8 +29,9 @@ def weights_file(network: bytes) -> Path:
     name = f"{hashlib.sha256(network).hexdigest()}.safetensors"
     for folder in (cache_folder() / "trained", Path(tempfile.gettempdir()) / "featurekit-trained"):
         path = folder / name
-        if path.is_file() and path.stat().st_size == len(network):
-            return path
+        with suppress(OSError):
+            if file_sha256(path) == path.stem:
+                return path
         try:
             folder.mkdir(parents=True, exist_ok=True)
             replace_file(path, network)

@@ -53,6 +53,8 @@ def load_model(
             if file_sha256(own) != space.weights:
                 raise ValueError(f"{NETWORK} is not the network that was saved")
             weights = own
+        if not isinstance(settings["weights"], str | None):
+            raise ValueError(f"its weights are {settings['weights']!r:.50}")
         if target not in {"class", "labels", "number"}:
             raise ValueError(f"it predicts {target!r:.50}")
         if is_regressor(head) != (target == "number"):

@@ -124,6 +124,18 @@ def test_what_is_noted_is_what_a_layer_put_out():
         assert expected.min() < 0
 
 
+def test_hooks_and_parameters_without_values():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    before = find(network).space
+    handle = network[0].register_forward_hook(lambda module, inputs, out: out * 10)
+    assert find(network).space != before
+    handle.remove()
+    assert find(network).space == before
+    for empty in (nn.Sequential(nn.LazyConv2d(4, 3)), nn.Conv2d(3, 4, 3, device="meta")):
+        with pytest.raises(BackboneError, match="parameters without values"):
+            find(empty)
+
+
 def test_halves_and_classes():
     assert find(torchvision.models.squeezenet1_1().half()).space.dim == 1000
     with pytest.raises(BackboneError, match=r"or is a torch\.nn\.Module; got"):

@@ -153,6 +153,21 @@ def test_timms_own_loading_lets_nothing_pass(name, tmp_path):
         load_network(find(name, tmp_path / "w.pth"))
 
 
+def test_a_few_bytes_that_ask_for_all_memory(tmp_path):
+    torch.save(dict(STATE) | {"conv1.weight": torch.zeros(1).expand(2**45)}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"1 of another shape \(conv1.weight"):
+        load_network(find("resnet18", tmp_path / "w.pth"))
+
+
+def test_timm_is_not_asked_about_integers(tmp_path):
+    import timm
+
+    state = timm.create_model("vit_tiny_patch16_224").state_dict()
+    torch.save({name: (value * 100).to(torch.int8) for name, value in state.items()}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match="not of ordinary finite numbers"):
+        load_network(find("timm/vit_tiny_patch16_224", tmp_path / "w.pth"))
+
+
 def test_what_does_not_fit_is_listed_in_a_few_words(tmp_path):
     state = dict(STATE)
     del state["layer1.0.conv1.weight"]

@@ -225,6 +225,8 @@ def test_fixed_sizes():
         find("vit_b_16", __file__, image_size=112, layer="encoder.layers.encoder_layer_3", pooling="cls").rows.dim
         == 768
     )
+    with pytest.raises(BackboneError, match="cannot be made for images of 15 x 15"):
+        find("timm/vit_tiny_patch16_224", __file__, image_size=15, layer="blocks.3")
     with pytest.raises(BackboneError, match="cannot be made for images of 100 x 100 pixels"):
         find("vit_b_16", __file__, image_size=100, layer="encoder.layers.encoder_layer_3")
 

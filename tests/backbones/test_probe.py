@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from featurekit.backbones import anatomy, describe
+from featurekit.backbones import anatomy, describe, described
 from featurekit.backbones.probe import probe
 from featurekit.errors import BackboneError
 
@@ -90,6 +90,14 @@ def test_layouts_of_transformers():
     block = vit.stages[-1]
     assert (block.layout, block.shape, block.prefix, block.field) == ("tokens", (197, 768), 1, None)
     assert vit.classifier == "heads.head"
+
+
+def test_channels_that_are_as_many_as_places():
+    """swin_t on 384 pixels has 96 x 96 places of 96 numbers."""
+    found = anatomy(described("swin_t", image_size=384))
+    assert found.layer("features.1").shape == (96, 96, 96)
+    assert found.layer("features.1").layout == "map-last"
+    assert found.layer("features.0.0").layout == "map"
 
 
 def test_what_takes_no_such_images_or_gives_no_tensor():

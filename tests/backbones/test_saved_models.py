@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from featurekit import FeatureExtractor, TransferClassifier
+from featurekit import FeatureExtractor, TransferClassifier, load_model
 from featurekit.backbones import find
 from featurekit.errors import BackboneError, BundleError
 
@@ -17,6 +17,35 @@ def test_the_backbone_of_a_frozen_model_is_its_own(digits_store, tmp_path):
     assert found.spec.name == "efficientnet_lite0"
     assert found.space == digits_store.space
     assert FeatureExtractor(tmp_path / "m").fit([]).space_ == digits_store.space
+
+
+def test_the_size_of_its_images_is_the_models(digits_folder, tmp_path):
+    paths = sorted(digits_folder.glob("*/*.png"))[::4]
+    y = [path.parent.name for path in paths]
+    TransferClassifier(head="centroid", image_size=64).fit(paths, y).save(tmp_path / "m")
+    assert find(str(tmp_path / "m")).preprocessing.crop == 64
+    assert find(str(tmp_path / "m"), image_size=96).preprocessing.crop == 96
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: data["settings"].update(weights=5),
+        lambda data: data["space"]["preprocessing"].update(resize=0),
+        lambda data: data["space"]["preprocessing"].update(crop=10**9),
+        lambda data: data.update(space=None),
+    ],
+)
+def test_models_that_were_changed(digits_store, tmp_path, spoil):
+    TransferClassifier(head="centroid").fit(digits_store).save(tmp_path / "m")
+    path = tmp_path / "m" / "model.json"
+    data = json.loads(path.read_text())
+    spoil(data)
+    path.write_text(json.dumps(data))
+    with pytest.raises(BackboneError, match="is damaged|does not say"):
+        find(str(tmp_path / "m"))
+    with pytest.raises(BundleError, match="is damaged"):
+        load_model(tmp_path / "m")
 
 
 def test_models_that_say_nothing(digits_store, tmp_path):

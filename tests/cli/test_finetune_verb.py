@@ -65,6 +65,7 @@ def test_a_bad_image_is_left_out(run, digits_folder, tmp_path):
 def test_wrong_usage(run, digits_folder, digits_store_path, tmp_path):
     for arguments, message in (
         ((digits_store_path,), "needs the images themselves"),
+        ((digits_folder, "--from", "m", "--image-size", "96"), "--from keeps the size of that model's images"),
         ((digits_folder, "--layer", "blocks.3"), "--l2 and --precision are for frozen features"),
         ((digits_folder, "--scratch", "--from", "m"), "exclude each other"),
         ((digits_folder, "--epochs", 0), "0 is less than 1"),
