@@ -243,10 +243,10 @@ class _Notes:
         module.register_forward_hook(self._note)
 
     def _note(self, module: nn.Module, inputs: Any, out: Tensor) -> None:
-        rows = {each: pooled(out, each) for each in self._wanted}
+        # A vector, a class token and a flat map are views of the output.
         self._noted[threading.get_ident()] = {
-            each: row.clone() if row.untyped_storage().data_ptr() == out.untyped_storage().data_ptr() else row
-            for each, row in rows.items()
+            each: pooled(out.clone() if each.layout == "vector" or each.pooling in {"cls", "flatten"} else out, each)
+            for each in self._wanted
         }
 
     def clear(self) -> None:
