@@ -115,11 +115,10 @@ def known(chosen: Iterable[str]) -> dict[str, BackboneSpec]:
     facts = _remembered("facts", {}, find) if any(name not in LITE for name in chosen) else {}
     specs = {}
     for name in chosen:
-        looked_at = None if name in LITE else _kept(*_place("spec", {"name": name, "weights": None}))
         if name in LITE:
             specs[name] = LITE[name]
-        elif looked_at is not None or name in facts:
-            specs[name] = BackboneSpec.from_json(facts[name] if looked_at is None else looked_at)
+        elif found := _kept(*_place("spec", {"name": name, "weights": None})) or facts.get(name):
+            specs[name] = BackboneSpec.from_json(found)
     return specs
 
 

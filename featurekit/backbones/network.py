@@ -130,24 +130,20 @@ def _load_as_timm(
     network: nn.Module, spec: BackboneSpec, state: dict[str, Tensor], problem: str, classifier: bool
 ) -> str:
     """Older checkpoints have other names, and transformers' positions another number: timm knows how to adapt them."""
+    if classifier:
+        return problem
     import timm
 
     try:
-        adapted = (
-            timm.create_model(
-                spec.architecture,
-                pretrained=True,
-                # Some of its builders let anything pass; they raise here, where it is given twice.
-                pretrained_strict=True,
-                pretrained_cfg_overlay={"state_dict": dict(state), "num_classes": 0, "classifier": ()},
-                num_classes=0,
-            )
-            if not classifier
-            else None
+        adapted = timm.create_model(
+            spec.architecture,
+            pretrained=True,
+            # Some of its builders let anything pass; they raise here, where it is given twice.
+            pretrained_strict=True,
+            pretrained_cfg_overlay={"state_dict": dict(state), "num_classes": 0, "classifier": ()},
+            num_classes=0,
         )
     except Exception:
-        return problem
-    if adapted is None:
         return problem
     _set_size(adapted, spec)
     left = misfit(network.state_dict(), adapted.state_dict())
