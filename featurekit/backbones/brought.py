@@ -11,7 +11,7 @@ from torch.nn.parameter import is_lazy
 from ..errors import BackboneError
 from ..fingerprint import PENULTIMATE, Preprocessing
 from .anatomy import Anatomy
-from .libraries import probe_network, without_classifier
+from .libraries import probe_network, timm_preprocessing, without_classifier
 from .probe import probe
 from .spec import MODULE, BackboneSpec
 
@@ -70,12 +70,4 @@ def _preprocessing(module: nn.Module) -> Preprocessing:
     cfg: Any = getattr(module, "pretrained_cfg", None)
     if not isinstance(cfg, dict) or "input_size" not in cfg or not cfg.get("crop_pct"):
         return _IMAGENET
-    side = cfg["input_size"][-1]
-    return Preprocessing(
-        int(side / cfg["crop_pct"]),
-        side,
-        "bilinear" if cfg.get("interpolation") == "bilinear" else "bicubic",
-        tuple(cfg["mean"]),
-        tuple(cfg["std"]),
-        squash=cfg.get("crop_mode") == "squash",
-    )
+    return timm_preprocessing(cfg)

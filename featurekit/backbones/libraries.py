@@ -115,14 +115,7 @@ def timm_facts(name: str, weights: str | None) -> BackboneSpec:
     channels, height, width = cfg.input_size
     if channels != 3 or height != width:
         raise BackboneError(f"{name} takes images of {cfg.input_size}; featurekit's are RGB squares")
-    preprocessing = Preprocessing(
-        int(height / cfg.crop_pct),
-        height,
-        _INTERPOLATIONS.get(cfg.interpolation, "bicubic"),
-        _three(cfg.mean),
-        _three(cfg.std),
-        squash=cfg.crop_mode == "squash",
-    )
+    preprocessing = timm_preprocessing(vars(cfg))
     has_weights = bool(cfg.url or cfg.hf_hub_id)
     tagged = f"{architecture}.{cfg.tag}" if cfg.tag and has_weights else architecture
     classifier = cfg.classifier or ()
@@ -151,6 +144,19 @@ def timm_facts(name: str, weights: str | None) -> BackboneSpec:
             )
             if value
         ),
+    )
+
+
+def timm_preprocessing(cfg: Mapping[str, Any]) -> Preprocessing:
+    """How timm prepares images, by the configuration of pretrained weights."""
+    side = cfg["input_size"][-1]
+    return Preprocessing(
+        int(side / cfg["crop_pct"]),
+        side,
+        _INTERPOLATIONS.get(cfg.get("interpolation", ""), "bicubic"),
+        _three(cfg["mean"]),
+        _three(cfg["std"]),
+        squash=cfg.get("crop_mode") == "squash",
     )
 
 
