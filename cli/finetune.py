@@ -237,7 +237,8 @@ def run(arguments: argparse.Namespace) -> int:
             }
         )
         return code
-    print(f"{folder}: {arguments.backbone}, fine-tuned on {len(paths)} images of {len(model.classes_)} classes")
+    how = "fine-tuned" if model.best_epoch_ else "frozen, with logreg"
+    print(f"{folder}: {arguments.backbone}, {how} on {len(paths)} images of {len(model.classes_)} classes")
     if replaced:
         print("the model that was there before is replaced")
     print(verdict(model))
@@ -249,13 +250,17 @@ def verdict(model: Any) -> str:
     c = model.comparison_
     if "difference" not in c:
         return f"validation accuracy {c['accuracy']:.4f} (n = {c['n']}), of epoch {model.best_epoch_}"
-    difference, low, high = (100 * c[name] for name in ("difference", "low", "high"))
+    tried = c.get("tried", c)
+    difference, low, high = (100 * tried[name] for name in ("difference", "low", "high"))
     text = (
-        f"validation accuracy {c['accuracy']:.4f} (n = {c['n']}), frozen {c['frozen_accuracy']:.4f}: {difference:+.1f} "
-        f"points (95% interval {low:+.1f} to {high:+.1f}, paired)"
+        f"validation accuracy {tried['accuracy']:.4f} (n = {c['n']}), frozen {c['frozen_accuracy']:.4f}: "
+        f"{difference:+.1f} points (95% interval {low:+.1f} to {high:+.1f}, paired)"
     )
     if model.best_epoch_ == 0:
-        return f"{text}\ntraining gained nothing beyond chance: the frozen network with logreg on all images was saved"
+        best = "no epoch was better"
+        if tried["epoch"]:
+            best = f"the best epoch, {tried['epoch']}, gained {tried['won']} images and lost {tried['lost']}"
+        return f"{text}\n{best}: nothing beyond chance. Saved is the frozen network with logreg on all images"
     moved = ", ".join(f"{name} {share:.1%}" for name, share in model.moved_.items())
     if low <= 0:
         text += "\nthe interval includes 0: this gain may be chance"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import os
 from typing import TYPE_CHECKING, Any
 
 from . import _common
@@ -26,13 +27,16 @@ def add_parser(verbs: Any) -> None:
         "'featurekit models show NAME' prints what a network is made of.",
     )
     parser.add_argument(
-        "pattern", nargs="*", metavar="PATTERN", help="such as 'resnet*' or 'timm/convnext*'; or show NAME"
+        "pattern",
+        nargs="*",
+        metavar="PATTERN",
+        help="such as 'resnet*' or 'timm/convnext*'; or show NAME (or MODEL/)",
     )
     parser.add_argument("--all", action="store_true", help="timm's, too")
     parser.add_argument("--source", choices=_SOURCES, help="of this library only")
     parser.add_argument("--speed", choices=tuple(_SPEEDS), help="of this class only: by the multiply-adds of an image")
     parser.add_argument("--offline", action="store_true", help="only those whose weights are on this machine")
-    parser.add_argument("--weights", metavar="NAME", help="with show: other weights, such as IMAGENET1K_V1")
+    parser.add_argument("--weights", metavar="NAME", help="with show: other weights, such as IMAGENET1K_V1, or a file")
     parser.add_argument("--layers", action="store_true", help="with show: every layer, not the stages only")
     parser.add_argument(
         "--image-size", type=_common.positive, metavar="PIXELS", help="with show: for images of this size"
@@ -56,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _list(arguments: argparse.Namespace, pattern: str | None) -> int:
     from featurekit.backbones import LITE, find_local, known, names
+    from featurekit.errors import BackboneError
     from featurekit.report import table
 
     timm_too = arguments.all or arguments.source == "timm" or arguments.offline or pattern is not None
@@ -66,6 +71,12 @@ def _list(arguments: argparse.Namespace, pattern: str | None) -> int:
         and (pattern is None or fnmatch.fnmatchcase(name, pattern) or fnmatch.fnmatchcase(name, f"timm/{pattern}"))
         and arguments.source in {None, _source(name, LITE)}
     ]
+    if pattern is not None and not chosen:
+        like = ", of this source" if arguments.source else ""
+        raise BackboneError(
+            f"no backbone is called like {pattern!r}{like}. * stands for anything: '*{pattern.strip('*')}*'; "
+            "all names: featurekit models --all"
+        )
     specs = known(chosen)
     found = [(specs[name], find_local(specs[name])) for name in chosen if name in specs]
     if arguments.offline:
@@ -139,11 +150,18 @@ def _as_json(spec: BackboneSpec, local: Backbone | None) -> dict[str, Any]:
 
 
 def _show(arguments: argparse.Namespace, name: str) -> int:
-    from featurekit.backbones import anatomy, described, find_local
+    from featurekit.backbones import anatomy, described, find, find_local
+    from featurekit.bundle import is_bundle
     from featurekit.report.anatomy import anatomy_text, draw_anatomy
 
-    spec = described(name, arguments.weights, image_size=arguments.image_size)
-    local = find_local(spec)
+    own = arguments.weights is not None and os.path.isfile(arguments.weights)
+    if own or is_bundle(name):
+        local: Backbone | None = find(name, arguments.weights, image_size=arguments.image_size, offline=True)
+        assert local is not None
+        spec = local.spec
+    else:
+        spec = described(name, arguments.weights, image_size=arguments.image_size)
+        local = find_local(spec)
     inside = anatomy(spec)
     first = _first_trained(arguments, spec)
     if arguments.png:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
             # weights_only: never run code from the file.
             loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... for foreign files.
+        object_ = re.search(r"GLOBAL (\S+) was not an allowed", str(error))
         reason = " ".join(str(error).split())[:200] or type(error).__name__
+        if object_:
+            reason = f"it holds more than tensors and numbers, an object of {object_[1][:100]}"
         raise WeightsError(
             f"cannot read the weight file {path}: {reason}. Expected a state dict saved by torch.save "
             "or a .safetensors file; files that would run code are refused. A checkpoint that holds more than tensors "

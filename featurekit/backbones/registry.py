@@ -111,6 +111,8 @@ def find(
 
 
 def _named(name: Any, weights: str | os.PathLike[str] | None, offline: bool | None) -> Backbone:
+    if weights is not None and not hasattr(weights, "__fspath__") and not isinstance(weights, str):
+        raise WeightsError(f"weights must be a file or a name such as IMAGENET1K_V1, got {weights!r}")
     called = weights if isinstance(weights, str) and _is_name(weights) else None
     spec = describe(name, called)
     rows = Rows(PENULTIMATE, spec.dim())
@@ -162,7 +164,7 @@ def resized(pre: Preprocessing, image_size: int | None, crop: float | None) -> P
         isinstance(image_size, bool) or not hasattr(image_size, "__index__") or not 8 <= image_size <= _LARGEST
     ):
         raise BackboneError(f"image_size must be a whole number from 8 to {_LARGEST} pixels, got {image_size!r}")
-    if crop is not None and (isinstance(crop, bool | str) or not 0.05 <= crop <= 1):
+    if crop is not None and (isinstance(crop, bool) or not hasattr(crop, "__float__") or not 0.05 <= crop <= 1):
         raise BackboneError(f"crop must be a number from 0.05 to 1, the share of the shorter side, got {crop!r}")
     side = pre.crop if image_size is None else int(image_size)
     share = pre.crop / pre.resize if crop is None else float(crop)

@@ -23,7 +23,6 @@ from ..images import Item
 from ..splits import holdout
 from ..transfer import TransferClassifier, load_model
 from .inputs import (
-    NO_GAIN,
     beyond_chance,
     check_backbone,
     check_pictures,
@@ -94,7 +93,8 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
         logistic regression on all images.
     comparison_ : dict
         On the validation images: ``n``, ``accuracy``, ``frozen_accuracy``, and their paired ``difference`` with its
-        95% interval ``low``, ``high``; images that were ``won`` and ``lost``. The best epoch is a little too good.
+        95% interval ``low``, ``high``; images that were ``won`` and ``lost``. The best epoch is a little too good. If
+        the frozen network was kept, ``tried`` holds the same of the best ``epoch``.
     moved_ : dict of str to float
         Of each trained stage, how long the change of its parameters is, relative to these; the head's with its damping.
     trained_ : list of str
@@ -330,9 +330,8 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
         self.comparison_ = compared(truth, trained.decisions, frozen)
         if rows is not None and head is not None and frozen is not None and not beyond_chance(self.comparison_):
             # Nothing was gained: the frozen network, and what it can learn from all images.
-            if self.say is not None and trained.best:
-                self.say(NO_GAIN.format(epoch=trained.best, **self.comparison_))
-            self.network_, self.best_epoch_, self.comparison_ = b"", 0, compared(truth, frozen, frozen)
+            self.network_, self.best_epoch_ = b"", 0
+            self.comparison_ = compared(truth, frozen, frozen) | {"tried": self.comparison_ | {"epoch": trained.best}}
             known = rows[: len(items)]
             self.head_ = head if validation is not None else clone(head).fit(known, labels, groups=ids)
         else:

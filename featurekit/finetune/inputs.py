@@ -205,12 +205,6 @@ def usual_size(rows: NDArray[np.float32]) -> float:
     return float(2.0 ** np.round(np.log2(size))) if size > 0 and np.isfinite(size) else 1.0
 
 
-NO_GAIN = (
-    "the best epoch, {epoch}, is right on {won} validation images on which the frozen network is wrong, and wrong on "
-    "{lost} others: no gain beyond chance, so that the frozen network is kept"
-)
-
-
 def compared(
     truth: NDArray[np.intp], decisions: NDArray[np.floating], frozen: NDArray[np.floating] | None
 ) -> dict[str, Any]:

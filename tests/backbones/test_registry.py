@@ -7,7 +7,7 @@ import pytest
 
 from featurekit.backbones import DEFAULT_BACKBONE, LITE, describe, find, find_local
 from featurekit.backbones.weights import hub_checkpoints
-from featurekit.errors import BackboneError, WeightsError
+from featurekit.errors import BackboneError, FeaturekitError, WeightsError
 
 
 @pytest.mark.parametrize("name", list(LITE))
@@ -95,6 +95,12 @@ def test_damaged_weights_of_the_package_are_noticed(monkeypatch, tmp_path):
     good.weights_path.write_bytes(data)
     with pytest.raises(WeightsError, match="damaged"):
         _ = find(DEFAULT_BACKBONE).space
+
+
+@pytest.mark.parametrize("options", [{"weights": 5}, {"crop": [1]}, {"crop": "1"}, {"image_size": "96"}])
+def test_options_of_other_kinds(options):
+    with pytest.raises(FeaturekitError, match="must be"):
+        find("efficientnet_lite0", **options)
 
 
 def test_a_missing_local_file(tmp_path):

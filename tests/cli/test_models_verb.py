@@ -4,9 +4,13 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from featurekit_cli.main import main
 from PIL import Image
+
+from featurekit import TransferClassifier
+from featurekit.backbones import describe, find_local
 
 
 @pytest.fixture
@@ -55,7 +59,18 @@ def test_patterns_and_filters(run):
     fast = listed(run, "--source", "torchvision", "--speed", "fast")
     assert "mobilenet_v3_small" in fast
     assert "resnet50" not in fast
-    assert run("models", "zzz*")[1].startswith("no backbone is like that")
+    code, _, err = run("models", "zzz*")
+    assert (code, "no backbone is called like 'zzz*'" in err) == (1, True)
+
+
+def test_a_file_and_a_saved_model_are_shown(run, tmp_path):
+    file = find_local(describe("efficientnet_lite0")).weights_path
+    code, out, _ = run("models", "show", "efficientnet_lite0", "--weights", file)
+    assert (code, f"usable offline: yes (file): {file}" in out) == (0, True)
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 40, 40, 3), dtype=np.uint8)
+    TransferClassifier(head="knn", image_size=96).fit(list(pixels), [0, 1] * 6).save("model")
+    code, out, _ = run("models", "show", "model")
+    assert (code, "images: shorter side 110" in out) == (0, True), out
 
 
 def test_a_list_that_was_made_before_needs_no_torch():
