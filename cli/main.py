@@ -19,9 +19,9 @@ from typing import Any, NoReturn
 
 from featurekit import FeaturekitError, __version__
 
-from . import _common, compare, demo, evaluate, export, extract, finetune, fit, models, predict, store
+from . import _common, advise, compare, demo, evaluate, export, extract, finetune, fit, models, predict, store
 
-_VERBS = (extract, fit, finetune, predict, evaluate, compare, export, models, store, demo)
+_VERBS = (extract, fit, finetune, predict, evaluate, compare, advise, export, models, store, demo)
 
 _EPILOG = """\
 examples:
@@ -31,6 +31,7 @@ examples:
   featurekit finetune photos/ -o tuned/              train the network's upper stages as well
   featurekit evaluate photos.h5 --head svm           another head on a held-out part
   featurekit compare photos.h5 --head logreg,svm     heads on the same folds, with intervals
+  featurekit advise photos/                          frozen features, fine-tuning, or more labels?
   featurekit predict new/ --model model/ > new.csv   labels and probabilities
   featurekit export model/ -o model.onnx             one file for ONNX Runtime and the like
 

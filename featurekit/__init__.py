@@ -21,6 +21,7 @@ __all__ = [
     "TransferClassifier",
     "TransferRegressor",
     "__version__",
+    "advise",
     "compare",
     "evaluate",
     "extract",
@@ -35,6 +36,7 @@ _HOME = {
     "FineTuneClassifier": "finetune",
     "TransferClassifier": "transfer",
     "TransferRegressor": "transfer",
+    "advise": "advisor",
     "compare": "comparison",
     "evaluate": "transfer",
     "extract": "extraction",
@@ -43,6 +45,7 @@ _HOME = {
 }
 
 if TYPE_CHECKING:
+    from .advisor import advise
     from .comparison import compare
     from .demo import run_demo
     from .errors import FeaturekitError

@@ -128,7 +128,7 @@ def run_demo(
     home = Path(folder)
     try:
         home.mkdir(parents=True, exist_ok=True)
-        images = _write_digits(home / "digits") if source is None else Path(source)
+        images = write_digits(home / "digits") if source is None else Path(source)
     except OSError as error:
         raise FeaturekitError(f"cannot write the demo to {home}: {error.strerror or error}") from error
     origins = {item.path: item.origin for item in read_source(images).items}
@@ -228,7 +228,8 @@ def _fine_tuned(
     return rows, f"Fine-tuned, {' and '.join(differences)}, paired."
 
 
-def _write_digits(folder: Path) -> Path:
+def write_digits(folder: Path) -> Path:
+    """Write scikit-learn's 1,797 scanned digits of 8 x 8 pixels into class folders."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .bootstrap import TAILS, percentiles, resampled
-from .proportions import Abstention, independent_images, wilson_interval
+from .proportions import Z95, Abstention, independent_images, wilson_interval
 
 _BINS = 15
 
@@ -299,7 +299,7 @@ def paired_difference(
     first: ArrayLike,
     second: ArrayLike,
     groups: ArrayLike | None = None,
-    z: float = 1.959963984540054,
+    z: float = Z95,
 ) -> tuple[float, float, float]:
     """Accuracy of `first` minus that of `second` on the same images, with a 95% interval.
 

@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+Z95 = 1.959963984540054
+"""Quantile of the normal distribution: of a two-sided interval of 95%."""
+
 
 @dataclass(frozen=True, slots=True)
 class Abstention:
@@ -31,7 +34,7 @@ class Abstention:
     high: float | None
 
 
-def wilson_interval(p: float, n: float, z: float = 1.959963984540054) -> tuple[float, float]:
+def wilson_interval(p: float, n: float, z: float = Z95) -> tuple[float, float]:
     """Wilson score interval of a proportion.
 
     Parameters

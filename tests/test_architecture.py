@@ -18,6 +18,7 @@ FLOORS = {
     "folders": 0,
     "fingerprint": 1,
     "metrics": 2,
+    "transferability": 1,
     "proportions": 1,
     "splits": 1,
     "target_metrics": 2,
@@ -30,7 +31,7 @@ FLOORS = {
     "outputs": 3,
     "runtime": 3,
     "evaluation": 4,
-    "report": 8,
+    "report": 9,
     "pipeline": 4,
     "extraction": 5,
     "extractor": 5,
@@ -38,11 +39,13 @@ FLOORS = {
     "comparison": 7,
     "onnx_export": 7,
     "finetune": 7,
-    "demo": 9,
-    "__init__": 10,
+    "advisor": 8,
+    "demo": 10,
+    "__init__": 11,
 }
 # What may import torch (or a package that does) when it is imported itself.
 TORCH_MODULES = {
+    "advisor/similarity.py",
     *(f"backbones/{name}.py" for name in ("brought", "checkpoints", "libraries", "network", "probe")),
     *(f"finetune/{name}.py" for name in ("checkpoint", "devices", "feed", "job", "optimizer", "stages", "training")),
     *(f"finetune/{name}.py" for name in ("trunk", "worker")),

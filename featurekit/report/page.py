@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from .._version import __version__
+from ..advisor import Advice
 from ..comparison import Compared, Comparison
 from ..errors import FeaturekitError, ImageError
 from ..evaluation import CurvePoint
@@ -19,6 +20,7 @@ from ..fingerprint import content_hash
 from ..images import open_image, read_bytes
 from ..outputs import write_output
 from ..store import FAILED, FeatureStore
+from .advice import advice_sections
 from .charts import Axes, Point, heat_map
 from .style import SCRIPT, STYLE
 
@@ -31,7 +33,7 @@ _BINS = 10
 _MOST_CLASSES = 60
 
 
-def write_page(comparison: Comparison, path: str | os.PathLike[str]) -> Path:
+def write_page(comparison: Comparison, path: str | os.PathLike[str], *, advice: Advice | None = None) -> Path:
     """Write the page.
 
     Parameters
@@ -39,6 +41,8 @@ def write_page(comparison: Comparison, path: str | os.PathLike[str]) -> Path:
     comparison : Comparison
     path : path
         The ``.html`` file; its folder is made.
+    advice : Advice, optional
+        What the comparison was made for: it comes first.
 
     Returns
     -------
@@ -58,6 +62,8 @@ def write_page(comparison: Comparison, path: str | os.PathLike[str]) -> Path:
     """
     target = Path(path)
     body = "\n".join(_sections(comparison))
+    if advice is not None:
+        body = "\n".join(["<h2>Advice</h2>", *advice_sections(advice), "<h2>Heads</h2>", body])
     title = f"{comparison.n} images, {len(comparison.best.evaluation.classes)} classes"
     text = (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

@@ -1,0 +1,237 @@
+"""One look after the other, each if there is time for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..backbones import find
+from ..comparison import Compared, Comparison, compare
+from ..duplicates import group_rows
+from ..errors import FeaturekitError, HeadError
+from ..evaluation import cross_validate_head
+from ..heads import fit_head, make_head
+from ..images import Item
+from ..metrics import paired_difference
+from ..proportions import Z95
+from ..splits import folds
+from ..store import FAILED, FeatureStore
+from ..transferability import h_score, leep, logme
+from .belief import believed
+from .clock import Clock
+from .growth import growth
+from .material import Material
+from .neighbours import nearest_neighbour
+from .pilot import EPOCHS, run_pilot, seconds_of_a_fold
+from .result import Alternative, Evidence
+from .size import size_of
+
+FOLDS = 5
+_PILOT_FOLDS = 3
+_SETTLED = (0.05, 0.95)  # probabilities outside of which a pilot ends
+_STRICT = 2.6  # for Z95, as the best of several heads is compared with chance
+_HEADS_SHARE = 0.4  # of the time that is left, for one head
+_MOST_FOR_SVM = 12_000
+# Seconds of a cross-validation of 1,000 rows of 1,280 and 10 classes, and the powers of rows and classes it grows with.
+_HEADS = {"knn": (0.6, 2, 0), "lda": (6.0, 1, 0), "logreg": (5.0, 1, 1), "svm": (2.0, 2, 0.5)}
+
+
+class Looks:
+    """What is measured on some material, and by when.
+
+    Parameters
+    ----------
+    material : Material
+    clock : Clock
+    margin : float
+    seed : int
+    say : callable
+        Called with a line after each look.
+    """
+
+    def __init__(
+        self, material: Material, clock: Clock, margin: float, seed: int, say: Callable[[str], object]
+    ) -> None:
+        self._material, self._clock, self._margin, self._seed, self._say = material, clock, margin, seed, say
+        self.evidence = Evidence(untested=clock.untested)
+
+    def heads(self) -> Comparison | None:
+        """Cross-validation of the heads that the time allows, the cheapest first; None if nothing can be scored."""
+        material, e = self._material, self.evidence
+        stores = material.extract("{backbone}.h5", material.backbones)
+        self._say(f"features of {', '.join(material.backbones)}: {len(stores[0])} rows")
+        y = stores[0].y[stores[0].y != ""]
+        comparison = None
+        try:
+            comparison = compare(
+                stores, heads=self._affordable(y, len(stores)), output=material.home, seed=self._seed, say=self._say
+            )
+        except HeadError as error:
+            self._clock.untested.append(f"everything but the size: {error}")
+        if len(y):
+            chosen = np.flatnonzero(stores[0].y != "")
+            e.size = size_of(
+                y,
+                group_rows(stores[0], chosen) if comparison is None else comparison.groups,
+                items=material.items,
+                unlabelled=material.unlabelled,
+                failed=len(stores[0].ledger.where(FAILED)),
+                sampled_from=material.sampled_from,
+            )
+        e.comparison = comparison
+        return comparison
+
+    def _affordable(self, y: NDArray[Any], stores: int) -> list[str]:
+        heads: list[str] = []
+        n, k = len(y), max(len(np.unique(y)), 2)
+        for head, (unit, by_rows, by_classes) in _HEADS.items():
+            cost = stores * unit * (n / 1000) ** by_rows * (k / 10) ** by_classes
+            if not heads or (cost < _HEADS_SHARE * self._clock.left and (head != "svm" or n <= _MOST_FOR_SVM)):
+                heads.append(head)
+            else:
+                self._clock.untested.append(f"the head {head}: it would take some {cost:.0f} s")
+        return heads
+
+    def rows(self, comparison: Comparison) -> _Rows:
+        """What further looks look at: the rows of the best line; and how these fare without a head."""
+        best, e = comparison.best, self.evidence
+        found = _Rows(comparison, self._material)
+        e.beats_chance = _beats_chance(best)
+        e.neighbours = nearest_neighbour(found.X, found.y, found.ids)
+        fitted = fit_head(make_head(best.head, found.y), found.X, found.y, groups=found.ids)
+        e.gap = float((fitted.predict(found.X) == found.y).mean()) - best.evaluation.accuracy
+        return found
+
+    def growth(self, rows: _Rows) -> None:
+        """The learning curve."""
+        if self._clock.allows(25 * rows.best.folded.fit_seconds, "the learning curve"):
+            self.evidence.growth = growth(rows.X, rows.y, rows.best.head, groups=rows.ids)
+            self._say(self.evidence.growth.sentence())
+
+    def similarity(self, rows: _Rows) -> None:
+        """How near the images are to the source, and the scores that follow from it."""
+        e = self.evidence
+        if self._clock.allows(20, "similarity to the source"):
+            from .similarity import similarity  # torch
+
+            backbone = find(rows.best.backbone, self._material.weights(rows.best.backbone))
+            e.similarity = similarity(backbone, rows.items, seed=self._seed)
+            self._say(e.similarity.sentence())
+        if self._clock.allows(5 + len(rows.X) / 500, "LogME and H-score"):
+            e.scores = {"logme": logme(rows.X, rows.y), "h_score": h_score(rows.X, rows.y)}
+            if e.similarity is not None and e.similarity.probabilities is not None:
+                e.scores["leep"] = leep(e.similarity.probabilities, rows.y[e.similarity.drawn])
+
+    def alternatives(self, rows: _Rows) -> None:
+        """An inner layer, and larger images where they are larger, with the same head on the same folds."""
+        best, e, material = rows.best, self.evidence, self._material
+        spec = find(best.backbone, material.weights(best.backbone)).spec
+        trials: list[tuple[str, dict[str, Any], float]] = []
+        if len(spec.stages) > 1:
+            trials.append((f"layer {spec.stages[-2]}", {"layer": spec.stages[-2]}, 1.0))
+        side = spec.preprocessing.crop
+        larger = round(1.3 * side / 32) * 32
+        assert e.size is not None
+        if "image_size" not in material.options or material.options["image_size"] is None:
+            if e.size.side > 1.1 * spec.preprocessing.resize:
+                trials.append((f"{larger} pixels", {"image_size": larger}, (larger / side) ** 2))
+            else:
+                e.untested.append(f"larger images: half of these have no more than {e.size.side} pixels")
+        for name, options, times in trials:
+            cost = 12 + times * len(rows.y) / material.rate + 8 * best.folded.fit_seconds
+            if not self._clock.allows(2 * cost, f"{best.features}, {name}"):  # a pilot is worth more
+                continue
+            try:
+                place = f"{best.backbone.replace('/', '-')}.{name.replace(' ', '-')}.h5"
+                (store,) = material.extract(place, [best.backbone], **options)
+                found = cross_validate_head(
+                    store.X[rows.chosen], rows.y, best.head, cv=FOLDS, seed=self._seed, groups=rows.ids
+                )
+            except FeaturekitError as error:
+                e.untested.append(f"{name}: {error}")
+                continue
+            assert found is not None  # the same folds as before
+            apart = paired_difference(rows.y, found.predictions[0], best.folded.predictions[0], groups=rows.ids)
+            other = Alternative(
+                f"{best.features}, {name}", {"backbone": best.backbone} | options, found.evaluate().accuracy, *apart
+            )
+            e.alternatives.append(other)
+            self._say(other.sentence())
+
+    def pilot(self, rows: _Rows) -> None:
+        """Fine-tuning on a fold or more, until the answer is clear."""
+        best, e, material = rows.best, self.evidence, self._material
+        error = 1 - best.evaluation.accuracy
+        e.gain = believed(error, self._margin)
+        splits = list(folds(rows.y, FOLDS, self._seed, rows.ids))[:_PILOT_FOLDS]
+        cost = seconds_of_a_fold(len(splits[0][0]), len(splits[0][1]), material.rate)
+        if e.gain.worth_it < _SETTLED[0]:
+            return
+        if not self._clock.allows(cost, f"fine-tuning on one fold for {EPOCHS} epochs"):
+            return
+
+        def watch(text: str) -> None:
+            if self._clock.left < 0:
+                raise _OutOfTimeError
+
+        passed = ("decoder", "image_size", "crop", "workers", "device", "runtime")
+        runs = run_pilot(
+            [item.origin for item in rows.items],
+            rows.y,
+            rows.X,
+            best.head,
+            splits,
+            groups=rows.ids,
+            backbone=best.backbone,
+            weights=material.weights(best.backbone),
+            cache=material.home / "rows",
+            say=watch,
+            **{key: material.options[key] for key in passed if key in material.options},
+        )
+        try:
+            for found in runs:
+                e.pilot = found
+                e.gain = believed(error, self._margin, (found.difference, found.standard_error))
+                self._say(found.sentence())
+                if found.folds == len(splits) or not _SETTLED[0] < e.gain.worth_it < _SETTLED[1]:
+                    return
+                if not self._clock.allows(found.seconds / found.folds, "fine-tuning on another fold"):
+                    return
+        except _OutOfTimeError:
+            e.untested.append("fine-tuning: it was begun, and the time was over")
+
+
+class _OutOfTimeError(Exception):
+    """The budget ended while a network was trained."""
+
+
+class _Rows:
+    """The rows of the best line of a comparison, and their images."""
+
+    def __init__(self, comparison: Comparison, material: Material) -> None:
+        self.best = comparison.best
+        self.y, self.ids = self.best.folded.y, comparison.groups.ids
+        store = next(store for store in comparison.stores if store.fingerprint == self.best.fingerprint)
+        self.chosen = _chosen(store, self.y)
+        self.X: NDArray[np.float32] = store.X[self.chosen]
+        paths = store.paths
+        self.items: list[Item] = material.with_origins([paths[i] for i in self.chosen])
+
+
+def _chosen(store: FeatureStore, y: NDArray[Any]) -> NDArray[np.intp]:
+    """The rows that were compared: those of a class that can be split."""
+    labels = store.y
+    return np.flatnonzero((labels != "") & np.isin(labels, np.unique(y)))
+
+
+def _beats_chance(best: Compared) -> bool:
+    """Whether a head, the best of several, does better than naming the commonest class, by images or by classes."""
+    folded, e = best.folded, best.evaluation
+    names, counts = np.unique(folded.y, return_counts=True)
+    common = np.full(len(folded.y), names[counts.argmax()])
+    _, low, _ = paired_difference(folded.y, folded.predictions[0], common, groups=folded.groups, z=_STRICT)
+    half = (e.balanced_accuracy - e.intervals["balanced_accuracy"][0]) * _STRICT / Z95
+    return low > 0 or e.balanced_accuracy - half > 1 / len(names)

@@ -1,0 +1,154 @@
+"""The images that are looked at, and how fast this machine turns them into rows."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import HeadError
+from ..extraction import extract
+from ..images import Item, read_source
+from ..splits import holdout
+from ..store import FeatureStore
+
+_PROBED = 96  # images by which the speed of the machine is measured
+_FIRST = 16  # and those before, which pay for what is prepared once
+_SHARE = 0.35  # of the budget, for rows
+_USUAL = 50.0  # images a second where nothing was measured
+
+
+@dataclass
+class Material:
+    """What is looked at.
+
+    Attributes
+    ----------
+    source : path or list
+        As for :func:`featurekit.extract`.
+    labels, groups : sequence or None
+        Of a list.
+    items : list of Item
+    unlabelled : int
+    sampled_from : int
+        How many labelled images there are, if these are a part of them; else 0.
+    home : Path
+        Folder of the rows.
+    backbones : list of str
+    options : dict
+        Further arguments of :func:`featurekit.extract`.
+    rate : float
+        Images a second, through all backbones.
+    """
+
+    source: Any
+    labels: Sequence[object] | None
+    groups: Sequence[object] | None
+    items: list[Item]
+    unlabelled: int
+    sampled_from: int
+    home: Path
+    backbones: list[str]
+    options: dict[str, Any]
+    rate: float = _USUAL
+
+    def extract(self, name: str, backbones: Sequence[str], **options: Any) -> list[FeatureStore]:
+        """Rows, in a store of that name; of several backbones with ``{backbone}`` in it."""
+        begun = time.perf_counter()
+        stores: list[FeatureStore] = extract(
+            self.source,
+            output=self.home / name,
+            backbone=list(backbones),
+            labels=self.labels,
+            groups=self.groups,
+            **(self.options | options),
+        )
+        computed = max(store.summary.computed for store in stores if store.summary is not None)
+        if computed >= _PROBED and list(backbones) == self.backbones and not options:
+            self.rate = computed / (time.perf_counter() - begun)
+        return stores
+
+    def weights(self, backbone: str) -> Any:
+        """The weights that were given for it, if any."""
+        given = self.options.get("weights")
+        return given.get(backbone) if isinstance(given, Mapping) else given
+
+    def with_origins(self, paths: Sequence[str]) -> list[Item]:
+        """The images of some rows."""
+        origins = {item.path: item.origin for item in self.items}
+        return [Item(path, origins[path]) for path in paths]
+
+
+def gather(
+    source: Any,
+    backbones: list[str],
+    home: Path,
+    seconds: float,
+    seed: int,
+    *,
+    labels: Sequence[object] | None,
+    groups: Sequence[object] | None,
+    options: dict[str, Any],
+) -> Material:
+    """The images of a source; a part of them if the time does not allow for all.
+
+    Parameters
+    ----------
+    source, labels, groups, options
+        As for :func:`featurekit.extract`.
+    backbones : list of str
+    home : Path
+    seconds : float
+        What everything may take, a third of it for rows.
+    seed : int
+        Of the draw.
+
+    Raises
+    ------
+    HeadError
+        If no image has a label.
+    """
+    items = read_source(source, labels=labels, groups=groups, root=options.get("root")).items
+    known = [item for item in items if item.label and not item.problem]
+    if not known:
+        raise HeadError(
+            "no image has a label: advice needs labelled images, in a folder for each class or in a manifest with a "
+            "column label"
+        )
+    unlabelled = sum(not item.label for item in items)
+    whole = Material(source, labels, groups, items, unlabelled, 0, home, backbones, options)
+    if len(known) <= 3 * _PROBED:
+        return whole
+    begun = time.perf_counter()
+    rate = _speed(known, whole, seed)
+    most = max(3 * _PROBED, rate * _SHARE * (seconds - (time.perf_counter() - begun)))
+    if len(known) <= most:
+        whole.rate = rate
+        return whole
+    y = np.array([item.label for item in known])
+    chosen = [known[i] for i in holdout(y, most / len(y), seed)[1]]
+    origins, own = [item.origin for item in chosen], [item.label for item in chosen]
+    together = [item.group for item in chosen]
+    found = read_source(origins, labels=own, groups=together).items
+    more = {key: value for key, value in options.items() if key != "root"} | {"replace": True}
+    return Material(origins, own, together, found, unlabelled, len(known), home / "sample", backbones, more, rate)
+
+
+def _speed(items: list[Item], whole: Material, seed: int) -> float:
+    """Images a second, measured on some of them."""
+    rng = np.random.default_rng(seed)
+    drawn = [items[i].origin for i in rng.choice(len(items), _FIRST + _PROBED, replace=False)]
+    options = {key: value for key, value in whole.options.items() if key not in {"root", "progress"}}
+    place = os.fspath(whole.home / "probe.{backbone}.h5")
+    options["replace"] = True
+    extract(drawn[:_FIRST], output=place, backbone=whole.backbones, **options)  # loads, and converts what must be
+    begun = time.perf_counter()
+    stores = extract(drawn, output=place, backbone=whole.backbones, **options)
+    seconds = time.perf_counter() - begun
+    computed = [store.summary.computed for store in stores if store.summary is not None]
+    return max(computed) / seconds if max(computed) >= _PROBED else _USUAL

@@ -1,0 +1,112 @@
+"""From evidence to a verdict. No torch."""
+
+from __future__ import annotations
+
+from .result import FINE_TUNE, LABELS, NOTHING, SCRATCH, TRANSFER, UNSURE, Evidence
+
+CLEAR, LIKELY, DOUBTFUL = "clear", "likely", "unsure"
+_CLEAR, _LIKELY = 0.95, 0.7
+_PERFECT = 0.01  # error
+_FEW = 10  # images of a class
+_SCRATCH_IMAGES, _SCRATCH_EACH = 50_000, 500
+
+
+def decide(e: Evidence, margin: float) -> tuple[str, str, str, list[str]]:
+    """The verdict, what to do, how sure that is, and why.
+
+    Parameters
+    ----------
+    e : Evidence
+    margin : float
+        A gain of accuracy below this is not worth the time.
+
+    Returns
+    -------
+    verdict, do, sure : str
+    why : list of str
+    """
+    if e.size is None or e.comparison is None:
+        return LABELS, "", CLEAR, []
+    best = e.comparison.best.evaluation
+    error = 1 - best.accuracy
+    if not e.beats_chance:
+        return _nothing(e)
+    if is_solved(e):
+        return TRANSFER, TRANSFER, CLEAR, [f"{best.accuracy:.1%} are right already: next to nothing is left to gain"]
+    assert e.gain is not None
+    gain = e.gain
+    why = [f"fine-tuning is expected to bring {gain}"]
+    if e.pilot is None:
+        why[0] += ", by what is usual at this error; it was not tried here"
+    if _from_scratch(e):
+        why.append(
+            f"{e.size.images} images, further from the source than every reference set: training from scratch may do "
+            "as well. That was not tried"
+        )
+        return SCRATCH, FINE_TUNE, DOUBTFUL, why
+    do = FINE_TUNE if gain.expected > margin else TRANSFER
+    sure = max(gain.worth_it, 1 - gain.worth_it)
+    if do == TRANSFER and (more := _more_labels(e, margin)):
+        return LABELS, TRANSFER, LIKELY, [*why, more]
+    if sure >= _CLEAR and (e.pilot is not None or do == TRANSFER):
+        return do, do, CLEAR, why
+    if sure >= _LIKELY:
+        return do, do, LIKELY, why
+    needed = _needed(e, margin)
+    why.append(
+        f"whether that is more than {100 * margin:.1f} points is open"
+        + (f": some {needed} more labelled images would tell" if needed else "")
+    )
+    return UNSURE, do, DOUBTFUL, [*why, f"the better bet is to {do}, as error is {error:.1%}"]
+
+
+def is_solved(e: Evidence) -> bool:
+    """Whether next to nothing is wrong any more."""
+    assert e.comparison is not None
+    best = e.comparison.best.evaluation
+    return best.accuracy >= 1 - _PERFECT / 2 and best.low >= 1 - 3 * _PERFECT
+
+
+def _nothing(e: Evidence) -> tuple[str, str, str, list[str]]:
+    assert e.size is not None
+    if e.size.smallest < _FEW:
+        why = (
+            f"no head is better than naming the commonest class, and with {e.size.smallest} images of the smallest "
+            "class that may be chance"
+        )
+        return LABELS, TRANSFER, DOUBTFUL, [why]
+    why = (
+        "no head is better than naming the commonest class: either the labels have nothing to do with what can be "
+        "seen, or it is not in these features. Look at the labels before anything else"
+    )
+    return NOTHING, TRANSFER, LIKELY, [why]
+
+
+def _more_labels(e: Evidence, margin: float) -> str:
+    if e.growth is None or e.growth.doubled is None or e.gain is None:
+        return ""
+    gain, low, _ = e.growth.doubled
+    if low <= margin or gain <= e.gain.expected:
+        return ""
+    return f"twice the images would bring {100 * gain:+.1f} points, more than training does"
+
+
+def _needed(e: Evidence, margin: float) -> int:
+    """Further images for an interval that tells the expected gain from the margin."""
+    if e.gain is None or e.size is None or e.pilot is None:
+        return 0
+    apart, half = abs(e.gain.expected - margin), (e.gain.high - e.gain.low) / 2
+    if apart <= half / 20:
+        return 0
+    return int(min(max(e.pilot.scored * ((half / apart) ** 2 - 1), 0), 100_000)) // 10 * 10
+
+
+def _from_scratch(e: Evidence) -> bool:
+    assert e.size is not None
+    near = None if e.similarity is None else e.similarity.nearer_than
+    return (
+        e.size.images >= _SCRATCH_IMAGES
+        and e.size.images / e.size.classes >= _SCRATCH_EACH
+        and near is not None
+        and near[0] == 0
+    )
