@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import HeadError
 from ..extraction import extract
@@ -19,7 +20,8 @@ from ..store import FeatureStore
 
 _PROBED = 96  # images by which the speed of the machine is measured
 _FIRST = 16  # and those before, which pay for what is prepared once
-_SHARE = 0.35  # of the budget, for rows
+_SHARE = 0.2  # of the budget, for rows; heads take about as long
+_EACH = 10  # images of a class: rather fewer classes than fewer images of each
 _USUAL = 50.0  # images a second where nothing was measured
 
 
@@ -104,7 +106,7 @@ def gather(
     backbones : list of str
     home : Path
     seconds : float
-        What everything may take, a third of it for rows.
+        What everything may take, a fifth of it for rows.
     seed : int
         Of the draw.
 
@@ -130,13 +132,25 @@ def gather(
     if len(known) <= most:
         whole.rate = rate
         return whole
-    y = np.array([item.label for item in known])
-    chosen = [known[i] for i in holdout(y, most / len(y), seed)[1]]
+    chosen = [known[i] for i in _drawn(np.array([item.label for item in known]), most, seed)]
     origins, own = [item.origin for item in chosen], [item.label for item in chosen]
     together = [item.group for item in chosen]
     found = read_source(origins, labels=own, groups=together).items
     more = {key: value for key, value in options.items() if key != "root"} | {"replace": True}
     return Material(origins, own, together, found, unlabelled, len(known), home / "sample", backbones, more, rate)
+
+
+def _drawn(y: NDArray[Any], most: float, seed: int) -> NDArray[np.intp]:
+    """So many images, of every class alike; of so many classes that each has a few, of some of these all."""
+    names, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
+    if most / len(names) >= _EACH or len(y) / len(names) < 2:
+        return holdout(y, most / len(y), seed)[1]
+    order = np.random.default_rng(seed).permutation(len(names))
+    kept = order[: max(2, int(np.searchsorted(np.cumsum(np.minimum(counts[order], _EACH)), most)))]
+    ranks = np.zeros(len(y), dtype=np.intp)  # of an image in its class
+    for number in kept:
+        ranks[codes == number] = np.arange(counts[number])
+    return np.flatnonzero(np.isin(codes, kept) & (ranks < _EACH))
 
 
 def _speed(items: list[Item], whole: Material, seed: int) -> float:

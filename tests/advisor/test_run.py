@@ -1,0 +1,136 @@
+"""The whole procedure, on images that leave no doubt."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from featurekit import advise
+from featurekit.errors import HeadError, SourceError
+
+
+def colours(each, classes=3, noise=30, seed=0):
+    """Classes that differ in colour: frozen features tell them apart."""
+    rng = np.random.default_rng(seed)
+    hues = np.array([[220, 40, 40], [40, 40, 220], [40, 220, 40], [200, 200, 40], [40, 200, 200]])[:classes]
+    y = np.repeat(np.arange(classes), each)
+    shade = rng.normal(0, noise, (len(y), 40, 40, 3))
+    return [np.clip(hues[label] + grain, 0, 255).astype(np.uint8) for label, grain in zip(y, shade, strict=True)], [
+        f"c{label}" for label in y
+    ]
+
+
+def noise(number, seed=0):
+    return list(np.random.default_rng(seed).integers(0, 256, (number, 40, 40, 3), dtype=np.uint8))
+
+
+def test_what_is_solved_is_left_alone(tmp_path):
+    images, labels = colours(100)
+    said = []
+    found = advise(images, labels=labels, output=tmp_path, budget=60, say=said.append)
+    assert (found.verdict, found.do, found.sure) == ("transfer", "transfer", "clear")
+    assert found.evidence.pilot is None
+    assert found.evidence.growth is None
+    assert any("next to nothing is left to gain" in reason for reason in found.reasons)
+    assert found.command == ""  # images in memory have no name
+    json.dumps(found.to_dict())
+    assert said
+
+
+def test_shuffled_labels_are_nothing_to_learn(tmp_path):
+    images, labels = colours(40)
+    shuffled = np.random.default_rng(0).permutation(labels)
+    found = advise(images, labels=shuffled.tolist(), output=tmp_path, budget=60)
+    assert (found.verdict, found.sure) == ("nothing to learn", "likely")
+    assert not found.evidence.beats_chance
+    assert any("Look at the labels" in reason for reason in found.reasons)
+
+
+def test_two_images_of_a_class(tmp_path):
+    found = advise(noise(6), labels=list("aabbcc"), output=tmp_path, budget=60)
+    assert found.verdict == "more labels"
+    assert any("may be chance" in reason for reason in found.reasons)
+
+
+@pytest.mark.parametrize("case", ["one class", "one image each", "all the same"])
+def test_what_cannot_be_scored(case, tmp_path):
+    images, labels = {
+        "one class": (noise(8), ["a"] * 8),
+        "one image each": (noise(8), list("abcdefgh")),
+        "all the same": ([noise(1)[0]] * 8, list("aaaabbbb")),
+    }[case]
+    found = advise(images, labels=labels, output=tmp_path, budget=60)
+    assert (found.verdict, found.do, found.command) == ("more labels", "", "")
+    assert any(each.startswith("everything but the size") for each in found.evidence.untested)
+    assert found.evidence.size.images == 8
+    json.dumps(found.to_dict())
+
+
+def test_nothing_that_can_be_read(tmp_path):
+    for name in "ab":
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(3):
+            (tmp_path / "photos" / name / f"{i}.jpg").write_bytes(b"broken")
+    with pytest.raises(SourceError, match=r"a/0\.jpg"):
+        advise(tmp_path / "photos", output=tmp_path / "advice", budget=60)
+
+
+def test_a_pilot_where_the_answer_is_open(tmp_path, digits_folder):
+    """Digits are far from photographs: training gains, if anything is left to gain."""
+    rng = np.random.default_rng(0)
+    for path in digits_folder.glob("*/*.png"):
+        pixels = np.asarray(Image.open(path)).astype(int)
+        target = tmp_path / "digits" / path.parent.name / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        grain = rng.normal(0, 60, pixels.shape)
+        Image.fromarray(np.clip(pixels + grain, 0, 255).astype(np.uint8)).save(target)
+    found = advise(tmp_path / "digits", output=tmp_path / "advice", budget=300)
+    e = found.evidence
+    assert e.pilot is not None, e.untested
+    assert e.pilot.scored == 12 * e.pilot.folds
+    assert e.pilot.learned == 48
+    assert e.growth is not None
+    assert e.similarity.nearer_than is not None
+    assert set(e.scores) == {"logme", "h_score", "leep"}
+    assert e.alternatives[0].name == "efficientnet_lite0, layer blocks.5"
+    assert found.do in {"transfer", "fine-tune"}
+    verb = "finetune" if found.do == "fine-tune" else "fit"
+    assert found.command.startswith(f"featurekit {verb} {tmp_path / 'digits'}")
+    assert found.minutes["fine-tune"] > found.minutes["transfer"] > 0
+    assert e.gain.low < e.gain.expected < e.gain.high
+
+
+def test_a_small_budget_looks_at_some_images(tmp_path):
+    images, labels = colours(400, classes=2, noise=80)
+    found = advise(images, labels=labels, output=tmp_path, budget=3)
+    assert found.evidence.size.sampled_from == 800
+    assert 250 <= found.evidence.size.images <= 400
+    assert any("a sample that the budget allows" in reason for reason in found.reasons)
+    assert found.evidence.pilot is None
+
+
+def test_of_very_many_classes_some_are_drawn(tmp_path):
+    found = advise(noise(900), labels=[f"c{i // 3}" for i in range(900)], output=tmp_path, budget=3)
+    size = found.evidence.size
+    assert size.sampled_from == 900
+    assert size.images == 3 * size.classes
+    assert 80 < size.classes < 150
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"budget": 0}, ValueError, "budget must be"),
+        ({"budget": True}, ValueError, "budget must be"),
+        ({"margin": 1}, ValueError, "margin must be"),
+        ({"output": None}, SourceError, "output is missing"),
+        ({"labels": None}, HeadError, "no image has a label"),
+    ],
+)
+def test_wrong_use(options, error, message, tmp_path):
+    given = {"labels": list("aabb"), "output": tmp_path} | options
+    with pytest.raises(error, match=message):
+        advise(noise(4), **given)

@@ -1,0 +1,154 @@
+"""Is the advisor right? What it says of each cell, what each strategy really scores there, and what that costs.
+
+    python tests/benchmarks/advisor_study.py [--cells clothing,...] [--backbones A,B] [--budget 600]
+
+Cells and strategies are those of ``advisor_cells.py``, which this runs where it was not run before (hours on two
+processors). The advisor sees the training images only; its advice is followed with the full budget and scored on the
+same test images as the strategies. Regret: points of accuracy by which the best of all strategies is ahead of what was
+chosen. With 1,200 test images a difference of one or two points is chance, and the best of four is lucky, so it is told
+how many regrets are beyond it (the paired interval excludes zero), too.
+
+For comparison: always transfer; always fine-tune; and the rule of thumb: transfer where images are few (below 1,000)
+and nearer to the source than half of the reference sets, else fine-tune.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import time
+from typing import Any
+
+import bench
+import numpy as np
+from advisor_cells import CELLS, FINE_TUNED, HOME, Truth
+
+FOLLOWED = {"fine-tune": "last 2", "from scratch": "scratch", "": "frozen"}
+
+
+def advice(truth: Truth, budget: float, fresh: bool) -> dict[str, Any]:
+    """What the advisor says of a cell, kept."""
+    name = f"{truth.cell.name}.{truth.backbone}.{budget:.0f}"
+    place, folder = HOME / "advice" / f"{name}.json", HOME / "advice" / name
+    if fresh or not place.exists():
+        from featurekit import advise
+
+        shutil.rmtree(folder, ignore_errors=True)
+        found = advise(truth.data.train, labels=truth.data.y, backbones=[truth.backbone], output=folder, budget=budget)
+        place.write_text(json.dumps(found.to_dict()))
+        shutil.rmtree(folder, ignore_errors=True)
+    return json.loads(place.read_text())
+
+
+def transferred(truth: Truth, options: dict[str, Any]) -> np.ndarray:
+    """Predictions of the test images by a head on frozen features."""
+    key = "-".join(f"{name}={value}" for name, value in sorted(options.items()) if name != "backbone")
+    place = HOME / "truth" / f"{truth.cell.name}.{truth.backbone}.{key}.npz"
+    if not place.exists():
+        from featurekit import TransferClassifier
+
+        options = options | {"backbone": truth.backbone}
+        model = TransferClassifier(cache=HOME / "rows", **options).fit(truth.data.train, truth.data.y)
+        np.savez(place, said=model.predict(truth.data.test).astype(str))
+    with np.load(place) as kept:
+        return kept["said"]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = bench.parser(__doc__, images=0, repeats=1)
+    parser.add_argument("--cells", default=",".join(CELLS))
+    parser.add_argument("--backbones", default="efficientnet_lite0,efficientnet_lite1")
+    parser.add_argument("--budget", type=float, default=600.0)
+    parser.add_argument("--fresh", action="store_true", help="ask the advisor again")
+    arguments = parser.parse_args()
+    from featurekit.metrics import paired_difference
+
+    rows: list[dict[str, Any]] = []
+    regrets: dict[str, list[float]] = {}
+    beyond: dict[str, list[bool]] = {}
+    held, shares, confident = [], [], []
+    for name in arguments.cells.split(","):
+        for backbone in arguments.backbones.split(","):
+            truth = Truth(CELLS[name], backbone)
+            started = time.perf_counter()
+            said = advice(truth, arguments.budget, arguments.fresh)
+            t = truth.data.truth
+            predictions = {strategy: truth.said(strategy)[0] for strategy in truth.cell.strategies}
+            everything = sum(truth.said(strategy)[1] for strategy in truth.cell.strategies)
+            transfer = transferred(truth, {"head": said["heads"][0]["head"]})
+            if said["do"] == "transfer":
+                mine = transferred(truth, said["options"])
+            else:
+                mine = predictions[FOLLOWED[said["do"]]]
+            near = (said["similarity"] or {}).get("nearer_than") or (1, 1)
+            thumb = "frozen" if len(truth.data.y) < 1000 and near[0] >= near[1] / 2 else "last 2"
+            chosen = {
+                "advisor": mine,
+                "always transfer": predictions["frozen"],
+                "always fine-tune": predictions["last 2"],
+                "rule of thumb": predictions[thumb],
+            }
+            best = max([*predictions.values(), mine], key=lambda p: float((p == t).mean()))
+            for who, p in chosen.items():
+                apart, low, _ = paired_difference(t, best, p)
+                regrets.setdefault(who, []).append(100 * apart)
+                beyond.setdefault(who, []).append(low > 0)
+            line: dict[str, Any] = {"cell": name, "backbone": backbone.removeprefix("efficientnet_")}
+            for strategy in ("frozen", *FINE_TUNED, "scratch"):
+                line[strategy] = float((predictions[strategy] == t).mean()) if strategy in predictions else ""
+            line |= {
+                "says": said["verdict"],
+                "do": said["do"],
+                "sure": said["sure"],
+                "followed": float((mine == t).mean()),
+            }
+            line["regret"] = f"{regrets['advisor'][-1]:.1f}{'*' if beyond['advisor'][-1] else ''}"
+            if said["gain"] is not None:
+                gain = said["gain"]
+                real = float((predictions["last 2"] == t).mean() - (transfer == t).mean())
+                held.append(gain["low"] <= real <= gain["high"])
+                expected, low, high = (100 * gain[key] for key in ("expected", "low", "high"))
+                line["gain"] = f"{expected:+.1f} ({low:+.1f} to {high:+.1f})"
+                line["real"] = f"{100 * real:+.1f}{'' if held[-1] else ' !'}"
+            else:
+                line |= {"gain": "", "real": ""}
+            if said["sure"] == "clear":
+                confident.append(regrets["advisor"][-1])
+            shares.append(said["seconds"] / everything)
+            line |= {"s": said["seconds"], "of everything": shares[-1]}
+            rows.append(line)
+            print(json.dumps(line | {"took": time.perf_counter() - started}), flush=True)
+    report = bench.Report("advisor_study")
+    report.table("accuracy of each strategy; what the advisor says; * beyond chance, ! outside the interval", rows)
+    report.table(
+        "regret, in points",
+        [
+            {
+                "who": who,
+                "mean": float(np.mean(values)),
+                "below 0.5": float(np.mean(np.array(values) < 0.5)),
+                "below 2": float(np.mean(np.array(values) < 2)),
+                "largest": max(values),
+                "beyond chance": int(np.sum(beyond[who])),
+            }
+            for who, values in regrets.items()
+        ],
+    )
+    report.table(
+        "in all",
+        [
+            {
+                "cells": len(rows),
+                "intervals that hold the real gain": f"{sum(held)} of {len(held)}",
+                "largest regret where it was sure": max(confident, default=0.0),
+                "time, median share of all strategies": statistics.median(shares),
+            }
+        ],
+    )
+    report.write(arguments.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from featurekit_cli.main import main
+
+
+@pytest.fixture
+def run(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as stop:
+            code = stop.code
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+def test_advice_and_its_page(run, digits_folder, tmp_path):
+    code, out, err = run("advise", digits_folder, "--budget", "15s", "--report", "report")
+    assert code == 0, err
+    assert "frozen features, efficientnet_lite0 with" in out
+    assert "Next: featurekit" in out
+    assert f"report: {tmp_path.name}" in out or "report: report/report.html" in out
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert page.index("<h2>Advice</h2>") < page.index("<h2>Heads</h2>")
+    assert (tmp_path / "digits.advice").is_dir() or any(tmp_path.glob("*.advice"))
+    code, out, err = run("advise", digits_folder, "--budget", "15s", "--json", "-q")
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert {"verdict", "do", "sure", "reasons", "command", "gain", "untested", "heads", "seconds"} <= set(found)
+    assert found["size"]["images"] == 60
+
+
+def test_wrong_usage(run, digits_folder, digits_store_path):
+    for arguments, message in (
+        ((digits_store_path,), "is a store: advice needs the images themselves"),
+        ((digits_folder, "--budget", "soon"), "is no time such as"),
+        ((digits_folder, "--budget", "0s"), "is no time such as"),
+        ((digits_folder, "--margin", "-1"), "no points of accuracy"),
+        ((digits_folder, "--l2"), "advice tries other features by itself"),
+    ):
+        code, _, err = run("advise", *arguments)
+        assert (code, message in err) == (2, True), err
+    for arguments, message in (
+        (("nothing",), "nothing"),
+        ((digits_folder / "0",), "no image has a label"),
+        ((digits_folder, "--backbone", "resnet18", "--offline"), "are not on this machine"),
+    ):
+        code, _, err = run("advise", *arguments)
+        assert (code, message in err, "Traceback" in err) == (1, True, False), err
