@@ -20,6 +20,7 @@ SURFACE = {
     "TransferClassifier",
     "TransferRegressor",
     "__version__",
+    "advise",
     "compare",
     "evaluate",
     "extract",

@@ -75,8 +75,8 @@ def main() -> None:
             started = time.perf_counter()
             said = advice(truth, arguments.budget, arguments.fresh)
             t = truth.data.truth
-            predictions = {strategy: truth.said(strategy)[0] for strategy in truth.cell.strategies}
-            everything = sum(truth.said(strategy)[1] for strategy in truth.cell.strategies)
+            predictions = {strategy: truth.said(strategy)[0] for strategy in truth.strategies}
+            everything = sum(truth.said(strategy)[1] for strategy in truth.strategies)
             transfer = transferred(truth, {"head": said["heads"][0]["head"]})
             if said["do"] == "transfer":
                 mine = transferred(truth, said["options"])

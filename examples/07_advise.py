@@ -1,0 +1,19 @@
+"""Advice: do frozen features suffice, and what would help?"""
+
+import tempfile
+
+import numpy as np
+from sklearn.datasets import load_digits
+
+from featurekit import advise
+
+digits = load_digits()
+images, labels = list((digits.images[:250] * 15).astype(np.uint8)), digits.target[:250].tolist()
+
+with tempfile.TemporaryDirectory() as folder:
+    advice = advise(images, labels=labels, output=folder, budget=25)
+
+print(f"{advice.verdict} ({advice.sure}); now: {advice.do}")
+print(*advice.reasons, sep="\n")
+print(f"expected gain of fine-tuning: {advice.evidence.gain}")
+print("not tested:", *advice.evidence.untested, sep="\n  ")
