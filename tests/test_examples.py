@@ -22,8 +22,8 @@ EXPECTED = {
     "05_layers_in_one_pass.py": r"blocks\.1 +d = +24 +accuracy 0\.\d+(.|\n)*penultimate +d = 1280 +accuracy 0\.\d+",
     "06_fine_tune.py": r"trunk cache: \d+ images x 1 view(.|\n)*before the first step(.|\n)*epoch 4/4(.|\n)*"
     r"best epoch \d(.|\n)*test accuracy: frozen 0\.\d+, fine-tuned 0\.\d+\nSVC on its rows: 0\.\d+",
-    "07_advise.py": r"\((clear|likely|unsure)\); now: (transfer|fine-tune)\n250 images, 10 classes(.|\n)*frozen features, "
-    r"efficientnet_lite0 with \w+: \d\d\.\d% right(.|\n)*expected gain of fine-tuning: [+-]\d+\.\d points",
+    "07_advise.py": r"\((clear|likely|unsure)\); now: (transfer|fine-tune)\n250 images, 10 classes(.|\n)*frozen "
+    r"features, efficientnet_lite0 with \w+: \d\d\.\d% right(.|\n)*expected gain of fine-tuning: [+-]\d+\.\d points",
 }
 
 

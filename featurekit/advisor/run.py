@@ -16,7 +16,7 @@ from .looks import Looks
 from .material import Material, gather
 from .pilot import seconds_of_a_fold
 from .result import FINE_TUNE, NOTHING, TRANSFER, Advice, Evidence
-from .verdict import decide, is_solved
+from .verdict import decide, is_open
 
 _EPOCHS = 12  # of the usual recipe
 
@@ -95,7 +95,7 @@ def advise(
     comparison = looks.heads()
     if comparison is not None:
         rows = looks.rows(comparison)
-        if e.beats_chance and not is_solved(e):
+        if is_open(e):
             looks.growth(rows)
             looks.similarity(rows)
             looks.alternatives(rows)

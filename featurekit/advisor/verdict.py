@@ -8,6 +8,7 @@ CLEAR, LIKELY, DOUBTFUL = "clear", "likely", "unsure"
 _CLEAR, _LIKELY = 0.95, 0.7
 _PERFECT = 0.01  # error
 _FEW = 10  # images of a class
+_TOO_FEW = 30  # images: one more or less that is right is several points
 _SCRATCH_IMAGES, _SCRATCH_EACH = 50_000, 500
 
 
@@ -29,9 +30,14 @@ def decide(e: Evidence, margin: float) -> tuple[str, str, str, list[str]]:
         return LABELS, "", CLEAR, []
     best = e.comparison.best.evaluation
     error = 1 - best.accuracy
+    if e.size.images < _TOO_FEW:
+        why = (
+            f"of {e.size.images} images each is {100 / e.size.images:.0f} points of accuracy: no way can be told apart"
+        )
+        return LABELS, TRANSFER, CLEAR, [why]
     if not e.beats_chance:
         return _nothing(e)
-    if is_solved(e):
+    if _is_solved(e):
         return TRANSFER, TRANSFER, CLEAR, [f"{best.accuracy:.1%} are right already: next to nothing is left to gain"]
     assert e.gain is not None
     gain = e.gain
@@ -60,7 +66,12 @@ def decide(e: Evidence, margin: float) -> tuple[str, str, str, list[str]]:
     return UNSURE, do, DOUBTFUL, [*why, f"the better bet is to {do}, as error is {error:.1%}"]
 
 
-def is_solved(e: Evidence) -> bool:
+def is_open(e: Evidence) -> bool:
+    """Whether the heads leave a question that further looks could answer."""
+    return e.size is not None and e.size.images >= _TOO_FEW and e.beats_chance and not _is_solved(e)
+
+
+def _is_solved(e: Evidence) -> bool:
     """Whether next to nothing is wrong any more."""
     assert e.comparison is not None
     best = e.comparison.best.evaluation

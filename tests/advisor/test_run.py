@@ -51,7 +51,13 @@ def test_shuffled_labels_are_nothing_to_learn(tmp_path):
 
 def test_two_images_of_a_class(tmp_path):
     found = advise(noise(6), labels=list("aabbcc"), output=tmp_path, budget=60)
-    assert found.verdict == "more labels"
+    assert (found.verdict, found.do, found.sure) == ("more labels", "transfer", "clear")
+    assert any("of 6 images each is 17 points" in reason for reason in found.reasons)
+
+
+def test_chance_with_few_images_of_a_class(tmp_path):
+    found = advise(noise(36), labels=list("abcdef" * 6), output=tmp_path, budget=60)
+    assert (found.verdict, found.evidence.pilot) == ("more labels", None)
     assert any("may be chance" in reason for reason in found.reasons)
 
 

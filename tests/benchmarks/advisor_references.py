@@ -2,8 +2,8 @@
 
     python tests/benchmarks/advisor_references.py > featurekit/advisor/references.py
 
-Of the training images of each cell of ``advisor_cells.py`` that has images of its own, and of noise, for the networks
-whose weights can be installed.
+Of the training images of those cells of ``advisor_cells.py`` that have images of their own, and of noise, for the
+networks whose weights can be installed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from advisor_cells import CELLS, data
 
 BACKBONES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
-SAME = {"clothing-wrong", "clothing-merged", "signs-wrong", "signs-merged"}  # other labels, the same images
+KINDS = ("clothing", "clothing-grey", "signs", "clothing-blur", "digits", "signs-blur")  # other cells have these images
 
 HEAD = '''"""Distances of known data sets from ImageNet, by network: what a distance is compared with.
 
@@ -35,7 +35,7 @@ def main() -> None:
     from featurekit.images import items_from
 
     noise = np.random.default_rng(0).integers(0, 256, (64, 224, 224, 3), dtype=np.uint8)
-    sets = {name: items_from(data(cell).train) for name, cell in CELLS.items() if name not in SAME}
+    sets = {name: items_from(data(CELLS[name]).train) for name in KINDS}
     sets["noise"] = items_from(list(noise))
     print(HEAD)
     for name in BACKBONES:
