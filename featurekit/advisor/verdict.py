@@ -31,10 +31,13 @@ def decide(e: Evidence, margin: float) -> tuple[str, str, str, list[str]]:
     best = e.comparison.best.evaluation
     error = 1 - best.accuracy
     if e.size.images < _TOO_FEW:
-        why = (
-            f"of {e.size.images} images each is {100 / e.size.images:.0f} points of accuracy: no way can be told apart"
+        each = 100 / e.size.images
+        return (
+            LABELS,
+            TRANSFER,
+            CLEAR,
+            [f"of {e.size.images} images each is {each:.0f} points: nothing can be told apart"],
         )
-        return LABELS, TRANSFER, CLEAR, [why]
     if not e.beats_chance:
         return _nothing(e)
     if _is_solved(e):
