@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from ..splits import holdout
 EPOCHS = 8
 MOST = 800
 _FIXED = 15.0  # seconds: imports, conversions
+_SURE_OF_NOTHING = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,8 @@ class Pilot:
     unfreeze : int or str
     learned, scored : int
         Images of one training, and images that were scored in all.
-    folds : int
+    folds, kept : int
+        And those in which the frozen network was kept, as nothing was gained beyond chance.
     frozen, tuned : float
         Accuracy of the frozen features' best head, and of the fine-tuned network, on the same images; both learned from
         the same.
@@ -44,6 +45,7 @@ class Pilot:
     learned: int
     scored: int
     folds: int
+    kept: int
     frozen: float
     tuned: float
     difference: float
@@ -53,8 +55,8 @@ class Pilot:
 
     @property
     def standard_error(self) -> float:
-        """Of the difference."""
-        return max((self.high - self.low) / (2 * Z95), 0.5 / self.scored)
+        """Of the difference. Where the frozen network was kept, it will mostly be kept again: then there is none."""
+        return max((self.high - self.low) / (2 * Z95), _SURE_OF_NOTHING)
 
     def sentence(self) -> str:
         """What it says."""
@@ -63,12 +65,12 @@ class Pilot:
         return (
             f"pilot, {what} fine-tuned for {EPOCHS} epochs on {self.learned} images, scored on {self.scored}: "
             f"{self.tuned:.1%} against {self.frozen:.1%} frozen, {d:+.1f} points ({low:+.1f} to {high:+.1f}, paired)"
+            + (f"; in {self.kept} of {self.folds} folds the frozen network was kept" if self.kept else "")
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python objects, ready for JSON."""
-        names = ("unfreeze", "learned", "scored", "folds", "frozen", "tuned", "difference", "low", "high", "seconds")
-        return {name: getattr(self, name) for name in names}
+        return asdict(self)
 
 
 def seconds_of_a_fold(train: int, test: int, rate: float) -> float:
@@ -120,7 +122,7 @@ def run_pilot(
     before: list[NDArray[Any]] = []
     after: list[NDArray[Any]] = []
     tested: list[NDArray[np.intp]] = []
-    started = time.perf_counter()
+    started, kept = time.perf_counter(), 0
     for number, (train, test) in enumerate(splits):
         part = train
         if len(part) > MOST:
@@ -128,6 +130,7 @@ def run_pilot(
         frozen = fit_head(make_head(head, y[part]), rows[part], y[part], groups=ids[part])
         model = FineTuneClassifier(unfreeze=unfreeze, epochs=EPOCHS, say=say, seed=number, **options)
         model.fit([origins[i] for i in part], y[part], groups=ids[part])
+        kept += model.best_epoch_ == 0
         truth.append(y[test])
         before.append(np.asarray(frozen.predict(rows[test])))
         after.append(model.predict([origins[i] for i in test]))
@@ -139,15 +142,11 @@ def run_pilot(
             learned=len(part),
             scored=len(t),
             folds=number + 1,
+            kept=kept,
             frozen=float((b == t).mean()),
             tuned=float((a == t).mean()),
             difference=difference,
-            low=low if difference else -_least(len(t)),
-            high=high if difference else _least(len(t)),
+            low=low,
+            high=high,
             seconds=time.perf_counter() - started,
         )
-
-
-def _least(n: int) -> float:
-    """Where no image was decided differently: rule of three."""
-    return -math.expm1(math.log(0.05) / n)

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..backbones import DEFAULT_BACKBONE
+from ..backbones import DEFAULT_BACKBONE, anatomy, find
 from ..comparison import Comparison
 from ..errors import SourceError
 from .clock import Clock
 from .looks import Looks
 from .material import Material, gather
 from .pilot import seconds_of_a_fold
-from .result import FINE_TUNE, NOTHING, TRANSFER, Advice, Evidence
+from .result import FINE_TUNE, NOTHING, SCRATCH, TRANSFER, Advice, Evidence
 from .verdict import decide, is_open
 
-_EPOCHS = 12  # of the usual recipe
+_EPOCHS, _FROM_SCRATCH = 12, 60  # of the usual recipes
+_WHOLE = 5.5  # how much longer an epoch of the whole network takes than a pass of the runtime that is made for passes
 
 
 def advise(
@@ -152,8 +154,18 @@ def _costs(e: Evidence, comparison: Comparison, material: Material) -> tuple[dic
     if e.pilot is not None:  # how wrong the guess was
         guess = seconds_of_a_fold(e.pilot.learned, e.pilot.scored // e.pilot.folds, rate)
         epoch *= e.pilot.seconds / e.pilot.folds / guess
-    minutes = {TRANSFER: transfer / 60, FINE_TUNE: (transfer + 2 * n / rate + _EPOCHS * epoch) / 60}
-    return minutes, {TRANSFER: n * (4 * comparison.best.dim + 66)}
+    minutes = {
+        TRANSFER: transfer / 60,
+        FINE_TUNE: (transfer + 2 * n / rate + _EPOCHS * epoch) / 60,
+        SCRATCH: _FROM_SCRATCH * _WHOLE * n / rate / 60,
+    }
+    store = n * (4 * comparison.best.dim + 66)
+    disk = {TRANSFER: store}
+    if e.similarity is not None:  # torch is there already
+        stages = anatomy(find(comparison.best.backbone, material.weights(comparison.best.backbone)).spec).stages
+        if len(stages) > 2:
+            disk[FINE_TUNE] = store + 2 * n * 2 * math.prod(stages[-3].shape)  # two views, float16
+    return minutes, disk
 
 
 def _command(source: Any, verdict: str, do: str, options: dict[str, Any]) -> str:

@@ -11,8 +11,11 @@ import pytest
 from PIL import Image
 
 from featurekit import compare
+from featurekit.advisor import Advice, Evidence
+from featurekit.advisor.growth import Growth
+from featurekit.advisor.similarity import Similarity
 from featurekit.errors import FeaturekitError
-from featurekit.report import charts, write_page
+from featurekit.report import advice_text, charts, write_page
 
 NASTY = '<img src=x onerror="document.title=1">&amp;'
 ARGUMENTS = [
@@ -197,3 +200,38 @@ def test_ticks_of_logarithms():
     assert len(charts._powers(np.log10(60), np.log10(90))) >= 2
     assert len(charts._powers(np.log10(0.012), np.log10(0.018))) >= 2
     assert charts._powers(0, 4.5) == [1, 10, 100, 1000, 10000]
+
+
+def test_advice_comes_first(page, browser, tmp_path):
+    comparison, _ = page
+    points = [(10.0, 0.5, 0.4, 0.6), (20.0, 0.6, 0.5, 0.7), (40.0, 0.65, 0.6, 0.7)]
+    shift = {"stem": 0.1, "blocks.0": 0.3, "top": 0.2}
+    evidence = Evidence(
+        comparison=comparison,
+        growth=Growth(points, 0.3, 1.0, 0.5, (0.03, 0.0, 0.06)),
+        similarity=Similarity(shift, 0.4, 2.0, 36, (3, 7), np.arange(36), None),
+        untested=[f"the head {NASTY}"],
+    )
+    advice = Advice(
+        verdict="cannot tell",
+        do="fine-tune",
+        sure="unsure",
+        reasons=[f"36 images of {NASTY}"],
+        command="featurekit finetune 'my photos' -o model",
+        options={},
+        minutes={"transfer": 0.1, "fine-tune": 2.0},
+        disk={"transfer": 100_000},
+        evidence=evidence,
+        seconds=10.0,
+        budget=60.0,
+    )
+    view = open_page(browser, write_page(comparison, tmp_path / "report.html", advice=advice), 390)
+    assert view.messages == []
+    assert view.title() == "featurekit: 36 images, 3 classes"
+    assert view.locator("h2").all_inner_texts()[:2] == ["Advice", "Heads"]
+    assert "Cannot tell; meanwhile: fine-tune the network's upper stages (unsure)." in view.inner_text("main")
+    assert view.locator("code").inner_text() == advice.command
+    assert view.locator("svg[aria-label^='Learning curve of the frozen features']").count() == 1
+    assert view.evaluate("document.documentElement.scrollWidth") <= 390
+    assert "Not tested:" in advice_text(advice)
+    assert "fine-tune 2.0 minutes" in advice_text(advice)
