@@ -7,11 +7,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..backbones import short_name
 from ..errors import HeadError
 from ..extraction import extract
 from ..images import Item, read_source
@@ -129,7 +131,8 @@ def gather(
     begun = time.perf_counter()
     rate = _speed(known, whole, seed)
     most = max(3 * _PROBED, rate * _SHARE * (seconds - (time.perf_counter() - begun)))
-    if len(known) <= most:
+    there = all((home / f"{short_name(backbone)}.h5").is_file() for backbone in backbones)
+    if len(known) <= most or there:  # rows of an earlier call
         whole.rate = rate
         return whole
     chosen = [known[i] for i in _drawn(np.array([item.label for item in known]), most, seed)]
@@ -158,11 +161,10 @@ def _speed(items: list[Item], whole: Material, seed: int) -> float:
     rng = np.random.default_rng(seed)
     drawn = [items[i].origin for i in rng.choice(len(items), _FIRST + _PROBED, replace=False)]
     options = {key: value for key, value in whole.options.items() if key not in {"root", "progress"}}
-    place = os.fspath(whole.home / "probe.{backbone}.h5")
     options["replace"] = True
-    extract(drawn[:_FIRST], output=place, backbone=whole.backbones, **options)  # loads, and converts what must be
-    begun = time.perf_counter()
-    stores = extract(drawn, output=place, backbone=whole.backbones, **options)
-    seconds = time.perf_counter() - begun
-    computed = [store.summary.computed for store in stores if store.summary is not None]
-    return max(computed) / seconds if max(computed) >= _PROBED else _USUAL
+    with TemporaryDirectory(prefix="featurekit-") as folder:
+        place = os.path.join(folder, "{backbone}.h5")
+        extract(drawn[:_FIRST], output=place, backbone=whole.backbones, **options)  # loads, and converts what must be
+        begun = time.perf_counter()
+        extract(drawn, output=place, backbone=whole.backbones, **options)
+        return _PROBED / (time.perf_counter() - begun)

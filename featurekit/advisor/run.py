@@ -17,7 +17,7 @@ from .looks import Looks
 from .material import Material, gather
 from .pilot import seconds_of_a_fold
 from .result import FINE_TUNE, NOTHING, SCRATCH, TRANSFER, Advice, Evidence
-from .verdict import decide, is_open
+from .verdict import decide, is_far, is_open
 
 _EPOCHS, _FROM_SCRATCH = 12, 60  # of the usual recipes
 _WHOLE = 5.5  # how much longer an epoch of the whole network takes than a pass of the runtime that is made for passes
@@ -139,7 +139,7 @@ def _options(e: Evidence, comparison: Comparison, do: str) -> dict[str, Any]:
     """Of the best frozen features, or of fine-tuning."""
     best = comparison.best
     if do == FINE_TUNE:
-        return {"backbone": best.backbone, "unfreeze": 2}
+        return {"backbone": best.backbone, "unfreeze": "all" if is_far(e) else 2}
     better = [other for other in e.alternatives if other.low > 0]
     chosen = max(better, key=lambda other: other.difference).options if better else {"backbone": best.backbone}
     return chosen | {"head": best.head}

@@ -8,8 +8,8 @@ strategies learn from the same images and are scored on the same others, whose l
 (FEATUREKIT_BENCHMARKS), so that a run that was interrupted goes on.
 
 Strategies: the frozen network with logistic regression; the last two stages fine-tuned (12 epochs). Where a cell is no
-other one with other labels or colours, and for EfficientNet-Lite0 alone, all stages, too (6 epochs: the machine has two
-processors), and of the three whole ones from scratch (at 96 pixels, 20 epochs).
+other one with other labels or colours, all stages, too (6 epochs: the machine has two processors; of EfficientNet-Lite1
+where images are far from photographs), and of the three whole ones from scratch (Lite0, 96 pixels, 20 epochs).
 """
 
 from __future__ import annotations
@@ -138,9 +138,10 @@ class Truth:
     @property
     def strategies(self) -> tuple[str, ...]:
         """That are tried."""
-        cell = self.cell
-        more = self.backbone == "efficientnet_lite0" and not cell.wrong and cell.merge is None and cell.change != _grey
-        whole = more and cell.change is None and cell.images == WHOLE
+        cell, first = self.cell, self.backbone == "efficientnet_lite0"
+        more = not cell.wrong and cell.merge is None and cell.change != _grey
+        more &= first or (cell.images == WHOLE and (cell.change == _blurred or cell.origin == "digits"))
+        whole = first and more and cell.change is None and cell.images == WHOLE
         return ("frozen", "last 2", *(["all"] if more else []), *(["scratch"] if whole else []))
 
     @property

@@ -24,7 +24,7 @@ import bench
 import numpy as np
 from advisor_cells import CELLS, FINE_TUNED, HOME, Truth
 
-FOLLOWED = {"fine-tune": "last 2", "from scratch": "scratch", "": "frozen"}
+FOLLOWED = {"from scratch": "scratch", "": "frozen"}
 
 
 def advice(truth: Truth, budget: float, fresh: bool) -> dict[str, Any]:
@@ -81,7 +81,8 @@ def main() -> None:
             if said["do"] == "transfer":
                 mine = transferred(truth, said["options"])
             else:
-                mine = predictions[FOLLOWED[said["do"]]]
+                way = "all" if said["options"].get("unfreeze") == "all" else "last 2"
+                mine = predictions[FOLLOWED.get(said["do"], way)]
             near = (said["similarity"] or {}).get("nearer_than") or (1, 1)
             thumb = "frozen" if len(truth.data.y) < 1000 and near[0] >= near[1] / 2 else "last 2"
             chosen = {
