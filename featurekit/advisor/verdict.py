@@ -9,6 +9,7 @@ _CLEAR, _LIKELY = 0.95, 0.7
 _PERFECT = 0.01  # error
 _FEW = 10  # images of a class
 _TOO_FEW = 30  # images: one more or less that is right is several points
+_FAR, _ALL_STAGES = 0.6, 300  # spreads, and images
 _SCRATCH_IMAGES, _SCRATCH_EACH = 50_000, 500
 
 
@@ -45,6 +46,8 @@ def decide(e: Evidence, margin: float) -> tuple[str, str, str, list[str]]:
     assert e.gain is not None
     gain = e.gain
     why = [f"fine-tuning is expected to bring {gain}"]
+    if is_far(e):
+        why.append("images so unlike those of the source have other edges and textures: all stages should be trained")
     if e.pilot is None:
         why[0] += ", by what is usual at this error; it was not tried here"
     if _from_scratch(e):
@@ -67,6 +70,17 @@ def decide(e: Evidence, margin: float) -> tuple[str, str, str, list[str]]:
         + (f": some {needed} more labelled images would tell" if needed else "")
     )
     return UNSURE, do, DOUBTFUL, [*why, f"the better bet is to {do}, as error is {error:.1%}"]
+
+
+def is_far(e: Evidence) -> bool:
+    """Whether images are so unlike those of the source that all stages have something to learn, and enough of them.
+
+    Lower stages see edges and textures: of strong blur or of scans these are others. Of the cells of
+    ``tests/benchmarks/advisor_cells.py`` that are further than this, training all stages was better than the last two in
+    one and as good in the others; in nearer ones it was worse.
+    """
+    far = None if e.similarity is None else e.similarity.distance
+    return far is not None and far > _FAR and e.size is not None and e.size.images >= _ALL_STAGES
 
 
 def is_open(e: Evidence) -> bool:
