@@ -76,8 +76,8 @@ def is_far(e: Evidence) -> bool:
     """Whether images are so unlike those of the source that all stages have something to learn, and enough of them.
 
     Lower stages see edges and textures: of strong blur or of scans these are others. Of the cells of
-    ``tests/benchmarks/advisor_cells.py`` that are further than this, training all stages was better than the last two in
-    one and as good in the others; in nearer ones it was worse.
+    ``tests/benchmarks/advisor_cells.py`` that are further than this, training all stages was better than the last two
+    in one and as good in the others; in nearer ones it was worse.
     """
     far = None if e.similarity is None else e.similarity.distance
     return far is not None and far > _FAR and e.size is not None and e.size.images >= _ALL_STAGES
