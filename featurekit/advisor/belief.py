@@ -8,12 +8,13 @@ from typing import Any
 
 from ..proportions import Z95
 
-USUAL, SPREAD = 0.4, 0.3
-"""Share of the errors of the frozen features that fine-tuning removes where it is kept: usual, and how that varies.
-
-Of the cells of ``tests/benchmarks/advisor_cells.py``.
-"""
-
+# Of the errors of frozen features, the share that fine-tuning removes with 400 images, what each doubling of the images
+# adds, and how far a data set may be from that: seen in tests/benchmarks/finetuning.py and advisor_cells.py.
+_NEAR = (0.08, 0.17)
+_FAR = (0.6, 0.08)
+_UNKNOWN = (0.35, 0.12)
+_SPREAD, _SPREAD_UNKNOWN = 0.2, 0.3
+_NEAREST_OF_THE_FAR = 0.5  # in spreads; see similarity
 _LEAST = 0.005
 _VALIDATION = 0.2  # of the images, by which fine-tuning chooses between its epochs and the frozen network
 
@@ -43,10 +44,37 @@ class Gain:
         return asdict(self)
 
 
-def believed(error: float, images: int, margin: float, pilot: tuple[float, float] | None = None) -> Gain:
+def usual_share(images: int, distance: float | None) -> tuple[float, float]:
+    """Share of the errors that fine-tuning removes where it is kept, and how much that varies.
+
+    Parameters
+    ----------
+    images : int
+    distance : float, optional
+        From the source, as in :class:`Similarity`.
+
+    Examples
+    --------
+    >>> usual_share(400, 0.28)[0] < usual_share(3000, 0.28)[0] < usual_share(3000, 0.56)[0]
+    True
+    """
+    at_400, each = _UNKNOWN if distance is None else _FAR if distance >= _NEAREST_OF_THE_FAR else _NEAR
+    share = at_400 + each * math.log2(max(images, 1) / 400)
+    return min(max(share, 0.05), 0.8), _SPREAD_UNKNOWN if distance is None else _SPREAD
+
+
+def believed(
+    error: float,
+    images: int,
+    margin: float,
+    *,
+    distance: float | None = None,
+    pilot: tuple[float, float] | None = None,
+) -> Gain:
     """What is believed of the gain.
 
-    A normal distribution over what is usual at this error and number of images, narrowed by what a pilot measured.
+    A normal distribution over what is usual at this error, number of images and distance from the source, narrowed by
+    what a pilot measured.
 
     Parameters
     ----------
@@ -56,19 +84,22 @@ def believed(error: float, images: int, margin: float, pilot: tuple[float, float
         A fifth of them chooses the epoch; where these are few, the frozen network is mostly kept.
     margin : float
         A gain below this is not worth it.
+    distance : float, optional
+        From the source, as in :class:`Similarity`.
     pilot : (difference, standard error), optional
         Of a pilot on other images than it learned from.
 
     Examples
     --------
-    >>> print(believed(0.1, 1000, 0.005))
-    +3.9 points (95% interval -2.1 to +9.8)
-    >>> believed(0.1, 1000, 0.005, (0.05, 0.01)).worth_it > 0.99
+    >>> print(believed(0.1, 1000, 0.005, distance=0.28))
+    +2.8 points (95% interval -1.2 to +6.9)
+    >>> believed(0.1, 1000, 0.005, pilot=(0.05, 0.01)).worth_it > 0.99
     True
     """
-    kept = kept_share(error, images)
-    mean = kept * USUAL * error
-    spread = max(math.sqrt(kept * (SPREAD**2 + USUAL**2) - (kept * USUAL) ** 2) * error, _LEAST)
+    share, varies = usual_share(images, distance)
+    kept = kept_share(share * error, images)
+    mean = kept * share * error
+    spread = max(math.sqrt(kept * (varies**2 + share**2) - (kept * share) ** 2) * error, _LEAST)
     if pilot is not None:
         difference, own = pilot
         weight = spread**2 / (spread**2 + own**2)
@@ -76,9 +107,9 @@ def believed(error: float, images: int, margin: float, pilot: tuple[float, float
     return Gain(mean, mean - Z95 * spread, mean + Z95 * spread, 1 - _below((margin - mean) / spread))
 
 
-def kept_share(error: float, images: int) -> float:
-    """How often a usual gain is seen on the validation images to be more than chance, so that it is kept."""
-    won = USUAL * error * _VALIDATION * images
+def kept_share(gain: float, images: int) -> float:
+    """How often a gain is seen on the validation images to be more than chance, so that what was trained is kept."""
+    won = gain * _VALIDATION * images
     return _below(math.sqrt(won) - 1)  # a gain of one standard error is asked for; about as many images change
 
 

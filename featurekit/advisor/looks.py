@@ -164,8 +164,8 @@ class Looks:
         """Fine-tuning on a fold or more, until the answer is clear."""
         best, e, material = rows.best, self.evidence, self._material
         error = 1 - best.evaluation.accuracy
-        n = len(rows.y)
-        e.gain = believed(error, n, self._margin)
+        n, distance = len(rows.y), None if e.similarity is None else e.similarity.distance
+        e.gain = believed(error, n, self._margin, distance=distance)
         splits = list(folds(rows.y, FOLDS, self._seed, rows.ids))[:_PILOT_FOLDS]
         cost = seconds_of_a_fold(len(splits[0][0]), len(splits[0][1]), material.rate)
         if e.gain.worth_it < _SETTLED[0]:
@@ -194,7 +194,8 @@ class Looks:
         try:
             for found in runs:
                 e.pilot = found
-                e.gain = believed(error, n, self._margin, (found.difference, found.standard_error))
+                measured = (found.difference, found.standard_error)
+                e.gain = believed(error, n, self._margin, distance=distance, pilot=measured)
                 self._say(found.sentence())
                 if found.folds == len(splits) or not _SETTLED[0] < e.gain.worth_it < _SETTLED[1]:
                     return

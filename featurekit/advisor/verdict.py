@@ -49,7 +49,7 @@ def decide(e: Evidence, margin: float) -> tuple[str, str, str, list[str]]:
     if is_far(e):
         why.append("images so unlike those of the source have other edges and textures: all stages should be trained")
     if e.pilot is None:
-        why[0] += ", by what is usual at this error; it was not tried here"
+        why[0] += ", by what is usual at this error, number of images and distance; it was not tried here"
     if _from_scratch(e):
         why.append(
             f"{e.size.images} images, further from the source than every reference set: training from scratch may do "

@@ -14,7 +14,7 @@ def test_it_is_bayes(error, pilot):
     spread = (before.high - before.low) / (2 * 1.959964)
     density = norm.pdf(x, before.expected, spread) * norm.pdf(pilot[0], x, pilot[1])
     density /= density.sum()
-    found = believed(error, 500, 0.005, pilot)
+    found = believed(error, 500, 0.005, pilot=pilot)
     mean = float((x * density).sum())
     assert found.expected == pytest.approx(mean, abs=1e-4)
     assert (found.high - found.low) / 2 == pytest.approx(1.96 * np.sqrt(((x - mean) ** 2 * density).sum()), abs=1e-3)
@@ -31,10 +31,10 @@ def test_how_often_a_gain_is_kept():
             wrong = rng.random(m) < error
             won, lost = (wrong & (rng.random(m) < 0.5)).sum(), (~wrong & (rng.random(m) < 0.1 * error)).sum()
             kept.append(won - lost > np.sqrt(won + lost))
-        assert kept_share(error, images) == pytest.approx(np.mean(kept), abs=0.2)
-    assert kept_share(0.2, 50) < kept_share(0.2, 100) < kept_share(0.2, 10_000)
+        assert kept_share(0.5 * error, images) == pytest.approx(np.mean(kept), abs=0.2)
+    assert kept_share(0.1, 50) < kept_share(0.1, 100) < kept_share(0.1, 10_000)
 
 
 def test_a_sharp_pilot_decides():
-    assert believed(0.1, 1000, 0.005, (0.0, 0.001)).worth_it < 0.01
-    assert believed(0.1, 1000, 0.005, (0.06, 0.001)).expected == pytest.approx(0.06, abs=1e-3)
+    assert believed(0.1, 1000, 0.005, pilot=(0.0, 0.001)).worth_it < 0.01
+    assert believed(0.1, 1000, 0.005, pilot=(0.06, 0.001)).expected == pytest.approx(0.06, abs=1e-3)
