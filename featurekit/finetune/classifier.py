@@ -89,12 +89,12 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
         images, ``rates`` (learning rate of each stage), ``seconds``.
     best_epoch_ : int
         Whose state was kept: the most accurate on the validation images, and of equals that of the lowest log loss.
-        0: training gained nothing beyond chance (McNemar's statistic at most 1), and this is the frozen network with
-        logistic regression on all images.
+        0: training gained nothing beyond chance (McNemar's statistic at most 1, or no less log loss), and this is the
+        frozen network with logistic regression on all images.
     comparison_ : dict
-        On the validation images: ``n``, ``accuracy``, ``frozen_accuracy``, and their paired ``difference`` with its
-        95% interval ``low``, ``high``; images that were ``won`` and ``lost``. The best epoch is a little too good. If
-        the frozen network was kept, ``tried`` holds the same of the best ``epoch``.
+        On the validation images: ``n``, ``accuracy``, ``frozen_accuracy``, ``log_loss``, ``frozen_log_loss`` (both
+        calibrated), the paired ``difference`` with its 95% interval ``low``, ``high``; images ``won`` and ``lost``. The
+        best epoch is a little too good. If the frozen network was kept, ``tried`` holds the same of the best ``epoch``.
     moved_ : dict of str to float
         Of each trained stage, how long the change of its parameters is, relative to these; the head's with its damping.
     trained_ : list of str

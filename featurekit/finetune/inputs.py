@@ -18,7 +18,7 @@ from ..duplicates import find_duplicates
 from ..errors import HeadError, ImageError, SourceError, TrainingError
 from ..fingerprint import FeatureSpace, Preprocessing, content_hash, pixel_hash
 from ..heads import LogisticRegressionPath
-from ..heads.layer import layer_of
+from ..heads.layer import calibrated_loss, layer_of
 from ..images import Item, items_from, read_bytes
 from ..metrics import paired_difference
 from ..pipeline.looking import as_picture
@@ -212,7 +212,9 @@ def compared(
     said = decisions.argmax(axis=1)
     right = said == truth
     found: dict[str, Any] = {"n": len(truth), "accuracy": float(right.mean())}
+    found["log_loss"] = calibrated_loss(decisions, truth)[0]
     if frozen is not None:
+        found["frozen_log_loss"] = calibrated_loss(frozen, truth)[0]
         before = frozen.argmax(axis=1)
         was_right = before == truth
         difference, low, high = paired_difference(truth, said, before)
@@ -228,9 +230,10 @@ def compared(
 
 
 def beyond_chance(comparison: dict[str, Any]) -> bool:
-    """Whether the root of McNemar's statistic is above 1: a gain of more than its standard error.
+    """Whether the root of McNemar's statistic is above 1, a gain of more than its standard error, and log loss is less.
 
-    The best of several epochs nearly always gains an image or two.
+    The best of several epochs nearly always gains an image or two, and of 20 validation images that is one standard
+    error. Where the true classes are no more probable than before, such a gain is none.
     """
     won, lost = comparison["won"], comparison["lost"]
-    return bool(won - lost > math.sqrt(won + lost))
+    return bool(won - lost > math.sqrt(won + lost) and comparison["log_loss"] < comparison["frozen_log_loss"])

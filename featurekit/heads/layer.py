@@ -83,7 +83,18 @@ def calibrate(head: LogisticRegressionPath, decisions: ArrayLike, codes: ArrayLi
     codes : array-like of int, shape (n,)
         Numbers of the true classes.
     """
-    values, truth = np.asarray(decisions), np.asarray(codes)
-    columns = np.eye(values.shape[1])[truth]
-    head.temperature_ = temperature_of(values, Targets(columns, truth), np.ones(len(truth)))[1]
+    head.temperature_ = calibrated_loss(decisions, codes)[1]
     return head
+
+
+def calibrated_loss(decisions: ArrayLike, codes: ArrayLike) -> tuple[float, float]:
+    """The log loss of decision values at the temperature that makes it least, and that temperature.
+
+    Parameters
+    ----------
+    decisions : array-like, shape (n, n_classes)
+    codes : array-like of int, shape (n,)
+        Numbers of the true classes.
+    """
+    values, truth = np.asarray(decisions), np.asarray(codes)
+    return temperature_of(values, Targets(np.eye(values.shape[1])[truth], truth), np.ones(len(truth)))

@@ -19,3 +19,15 @@ def test_what_is_a_gain(won, lost, expected):
     assert (comparison["won"], comparison["lost"]) == (won, lost)
     assert comparison["difference"] == pytest.approx((won - lost) / 100)
     assert beyond_chance(comparison) == expected
+
+
+def test_a_gain_of_accuracy_by_less_sure_classes_is_none():
+    """Three of 20 images won: but most are barely told any more, however that is calibrated."""
+    truth = np.zeros(20, dtype=np.intp)
+    before = np.array([[4.0, 0.0]] * 17 + [[-0.1, 0.0]] * 3)
+    barely = np.array([[8.0, 0.0], [0.1, 0.0], [0.1, 0.0], [0.1, 0.0], [0.1, 0.0]] * 4)
+    comparison = compared(truth, barely, before)
+    assert (comparison["won"], comparison["lost"]) == (3, 0)
+    assert comparison["log_loss"] > comparison["frozen_log_loss"]
+    assert not beyond_chance(comparison)
+    assert beyond_chance(compared(truth, np.array([[4.0, 0.0]] * 20), before))
