@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backbones import find
 from ..comparison import Compared, Comparison, compare
 from ..duplicates import group_rows
 from ..errors import FeaturekitError, HeadError
@@ -67,7 +66,12 @@ class Looks:
         comparison = None
         try:
             comparison = compare(
-                stores, heads=self._affordable(y, len(stores)), output=material.home, seed=self._seed, say=self._say
+                stores,
+                heads=self._affordable(y, len(stores)),
+                output=material.home,
+                cv=FOLDS,
+                seed=self._seed,
+                say=self._say,
             )
         except HeadError as error:
             self._clock.untested.append(f"everything but the size: {error}")
@@ -118,8 +122,7 @@ class Looks:
         if self._clock.allows(20, "similarity to the source"):
             from .similarity import similarity  # torch
 
-            backbone = find(rows.best.backbone, self._material.weights(rows.best.backbone))
-            e.similarity = similarity(backbone, rows.items, seed=self._seed)
+            e.similarity = similarity(self._material.find(rows.best.backbone), rows.items, seed=self._seed)
             self._say(e.similarity.sentence())
         if self._clock.allows(5 + len(rows.X) / 500, "LogME and H-score"):
             e.scores = {"logme": logme(rows.X, rows.y), "h_score": h_score(rows.X, rows.y)}
@@ -129,7 +132,7 @@ class Looks:
     def alternatives(self, rows: _Rows) -> None:
         """An inner layer, and larger images where they are larger, with the same head on the same folds."""
         best, e, material = rows.best, self.evidence, self._material
-        spec = find(best.backbone, material.weights(best.backbone)).spec
+        spec = material.find(best.backbone).spec
         trials: list[tuple[str, dict[str, Any], float]] = []
         if len(spec.stages) > 1:
             trials.append((f"layer {spec.stages[-2]}", {"layer": spec.stages[-2]}, 1.0))

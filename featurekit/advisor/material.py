@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..backbones import short_name
+from ..backbones import Backbone, find, short_name
 from ..errors import HeadError
 from ..extraction import extract
 from ..images import Item, read_source
@@ -81,6 +81,10 @@ class Material:
         """The weights that were given for it, if any."""
         given = self.options.get("weights")
         return given.get(backbone) if isinstance(given, Mapping) else given
+
+    def find(self, backbone: str) -> Backbone:
+        """The backbone with its weights."""
+        return find(backbone, self.weights(backbone))
 
     def with_origins(self, paths: Sequence[str]) -> list[Item]:
         """The images of some rows."""

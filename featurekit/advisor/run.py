@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..backbones import DEFAULT_BACKBONE, anatomy, find
+from ..backbones import DEFAULT_BACKBONE, anatomy
 from ..comparison import Comparison
 from ..errors import SourceError
 from .clock import Clock
@@ -162,7 +162,7 @@ def _costs(e: Evidence, comparison: Comparison, material: Material) -> tuple[dic
     store = n * (4 * comparison.best.dim + 66)
     disk = {TRANSFER: store}
     if e.similarity is not None:  # torch is there already
-        stages = anatomy(find(comparison.best.backbone, material.weights(comparison.best.backbone)).spec).stages
+        stages = anatomy(material.find(comparison.best.backbone).spec).stages
         if len(stages) > 2:
             disk[FINE_TUNE] = store + 2 * n * 2 * math.prod(stages[-3].shape)  # two views, float16
     return minutes, disk

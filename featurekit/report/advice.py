@@ -6,16 +6,17 @@ from collections.abc import Iterator
 from html import escape
 
 from ..advisor import Advice
-from .charts import Axes, Point
+from ..advisor.result import FINE_TUNE, LABELS, NOTHING, SCRATCH, TRANSFER, UNSURE
+from .charts import growing
 from .text import printable
 
 _HEADLINES = {
-    "transfer": "Transfer: frozen features with a head on top",
-    "fine-tune": "Fine-tune the network's upper stages",
-    "from scratch": "Train from scratch",
-    "more labels": "More labels",
-    "nothing to learn": "There is nothing to learn here",
-    "cannot tell": "Cannot tell",
+    TRANSFER: "Transfer: frozen features with a head on top",
+    FINE_TUNE: "Fine-tune the network's upper stages",
+    SCRATCH: "Train from scratch",
+    LABELS: "More labels",
+    NOTHING: "There is nothing to learn here",
+    UNSURE: "Cannot tell",
 }
 
 
@@ -62,12 +63,7 @@ def advice_sections(advice: Advice) -> Iterator[str]:
         yield f"<p>Next: <code>{escape(advice.command)}</code></p>"
     growth, similar = advice.evidence.growth, advice.evidence.similarity
     if growth is not None and growth.points:
-        points = [Point(n, a, low, high, f"{n:.0f} images: {a:.3f}") for n, a, low, high in growth.points]
-        ends = [value for p in points for value in (p.low, p.high)]
-        axes = Axes([p.x for p in points], ends, "training images", "accuracy", logarithmic=True)
-        axes.line([p.x for p in points], [p.y for p in points])
-        axes.points(points)
-        drawn = axes.draw("Learning curve of the frozen features. " + "; ".join(p.title for p in points))
+        drawn = growing(growth.points, "Learning curve of the frozen features")
         yield f"<figure><figcaption>Learning curve, three seeds</figcaption>{drawn}</figure>"
     if similar is not None and similar.shift:
         rows = "".join(

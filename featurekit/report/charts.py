@@ -80,6 +80,18 @@ class Axes:
         )
 
 
+def growing(curve: Iterable[tuple[float, float, float, float]], said: str) -> str:
+    """A learning curve: rows, accuracy and its interval; `said` is what it is, in words."""
+    points = [
+        Point(rows, accuracy, low, high, f"{rows:.0f} images: {accuracy:.3f}") for rows, accuracy, low, high in curve
+    ]
+    ends = [value for p in points for value in (p.low, p.high)]
+    axes = Axes([p.x for p in points], ends, "training images", "accuracy", logarithmic=True)
+    axes.line([p.x for p in points], [p.y for p in points])
+    axes.points(points)
+    return axes.draw(f"{said}. " + "; ".join(p.title for p in points))
+
+
 def heat_map(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[float | None]], text: str) -> str:
     """A table whose cells are shaded by their value, 0 to 1; None is left empty. `text` formats a value."""
     head = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in columns)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
@@ -15,13 +15,12 @@ from .._version import __version__
 from ..advisor import Advice
 from ..comparison import Compared, Comparison
 from ..errors import FeaturekitError, ImageError
-from ..evaluation import CurvePoint
 from ..fingerprint import content_hash
 from ..images import open_image, read_bytes
 from ..outputs import write_output
 from ..store import FAILED, FeatureStore
 from .advice import advice_sections
-from .charts import Axes, Point, heat_map
+from .charts import Axes, Point, growing, heat_map
 from .style import SCRIPT, STYLE
 
 PAGE_MARK = b"<title>featurekit: "
@@ -101,7 +100,7 @@ def _sections(c: Comparison) -> Iterator[str]:
     if e.log_loss is not None:
         yield _figure(f"Calibration of {names[0]}", _calibration(best))
     if c.curve:
-        yield _figure(f"Learning curve of {names[0]}", _curve(c.curve))
+        yield _figure(f"Learning curve of {names[0]}", growing(c.curve, "Accuracy over the number of training images"))
     yield "</div>"
     if len(e.classes) <= _MOST_CLASSES:
         recalls = [[_recall(line, label) for line in c.results] for label in e.classes]
@@ -213,15 +212,6 @@ def _calibration(line: Compared) -> str:
     axes.points(points)
     error = line.evaluation.calibration_error
     return axes.draw(f"Calibration, error {error:.3f}. " + "; ".join(p.title for p in points))
-
-
-def _curve(curve: Sequence[CurvePoint]) -> str:
-    points = [Point(p.rows, p.accuracy, p.low, p.high, f"{p.rows:.0f} images: {p.accuracy:.3f}") for p in curve]
-    ends = [value for p in points for value in (p.low, p.high)]
-    axes = Axes([p.x for p in points], ends, "training images", "accuracy", logarithmic=True)
-    axes.line([p.x for p in points], [p.y for p in points])
-    axes.points(points)
-    return axes.draw("Accuracy over the number of training images. " + "; ".join(p.title for p in points))
 
 
 def _recall(line: Compared, label: str) -> float | None:

@@ -2,23 +2,6 @@ from __future__ import annotations
 
 import json
 
-import pytest
-from featurekit_cli.main import main
-
-
-@pytest.fixture
-def run(capsys, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            code = stop.code
-        return (code, *capsys.readouterr())
-
-    return run
-
 
 def test_advice_and_its_page(run, digits_folder, tmp_path):
     code, out, err = run("advise", digits_folder, "--budget", "15s", "--report", "report")

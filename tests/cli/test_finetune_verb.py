@@ -4,24 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from featurekit_cli.main import main
 from PIL import Image
 
 from featurekit import load_model
-
-
-@pytest.fixture
-def run(capsys, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            code = stop.code
-        return (code, *capsys.readouterr())
-
-    return run
 
 
 def test_the_whole_way(run, digits_folder, digits_store_path, tmp_path):

@@ -7,7 +7,6 @@ import json
 
 import numpy as np
 import pytest
-from featurekit_cli.main import main
 
 from featurekit import FeatureStore, extract
 
@@ -29,20 +28,6 @@ def stores(digits_folder, tmp_path_factory):
                 writer.writerow([path.relative_to(digits_folder), say(int(path.parent.name)) if number % 20 else ""])
         extract(home / f"{name}.csv", output=home / f"{name}.h5", root=digits_folder).close()
     return home
-
-
-@pytest.fixture
-def run(capsys, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as stop:
-            code = stop.code
-        return (code, *capsys.readouterr())
-
-    return run
 
 
 def test_numbers(run, stores, tmp_path):
