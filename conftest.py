@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+# Two processes of tests share the cores: threads that spin while they wait take them from each other.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Nothing in the tests may reach for weights on the network, whoever runs them.
 os.environ["FEATUREKIT_OFFLINE"] = "1"
 # Converted networks are kept for the session, out of the user's own cache.
