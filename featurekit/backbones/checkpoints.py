@@ -152,13 +152,9 @@ def is_usable(tensor: Tensor, expected: Tensor) -> bool:
 
 
 def of_colour(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights for grey images as weights for colour: the first convolution sees the luminance.
-
-    ITU-R 601's weights, as Pillow turns colour into grey, so that the network sees what it saw in training.
-    """
-    luminance = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    """Weights for grey images as weights for colour: the first convolution sees the luminance."""
     return {
-        name: tensor.to(torch.float32) * luminance
+        name: of_grey(tensor)
         if name in expected
         and tensor.dim() == 4
         and tensor.shape[1] == 1
@@ -166,3 +162,12 @@ def of_colour(state: dict[str, Tensor], expected: Mapping[str, Tensor]) -> dict[
         else tensor
         for name, tensor in state.items()
     }
+
+
+def of_grey(kernels: Tensor) -> Tensor:
+    """A convolution's weights for one channel, shape (n, 1, height, width), as those for three.
+
+    ITU-R 601's luminance, as Pillow turns colour into grey, so that the network sees what it saw in training.
+    """
+    luminance = torch.tensor([0.299, 0.587, 0.114], device=kernels.device).view(1, 3, 1, 1)
+    return kernels.to(torch.float32) * luminance

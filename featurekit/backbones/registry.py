@@ -217,9 +217,9 @@ def _no_layer(spec: BackboneSpec, found: Anatomy, layer: object) -> str:
 
 def _brought(module: nn.Module, image_size: int | None) -> Backbone:
     """A network that the user brought."""
-    from .brought import brought_spec
+    from .brought import brought
 
-    spec = brought_spec(module, image_size)
+    module, spec = brought(module, image_size)
     return Backbone(spec, None, MODULE, Rows(PENULTIMATE, spec.dim()), module=module)
 
 

@@ -14,6 +14,7 @@ from featurekit import FeatureExtractor, FineTuneClassifier, TransferClassifier,
 from featurekit.backbones import find
 from featurekit.backbones.network import LayerRows, load_network
 from featurekit.errors import BackboneError, BundleError, TrainingError, WeightsError
+from featurekit.images.decode import open_image, prepare
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +155,30 @@ def test_networks_without_a_classifier_and_with_what_is_none():
         find(nn.Linear(3, 4))
     with pytest.raises(WeightsError, match="brings its weights"):
         find(convolutions, "w.pth")
+
+
+@pytest.mark.parametrize("make", [lambda: timm.create_model("resnet18", in_chans=1), lambda: _small(1)])
+def test_a_network_for_grey_images_sees_the_luminance(make, paths):
+    torch.manual_seed(0)
+    module = make().eval()
+    found = find(module, image_size=64)
+    pre = found.space.preprocessing
+    assert len(set(pre.mean)) == len(set(pre.std)) == 1
+    rows = FeatureExtractor(module, image_size=64, decoder="pillow").fit_transform(paths)
+    grey = []
+    for path in paths:
+        pixels = prepare(open_image(path.read_bytes()), pre.resize, pre.crop, pre.interpolation) / 255
+        grey.append((pixels @ [0.299, 0.587, 0.114] - pre.mean[0]) / pre.std[0])
+    last = {"resnet": "fc", "sequential": "3"}[found.spec.name]
+    setattr(module, last, nn.Identity())
+    expected = module(torch.tensor(np.array(grey), dtype=torch.float32)[:, None]).detach().numpy()
+    assert np.allclose(rows, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_other_numbers_of_channels_are_named():
+    with pytest.raises(BackboneError, match=r"takes images of 5 channels \(its first convolution, 0\)"):
+        find(_small(5))
+
+
+def _small(channels):
+    return nn.Sequential(nn.Conv2d(channels, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
