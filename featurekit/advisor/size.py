@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ..duplicates import Groups
-from ..images import Item, open_image, read_bytes
+from ..images import Item, open_origin
 
 _LOOKED_AT = 200
 
@@ -113,13 +112,7 @@ def _usual_side(items: Sequence[Item]) -> int:
     sides = []
     for item in items[::step]:
         try:
-            sides.append(_side(item.origin))
+            sides.append(min(open_origin(item.origin).size))
         except Exception:  # noqa: S112 (the ledger says what is wrong with it)
             continue
     return int(np.median(sides)) if sides else 0
-
-
-def _side(origin: Any) -> int:
-    if isinstance(origin, str):
-        return min(open_image(read_bytes(origin)[0]).size)
-    return min(origin.size) if isinstance(origin, Image.Image) else min(np.asarray(origin).shape[:2])

@@ -16,12 +16,12 @@ from ..backbones import find
 from ..bundle import is_bundle
 from ..duplicates import find_duplicates
 from ..errors import HeadError, ImageError, SourceError, TrainingError
-from ..fingerprint import FeatureSpace, Preprocessing, content_hash, pixel_hash
+from ..fingerprint import FeatureSpace, Preprocessing
 from ..heads import LogisticRegressionPath
 from ..heads.layer import calibrated_loss, layer_of
-from ..images import Item, items_from, read_bytes
+from ..images import Item, items_from, read_origin
 from ..metrics import paired_difference
-from ..pipeline.looking import as_picture
+from ..pipeline.looking import hash_of
 from ..runtime import load_decoder
 from ..store import FeatureStore
 from ..transfer import TransferClassifier, load_model
@@ -92,10 +92,7 @@ def contents_of(items: Sequence[Item]) -> NDArray[np.uint8]:
     hashes, failures = [], []
     for number, item in enumerate(items):
         try:
-            if isinstance(item.origin, str):
-                hashes.append(content_hash(read_bytes(item.origin)[0]))
-            else:
-                hashes.append(pixel_hash(np.asarray(as_picture(item.origin))))
+            hashes.append(hash_of(read_origin(item.origin)[0]))
         except ImageError as error:
             failures.append((number, item.path, str(error)))
     _raise_failures(failures)

@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import ImageError
 from ..fingerprint import Preprocessing
-from ..images import Item, read_bytes
-from ..pipeline.looking import as_picture
+from ..images import Item, read_origin
 from ..runtime import Decoder, keep_freed_memory
 
 _AHEAD = 3  # batches
@@ -128,7 +127,7 @@ def pixels_of(item: Item, decoder: Decoder, wish: Preprocessing) -> NDArray[np.u
     ImageError
         The reason, without the name of the image.
     """
-    image = read_bytes(item.origin)[0] if isinstance(item.origin, str) else as_picture(item.origin)
+    image, _ = read_origin(item.origin)
     (found,) = decoder([image], [{wish}])
     if isinstance(found, ImageError):
         raise found

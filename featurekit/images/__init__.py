@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from .decode import centre_box, jpeg_orientation, open_image, prepare, read_bytes, to_rgb
+from .decode import centre_box, jpeg_orientation, open_image, prepare, to_rgb
 from .fast import ORIENTATIONS, Stored, decode_fast, is_fast, prepare_fast
-from .sources import IMAGE_SUFFIXES, UNLISTED, Item, Source, is_missing, items_from, read_source
+from .items import IMAGE_SUFFIXES, UNLISTED, Drawn, Item, Origin, Source, is_missing
+from .objects import items_from
+from .opening import located, open_origin, read_bytes, read_origin
+from .remote import FileInfo
+from .sources import read_source
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "ORIENTATIONS",
     "UNLISTED",
+    "Drawn",
+    "FileInfo",
     "Item",
+    "Origin",
     "Source",
     "Stored",
     "centre_box",
@@ -19,10 +26,13 @@ __all__ = [
     "is_missing",
     "items_from",
     "jpeg_orientation",
+    "located",
     "open_image",
+    "open_origin",
     "prepare",
     "prepare_fast",
     "read_bytes",
+    "read_origin",
     "read_source",
     "to_rgb",
 ]

@@ -202,8 +202,8 @@ def centre_box(width: int, height: int) -> tuple[int, int, int, int]:
     return left, top, min(width, left + side), min(height, top + side)
 
 
-def read_bytes(path: str | os.PathLike[str]) -> tuple[bytes, os.stat_result]:
-    """Read a whole image file.
+def read_file(path: str | os.PathLike[str]) -> tuple[bytes, os.stat_result]:
+    """Read a whole image file of this machine.
 
     Returns
     -------

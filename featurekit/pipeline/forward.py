@@ -14,10 +14,9 @@ from ..backbones import Backbone, Rows
 from ..errors import ImageError
 from ..fidelity import Fidelity
 from ..fingerprint import FAITHFUL_DECODERS, Preprocessing
-from ..images import Item, open_image, prepare, read_bytes
+from ..images import Item, open_origin, prepare
 from ..runtime import Pending, Runtime, check_fidelity, load_runtime
 from ..store import encode
-from .looking import as_picture
 from .records import Destination, Outcome, columns_of
 
 # Rows are given to the cache when there are this many, or when this many seconds of work would be lost.
@@ -184,7 +183,7 @@ class Forward:
 def _by_pillow(item: Item, wish: Preprocessing) -> NDArray[np.uint8] | None:
     """What the reference makes of an item, read once more; None if that fails now."""
     try:
-        picture = open_image(read_bytes(item.origin)[0]) if isinstance(item.origin, str) else as_picture(item.origin)
+        picture = open_origin(item.origin)
     except ImageError:
         return None
     return prepare(picture, wish.resize, wish.crop, wish.interpolation, squash=wish.squash)

@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 
 import joblib
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import ImageError
 from ..fingerprint import Preprocessing, content_hash, pixel_hash
-from ..images import Item, read_bytes, to_rgb
+from ..images import FileInfo, Item, read_origin
 from ..runtime import Decoder, keep_freed_memory
 from .records import Destination, Outcome
 
@@ -125,11 +124,14 @@ class _Look:
                 return None
             size, mtime_ns, content = known
             if outcome is None:
-                try:
-                    stat = os.stat(item.origin)
-                except (OSError, ValueError):
-                    return None
-                outcome = Outcome(content, stat.st_size, stat.st_mtime_ns)
+                info = item.info
+                if info is None:
+                    try:
+                        stat = os.stat(item.origin)
+                    except (OSError, ValueError):
+                        return None
+                    info = FileInfo(stat.st_size, stat.st_mtime_ns)
+                outcome = Outcome(content, *info)
             if (outcome.size, outcome.mtime_ns, outcome.content) != (size, mtime_ns, content):
                 return None
             if content not in destination.cache:
@@ -191,20 +193,14 @@ def _noting_failure(outcome: Outcome) -> Iterator[None]:
 
 def _read(item: Item, outcome: Outcome) -> bytes | Image.Image:
     """The file or the picture of an item; notes its hash, size and time."""
-    if isinstance(item.origin, str):
-        data, info = read_bytes(item.origin)
-        outcome.size, outcome.mtime_ns = info.st_size, info.st_mtime_ns
-        outcome.content = content_hash(data)
-        return data
-    picture = as_picture(item.origin)
-    outcome.content = pixel_hash(np.asarray(picture))
-    return picture
+    image, info = read_origin(item.origin)
+    if isinstance(image, bytes):
+        info = info or item.info
+        outcome.size, outcome.mtime_ns = (len(image), 0) if info is None else info
+    outcome.content = hash_of(image)
+    return image
 
 
-def as_picture(image: Image.Image | NDArray[np.uint8]) -> Image.Image:
-    """An image that came as pixels, in mode RGB."""
-    if isinstance(image, np.ndarray):
-        image = Image.fromarray(image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image)
-    if not image.width or not image.height:
-        raise ImageError(f"an image of {image.width} x {image.height} pixels")
-    return to_rgb(image)
+def hash_of(image: bytes | Image.Image) -> bytes:
+    """Content hash of a file, or of a picture."""
+    return content_hash(image) if isinstance(image, bytes) else pixel_hash(np.asarray(image))

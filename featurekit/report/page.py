@@ -16,7 +16,7 @@ from ..advisor import Advice
 from ..comparison import Compared, Comparison
 from ..errors import FeaturekitError, ImageError
 from ..fingerprint import content_hash
-from ..images import open_image, read_bytes
+from ..images import located, open_image, read_bytes
 from ..outputs import write_output
 from ..store import FAILED, FeatureStore
 from .advice import advice_sections
@@ -235,7 +235,7 @@ def _mistakes(c: Comparison) -> str:
         says = f"{paths[row]}: {folded.y[i]}, taken for {first[i]}"
         if folded.probabilities is not None:
             says += f" with probability {sure[i]:.2f}"
-        picture = _thumbnail(Path(root, paths[row]), store.columns.sha256[row].tobytes())
+        picture = _thumbnail(located(root, paths[row]), store.columns.sha256[row].tobytes())
         shown = (
             f'<img src="{picture}" alt="{escape(says)}">'
             if picture
@@ -250,7 +250,7 @@ def _mistakes(c: Comparison) -> str:
     return f"<p class='note'>{note}</p><div class='tiles'>{''.join(tiles)}</div>"
 
 
-def _thumbnail(path: Path, content: bytes) -> str:
+def _thumbnail(path: str, content: bytes) -> str:
     """A small JPEG as a data URL, or nothing: only of the file that the row was computed from."""
     try:
         data = read_bytes(path)[0]

@@ -1,0 +1,124 @@
+"""Items: images of a source that are not yet opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..errors import SourceError
+from .remote import FileInfo
+
+IMAGE_SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .avif .jp2 .j2k".split()
+)
+"""File name endings, lower case, that make a file in a folder an image."""
+
+UNLISTED = "the folder cannot be listed"
+"""How the reason begins of an item that stands for a folder whose images are not known."""
+
+_MAX_TEXT = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """An image that a data set object gives when it is asked for one.
+
+    Attributes
+    ----------
+    dataset : object
+    index : int
+    draw : callable
+        Of both: the bytes of a file, or the picture.
+    """
+
+    dataset: Any
+    index: int
+    draw: Callable[[Any, int], bytes | Image.Image | NDArray[np.uint8]]
+
+    def __call__(self) -> bytes | Image.Image | NDArray[np.uint8]:
+        """The bytes of a file, or the picture."""
+        return self.draw(self.dataset, self.index)
+
+
+Origin = str | Image.Image | NDArray[np.uint8] | Drawn
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One image of a source, not yet opened.
+
+    Attributes
+    ----------
+    path : str
+        The name of its row: the path relative to the folder, as the manifest spells it, or as given.
+    origin : str or PIL.Image.Image or ndarray of uint8 or Drawn
+        The file to open (a path, a URL, or a place in an archive), the pixels, or what gives them.
+    label, group : str
+        Empty where there is none.
+    problem : str
+        Not empty if it is known, before opening it, that it cannot be used; then this is the reason.
+    info : FileInfo, optional
+        State of a file that is not on this machine by itself, as it was listed.
+    """
+
+    path: str
+    origin: Origin
+    label: str = ""
+    group: str = ""
+    problem: str = ""
+    info: FileInfo | None = None
+
+
+@dataclass(slots=True)
+class Source:
+    """A list of items and what was noticed while making it.
+
+    Attributes
+    ----------
+    items : list of Item
+        In source order: folders sorted by name, everything else in the order given.
+    kind : str
+        What the source was taken for.
+    root : str
+        Absolute path or URL that the items' paths are relative to; empty for Python objects.
+    place : str
+        Absolute path of what was listed: the folder, or the manifest; empty for Python objects.
+    notes : list of str
+        Sentences for the user: what was left out, what looks like a mistake.
+    """
+
+    items: list[Item]
+    kind: str
+    root: str = ""
+    place: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+def is_missing(value: object) -> bool:
+    """Whether a value stands for "no value": None, NaN, or pandas' NA and NaT."""
+    return value is None or type(value).__name__ in {"NAType", "NaTType"} or value != value
+
+
+def as_text(value: object) -> str:
+    """A label, group or path as text; "no value" is empty."""
+    if isinstance(value, bytes | list | tuple | dict | set | np.ndarray):
+        raise SourceError(f"expected one label or group for each image, got a {type(value).__name__}: {value!r:.80}")
+    text = "" if is_missing(value) else str(value)
+    if "\0" in text:
+        raise SourceError(f"a path, label or group holds a null character: {text!r:.80}")
+    if len(text) > _MAX_TEXT:
+        raise SourceError(f"a path, label or group has {len(text)} characters; at most {_MAX_TEXT} are kept")
+    return text
+
+
+def is_image(name: str) -> bool:
+    """Whether a name is that of an image file that is not hidden."""
+    folder, _, last = name.rpartition("/")
+    _, dot, ending = last.rpartition(".")
+    hidden = last.startswith(".") or folder.startswith((".", "__MACOSX")) or "/." in folder
+    return not hidden and bool(dot) and f".{ending.lower()}" in IMAGE_SUFFIXES

@@ -1,0 +1,111 @@
+"""Python objects as items: sequences of paths, pictures and arrays, and data sets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..errors import SourceError
+from .datasets import is_dataset, items_of_dataset
+from .items import Drawn, Item, as_text
+from .remote import is_url, public
+
+
+def items_from(
+    images: Any, *, labels: Sequence[object] | None = None, groups: Sequence[object] | None = None
+) -> list[Item]:
+    """Make items of a sequence of paths, PIL images and uint8 arrays, or of a data set object.
+
+    Parameters
+    ----------
+    images : sequence
+        List, tuple, NumPy array (of paths, or of images with shape (n, height, width[, channels]) and
+        dtype uint8), pandas Series, a table with one column, a ``datasets.Dataset`` of Hugging Face, or a
+        ``torch.utils.data.Dataset`` of (image, label).
+    labels, groups : sequence, optional
+        One for each image.
+
+    Returns
+    -------
+    list of Item
+
+    Raises
+    ------
+    SourceError
+        If `images` is a single image, or holds something that is not an image, or the lengths differ.
+
+    Examples
+    --------
+    >>> [item.path for item in items_from(["a.jpg", "b.jpg"], labels=["cat", "dog"])]
+    ['a.jpg', 'b.jpg']
+    """
+    if isinstance(images, str | os.PathLike | bytes | Image.Image):
+        raise SourceError(f"expected a sequence of images, got one: {images!r}. Put it into a list: [image]")
+    if is_dataset(images):
+        items = items_of_dataset(images)
+    else:
+        if hasattr(images, "to_numpy"):  # pandas, polars
+            images = images.to_numpy()
+        if isinstance(images, np.ndarray):
+            images = _rows_of_array(images)
+        elif not isinstance(images, Iterable):
+            raise SourceError(f"expected a sequence of images, got {type(images).__name__}")
+        items = [_item(index, image) for index, image in enumerate(images)]
+    for name, values in (("label", labels), ("group", groups)):
+        if values is None:
+            continue
+        values = list(values)
+        if len(values) != len(items):
+            raise SourceError(f"{len(items)} images but {len(values)} {name}s")
+        for index, value in enumerate(values):
+            item = items[index]
+            text = as_text(value)
+            items[index] = Item(
+                item.path,
+                item.origin,
+                text if name == "label" else item.label,
+                text if name == "group" else item.group,
+                item.problem,
+                item.info,
+            )
+    return items
+
+
+def _rows_of_array(array: NDArray[Any]) -> Iterable[Any]:
+    if array.dtype.kind in "OUST":
+        if array.ndim == 2 and array.shape[1] == 1:  # one column of a table, as ColumnTransformer passes it
+            array = array[:, 0]
+        if array.ndim != 1:
+            raise SourceError(f"expected one column of images, got an array of shape {array.shape}")
+    elif array.ndim not in {3, 4}:
+        raise SourceError(
+            f"expected an array of images with shape (n, height, width[, channels]), got shape {array.shape}. "
+            "Features that are already computed go straight into a scikit-learn estimator."
+        )
+    return array
+
+
+def _item(index: int, image: Any) -> Item:
+    if isinstance(image, str | os.PathLike):
+        path = os.fspath(image)
+        if isinstance(path, str):
+            return Item(as_text(public(path) if is_url(path) else path), path)
+    name = f"image-{index:07d}"
+    if isinstance(image, Image.Image | Drawn):
+        return Item(name, image)
+    if isinstance(image, np.ndarray):
+        channels = image.shape[2:] if image.ndim == 3 else (1,) if image.ndim == 2 else (0,)
+        if image.dtype != np.uint8 or channels[0] not in {1, 3, 4} or image.size == 0:
+            raise SourceError(
+                f"image {index}: expected a uint8 array of shape (height, width) or (height, width, 1, 3 or 4), "
+                f"got {image.dtype} of shape {image.shape}"
+            )
+        return Item(name, image)
+    raise SourceError(
+        f"image {index}: expected a path, a PIL image or a uint8 array, got {type(image).__name__}: {image!r:.80}"
+    )

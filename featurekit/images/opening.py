@@ -1,0 +1,93 @@
+"""From the origin of an item to the bytes of a file, or to a picture."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..errors import ImageError, SourceError
+from .archives import read_part
+from .decode import open_image, read_file, to_rgb
+from .items import Drawn, Origin
+from .remote import FileInfo, fetch, is_url
+
+
+def read_bytes(origin: str | os.PathLike[str]) -> tuple[bytes, FileInfo | None]:
+    """Read a whole image file: of this machine, behind a URL, or in an archive.
+
+    Returns
+    -------
+    data : bytes
+    info : FileInfo or None
+        Taken before reading: should the file change meanwhile, the next run sees another time and reads it
+        again. None where only a listing knows it.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be read; the message is the reason, fit for a ledger.
+    """
+    text = os.fspath(origin)
+    if "#bytes=" in text or is_url(text):
+        data = read_part(text)
+        return (fetch(text) if data is None else data), None
+    data, stat = read_file(text)
+    return data, FileInfo(stat.st_size, stat.st_mtime_ns)
+
+
+def located(root: str, path: str) -> str:
+    """Where the image of a row lies, by the root that its store notes.
+
+    Examples
+    --------
+    >>> located("s3://bucket/photos", "cat/1.jpg"), located("/data/photos.zip", "cat/1.jpg")
+    ('s3://bucket/photos/cat/1.jpg', 'zip://cat/1.jpg::/data/photos.zip')
+    """
+    if is_url(path):
+        return path
+    if root.lower().endswith(".zip"):
+        return f"zip://{path}::{root}"
+    return f"{root}/{path}" if is_url(root) else os.path.join(root, path)
+
+
+def read_origin(origin: Origin) -> tuple[bytes | Image.Image, FileInfo | None]:
+    """The bytes of the file, or the picture in mode RGB, that an item stands for; and the state of the file.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be had.
+    """
+    if isinstance(origin, Drawn):
+        try:
+            drawn = origin()
+        except SourceError as error:
+            raise ImageError(str(error)) from None
+        return (drawn if isinstance(drawn, bytes) else as_picture(drawn)), None
+    if isinstance(origin, str):
+        return read_bytes(origin)
+    return as_picture(origin), None
+
+
+def open_origin(origin: Origin) -> Image.Image:
+    """The upright RGB image that an item stands for.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be had.
+    """
+    found, _ = read_origin(origin)
+    return open_image(found) if isinstance(found, bytes) else found
+
+
+def as_picture(image: Image.Image | NDArray[np.uint8]) -> Image.Image:
+    """An image that came as pixels, in mode RGB."""
+    if isinstance(image, np.ndarray):
+        image = Image.fromarray(image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image)
+    if not image.width or not image.height:
+        raise ImageError(f"an image of {image.width} x {image.height} pixels")
+    return to_rgb(image)

@@ -1,0 +1,244 @@
+"""Files that a URL names, through fsspec: HTTP, S3, Google Cloud and whatever else it reaches.
+
+Credentials are found by the libraries' own ways (environment, profiles, roles); a URL that holds any is refused, for it
+would stand in stores and logs. fsspec is imported when the first URL is met.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import threading
+import time
+import zlib
+from collections.abc import Callable
+from datetime import datetime
+from functools import lru_cache
+from typing import IO, Any, NamedTuple
+from urllib.parse import unquote
+
+from ..errors import ImageError, SourceError
+
+TRIES = 3
+"""How often a file is asked for that does not come, or comes damaged."""
+
+_TIMEOUT = 60.0
+_LISTING = 10  # a listing may take so many times as long as a file
+_PATIENCE = 8  # so many files in a row that a server did not give: from then on each is asked for once, and shortly
+_URL = re.compile(r"[a-z][a-z0-9+.-]+(?:://|::)", re.IGNORECASE)  # of one letter it would be a disk of Windows
+_PASSWORD = re.compile(r"://[^/?#]*@")
+_LOCAL = frozenset({"file", "local"})
+_NO_RETRY = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError, ValueError, ImportError)
+_failures: dict[str, int] = {}
+_lock = threading.Lock()
+
+
+class FileInfo(NamedTuple):
+    """What tells whether a file changed: bytes, and nanoseconds (or a number made of what a server calls its state)."""
+
+    size: int
+    mtime_ns: int
+
+
+def is_url(text: object) -> bool:
+    r"""Whether a text names something by a URL, and no file here.
+
+    Examples
+    --------
+    >>> is_url("s3://bucket/photos"), is_url("zip://::photos.zip"), is_url("C:\\photos"), is_url("photos/a.jpg")
+    (True, True, False, False)
+    """
+    return isinstance(text, str) and _URL.match(text) is not None
+
+
+def is_local_url(url: str) -> bool:
+    """Whether a URL reaches into this machine's files: what a manifest from elsewhere may not name."""
+    return "::" in url or url.partition("://")[0].lower() in _LOCAL
+
+
+def public(url: str) -> str:
+    """A URL without what follows ``?``, where signatures stand.
+
+    Raises
+    ------
+    SourceError
+        If it holds a user's name or password.
+
+    Examples
+    --------
+    >>> public("https://host/a.jpg?X-Amz-Signature=123")
+    'https://host/a.jpg'
+    """
+    if _PASSWORD.search(url):
+        raise SourceError(
+            f"the URL {_PASSWORD.sub('://...@', url)} holds a name or a password, which would stand in stores and "
+            "logs. Leave it out: credentials are found where their library looks for them (environment, profile)."
+        )
+    return url.partition("?")[0]
+
+
+def timeout() -> float:
+    """Seconds that one file may take: ``FEATUREKIT_TIMEOUT``, or 60."""
+    text = os.environ.get("FEATUREKIT_TIMEOUT", "")
+    try:
+        seconds = float(text or _TIMEOUT)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise SourceError(f"FEATUREKIT_TIMEOUT must be a number of seconds, got {text!r}")
+    return seconds
+
+
+def fetch(url: str, start: int | None = None, end: int | None = None) -> bytes:
+    """All of a file, or its bytes from `start` to before `end`.
+
+    Asked for again where it does not come; of a server that gives nothing any more, once and shortly.
+
+    Raises
+    ------
+    ImageError
+        If it does not come; the message is the reason, fit for a ledger.
+    """
+    server = url.partition("://")[2].partition("/")[0]
+    tired = _failures.get(server, 0) >= _PATIENCE
+    tries, seconds = (1, timeout() / 10) if tired else (TRIES, timeout())
+    reason = ""
+    for attempt in range(tries):
+        if attempt:
+            time.sleep(min(2**attempt / 4, seconds))
+        try:
+            fs, path = _file_system(url)
+            data: bytes = _within(fs, "cat_file", seconds, path, start=start, end=end)
+        except _NO_RETRY as error:
+            raise ImageError(_reason(error, url)) from None
+        except Exception as error:  # each file system has errors of its own
+            reason = _reason(error, url)
+            if 400 <= getattr(error, "status", 0) < 500 and getattr(error, "status", 0) not in {408, 429}:
+                raise ImageError(reason) from None
+            continue
+        if start is not None and end is not None:
+            data = data if len(data) <= end - start else data[start:end]  # some servers send all of it
+            if len(data) < end - start:
+                reason = f"cut short: {len(data)} of {end - start} bytes"
+                continue
+        with _lock:
+            _failures[server] = 0
+        return data
+    with _lock:
+        _failures[server] = _failures.get(server, 0) + 1
+    raise ImageError(f"could not be fetched ({'once' if tries == 1 else f'{tries} times'} tried): {reason}")
+
+
+def listed(url: str) -> list[tuple[str, str, FileInfo | None]]:
+    """All files below a folder, in the order in which a folder here is read: path below it, URL, state if known.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be listed.
+    """
+    try:
+        fs, path = _file_system(url)
+        fs.invalidate_cache()  # what another call in this process saw
+        found = _within(fs, "find", _LISTING * timeout(), path, detail=True)
+        whole = [(_below(name, path), fs.unstrip_protocol(name), _info(entry)) for name, entry in found.items()]
+    except Exception as error:
+        raise SourceError(f"{public(url)} cannot be listed: {_reason(error, url)}") from None
+    return sorted((each for each in whole if each[0]), key=lambda each: each[0].split("/"))
+
+
+def file_info(url: str) -> FileInfo | None:
+    """The state of one file, if its server tells.
+
+    Raises
+    ------
+    SourceError
+        If it is not there, or cannot be reached.
+    """
+    try:
+        fs, path = _file_system(url)
+        return _info(_within(fs, "info", timeout(), path))
+    except Exception as error:
+        raise SourceError(f"{public(url)} cannot be read: {_reason(error, url)}") from None
+
+
+def open_file(url: str) -> IO[bytes]:
+    """A file that is read where it is asked for, in blocks."""
+    try:
+        fs, path = _file_system(url)
+        opened: IO[bytes] = fs.open(path, "rb")
+    except Exception as error:
+        raise SourceError(f"{public(url)} cannot be read: {_reason(error, url)}") from None
+    return opened
+
+
+def joined(base: str, name: str) -> str | None:
+    """The URL of a name below another; None if it leads out of it."""
+    if is_url(name):
+        return name if name.startswith(base.rstrip("/") + "/") and ".." not in name.split("/") else None
+    clean = posixpath.normpath(name)
+    return None if clean.startswith(("../", "/")) or clean in {"..", "."} else f"{base.rstrip('/')}/{clean}"
+
+
+@lru_cache(maxsize=256)
+def _of_host(place: str) -> Any:
+    from fsspec.core import url_to_fs
+
+    return url_to_fs(place)[0]
+
+
+def _file_system(url: str) -> tuple[Any, str]:
+    public(url)
+    protocol, _, rest = url.partition("://")
+    fs = _of_host(f"{protocol}://{rest.partition('/')[0]}")
+    return fs, fs._strip_protocol(url)
+
+
+def _within(fs: Any, what: str, seconds: float, *arguments: Any, **more: Any) -> Any:
+    """A call that ends in time, where the file system can be interrupted."""
+    from fsspec.asyn import AsyncFileSystem, sync
+
+    if isinstance(fs, AsyncFileSystem):
+        return sync(fs.loop, getattr(fs, f"_{what}"), *arguments, timeout=seconds, **more)
+    call: Callable[..., Any] = getattr(fs, what)
+    return call(*arguments, **more)
+
+
+def _below(name: str, folder: str) -> str:
+    """Of a file's name, what follows that of the folder; nothing where a part is hidden."""
+    inside = name.removeprefix(folder.rstrip("/") + "/")
+    inside = unquote(inside) if folder.startswith("http") else inside
+    return "" if any(part.startswith(".") for part in inside.split("/")) else inside.partition("?")[0]
+
+
+def _info(entry: dict[str, Any]) -> FileInfo | None:
+    """What file systems call the same by many names."""
+    size = entry.get("size")
+    for name in ("LastModified", "last_modified", "mtime", "updated", "ETag", "etag", "md5Hash", "created"):
+        state = entry.get(name)
+        if size is None or state is None:
+            continue
+        if isinstance(state, datetime):
+            state = state.timestamp()
+        if isinstance(state, int | float):
+            return FileInfo(int(size), int(state * 1e9))
+        return FileInfo(int(size), zlib.crc32(str(state).encode()))
+    return None
+
+
+def _reason(error: Exception, url: str) -> str:
+    """An error in a few words, without what may be secret in a URL."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, ImportError):
+        kind = url.partition("://")[0]
+        package = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp", "az": "adlfs"}
+        return f"{kind}:// needs the package {package.get(kind, 'that knows it')}: pip install 'featurekit[remote]'"
+    if isinstance(error, TimeoutError):
+        return f"no answer within {timeout():g} s (FEATUREKIT_TIMEOUT)"
+    status = getattr(error, "status", None)
+    if status is not None:
+        return f"the server answered {status} {getattr(error, 'message', '')}".rstrip()
+    text = " ".join(str(error).split()).replace(url, public(url))[:300]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

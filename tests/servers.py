@@ -1,0 +1,95 @@
+"""Servers on this machine: HTTP with ranges and faults, and S3."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from contextlib import contextmanager
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote
+
+
+class _Handler(SimpleHTTPRequestHandler):
+    """Files with ranges; a name says what goes wrong with it: ``stall``, ``cut``, ``error``, ``flaky``, ``secret``."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        path = Path(self.translate_path(self.path))
+        name = unquote(self.path)
+        if "stall" in name and path.is_file():
+            self.server.stop.wait(60)
+            return
+        if "error" in name or ("flaky" in name and self.server.asked.count(self.path) < 2):
+            self.send_error(500)
+            return
+        if "secret" in name:
+            self.send_error(403)
+            return
+        if path.is_dir():
+            super().do_GET()
+            return
+        if not path.is_file():
+            self.send_error(404)
+            return
+        data, status, more = path.read_bytes(), 200, []
+        if part := re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
+            start, end = int(part[1]), int(part[2] or len(data) - 1)
+            more, status = [("Content-Range", f"bytes {start}-{end}/{len(data)}")], 206
+            data = data[start : end + 1]
+        self.send_response(status)
+        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("ETag", f'"{path.stat().st_mtime_ns}"')
+        for key, value in more:
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data[: len(data) // 2] if "cut" in name else data)
+        if "cut" in name:
+            self.close_connection = True
+
+    def log_message(self, *args):
+        pass
+
+
+@contextmanager
+def http_server(folder):
+    """The URL of a server of this folder, and the list of what it is asked for."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), lambda *args: _Handler(*args, directory=str(folder)))
+    server.asked, server.stop, server.daemon_threads = [], threading.Event(), True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", server.asked
+    finally:
+        server.stop.set()
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
+def s3_server(monkeypatch):
+    """A client of a real S3 server on loopback, which fsspec finds by AWS's own variables."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    for name, value in (("ACCESS_KEY_ID", "test"), ("SECRET_ACCESS_KEY", "test"), ("DEFAULT_REGION", "us-east-1")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        url = "http://{}:{}".format(*server.get_host_and_port())
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        deadline = time.monotonic() + 30
+        client = boto3.client("s3", endpoint_url=url)
+        while time.monotonic() < deadline:
+            try:
+                client.list_buckets()
+                break
+            except Exception:
+                time.sleep(0.1)
+        yield client
+    finally:
+        server.stop()
