@@ -183,8 +183,10 @@ def _zip(file: str, state: FileInfo | None = None) -> zipfile.ZipFile:
     if known is not None and state in {None, known[0]}:
         return known[1]
     try:
-        opened = zipfile.ZipFile(_opened(file))
+        opened = zipfile.ZipFile(open_file(file) if is_url(file) else file)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise SourceError(f"cannot read {file}: no such file") from None
         raise _unreadable(file, "ZIP", error) from None
     while len(_zips) >= _MOST_OPEN:
         _zips.pop(next(iter(_zips)), None)  # closed when the last thread that reads it lets it go

@@ -77,13 +77,13 @@ def _drawn_of_torch(dataset: Any, index: int) -> Image.Image | NDArray[np.uint8]
 
 def _of_hugging_face(dataset: Any) -> list[Item]:
     kind = type(dataset).__name__
+    if isinstance(dataset, dict):
+        raise SourceError(f"a {kind} holds several data sets; choose one of {', '.join(map(str, dataset))}")
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "features") or dataset.features is None:
         raise SourceError(
             f"a {kind} of Hugging Face can only be gone through; give one split, downloaded: load_dataset(..., "
             "split='train')"
         )
-    if isinstance(dataset, dict):
-        raise SourceError(f"a {kind} holds several data sets; choose one of {', '.join(map(str, dataset))}")
     features = dataset.features
     images = [name for name, feature in features.items() if getattr(feature, "_type", "") == "Image"]
     if not images:
