@@ -26,8 +26,8 @@ RUNTIMES = ("auto", "openvino", "torch")
 TOO_MANY_FAILED = 3
 
 SOURCE_HELP = (
-    "a folder of class folders, a flat folder, a manifest (.csv, .tsv, .parquet with the columns "
-    "path[,label[,group]]), or one image"
+    "a folder of class folders, a flat folder, a manifest (.csv, .tsv, .parquet with the columns path[,label[,group]]), "
+    "a .zip or .tar archive, webdataset's shards (shard-{000..123}.tar), or one image; or a URL of these (s3://, ...)"
 )
 
 
@@ -359,7 +359,8 @@ def default_name(source: str) -> str:
 def is_store(source: str) -> bool:
     """Whether SOURCE names a store: an .h5 file, or a folder with an index."""
     path = Path(source)
-    return (path / "index.h5").is_file() if path.is_dir() else path.suffix.lower() in {".h5", ".hdf5"}
+    is_file = path.suffix.lower() in {".h5", ".hdf5"} and "://" not in source
+    return (path / "index.h5").is_file() if path.is_dir() else is_file
 
 
 def show_progress(arguments: argparse.Namespace) -> bool:

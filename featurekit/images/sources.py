@@ -77,6 +77,8 @@ def read_source(
         return _read_folder(path)
     if is_archive(place):
         return read_archive(place)
+    if far and Path(public(place)).suffix.lower() in _STORES:
+        raise SourceError(f"{public(place)} is a store; one behind a URL is not read: download it first")
     if is_compressed_tar(place):
         raise SourceError(f"{place} can only be read from its beginning: unpack it, or pack it without compression")
     if far:
