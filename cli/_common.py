@@ -26,7 +26,7 @@ RUNTIMES = ("auto", "openvino", "torch")
 TOO_MANY_FAILED = 3
 
 SOURCE_HELP = (
-    "a folder of class folders, a flat folder, a manifest (.csv, .tsv, .parquet with the columns path[,label[,group]]), "
+    "a folder of class folders, a flat folder, a manifest (.csv, .tsv, .parquet with columns path[,label[,group]]), "
     "a .zip or .tar archive, webdataset's shards (shard-{000..123}.tar), or one image; or a URL of these (s3://, ...)"
 )
 
