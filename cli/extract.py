@@ -50,6 +50,16 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument(
         "--dtype", choices=_common.DTYPES, help="type of the rows on the disk (default: float32, or that of the output)"
     )
+    parser.add_argument(
+        "--engine",
+        choices=("local", "ray"),
+        default="local",
+        help="what drives the extraction: this process, or actors of Ray Data on the machines of a cluster, which all "
+        "see images, weights and output under the same names (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--address", metavar="HOST:PORT", help="of the Ray cluster (default: RAY_ADDRESS, or one of this machine alone)"
+    )
     _common.add_extraction_options(parser, several=True)
     _common.add_output_options(parser)
     parser.set_defaults(run=run, wrong_usage=parser.error)
@@ -57,6 +67,8 @@ def add_parser(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Extract and say what was done."""
+    if arguments.address is not None and arguments.engine != "ray":
+        arguments.wrong_usage("--address goes with --engine ray")
     names, layers = _common.names_of(arguments, "backbone"), _common.names_of(arguments, "layer")
     arguments.weights = _common.weights_of(arguments, names)
     if arguments.output is not None:
@@ -76,6 +88,8 @@ def run(arguments: argparse.Namespace) -> int:
         refresh=arguments.refresh,
         verify=not arguments.no_verify,
         dtype=arguments.dtype,
+        engine=arguments.engine,
+        address=arguments.address,
     )
     with ExitStack() as opened:
         for store in stores:

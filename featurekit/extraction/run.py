@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, Required, TypedDict, Unpack, overload
 
@@ -14,7 +15,7 @@ from ..backbones import DEFAULT_BACKBONE, find, short_name
 from ..errors import StoreError
 from ..fingerprint import PENULTIMATE
 from ..images import read_source
-from ..pipeline import check_counts, fill, progress_bar
+from ..pipeline import Outcome, check_counts, fill, progress_bar
 from ..store import FeatureStore, WriteLock, check_target, lock_file
 from .update import Update
 
@@ -44,6 +45,8 @@ class _Options(TypedDict, total=False):
     device: str
     runtime: str
     offline: bool | None
+    engine: str
+    address: str | None
     progress: bool
 
 
@@ -91,6 +94,8 @@ def extract(
     device: str = "auto",
     runtime: str = "auto",
     offline: bool | None = None,
+    engine: str = "local",
+    address: str | None = None,
     progress: bool = False,
 ) -> FeatureStore | list[FeatureStore]:
     """Run frozen backbones over the images of a source and keep the rows in HDF5 stores.
@@ -173,6 +178,12 @@ def extract(
         What runs the network. ``"auto"``: OpenVINO on a CPU, PyTorch elsewhere.
     offline : bool, optional
         Forbid downloading weights. Default: the environment variable ``FEATUREKIT_OFFLINE``.
+    engine : {"local", "ray"}
+        What drives the extraction: this process, or actors of Ray Data on the machines of a cluster, all of which see
+        images, weights and output under the same names. The content of the store is the same.
+    address : str, optional
+        Of the Ray cluster, as ``ray.init`` takes it (``"auto"``, ``"host:6379"``). Default: ``RAY_ADDRESS``, or a
+        cluster of this machine alone.
     progress : bool
         Show a progress bar on standard error.
 
@@ -212,6 +223,7 @@ def extract(
     """
     started = time.perf_counter()
     check_counts(batch_size, workers)
+    filled = _engine(engine, address)
     one = isinstance(backbone, str | os.PathLike) or hasattr(backbone, "named_modules")
     several = not one or not isinstance(layer, str)
     names, layers = [backbone] if one else _names("backbone", backbone), _names("layer", layer)
@@ -246,7 +258,7 @@ def extract(
         unfinished = updates
         while unfinished:
             with progress_bar(len(listing.items), progress) as advance:
-                outcomes = fill(
+                outcomes = filled(
                     listing.items,
                     [update.destination for update in unfinished],
                     batch_size=batch_size,
@@ -258,6 +270,18 @@ def extract(
             unfinished = [update for update in unfinished if not update.publish(source, outcomes, verify)]
         stores = [update.finish(started) for update in updates]
     return stores if several else stores[0]
+
+
+def _engine(engine: str, address: str | None) -> Callable[..., list[Outcome]]:
+    if engine == "ray":
+        from ..engines import fill_with_ray
+
+        return partial(fill_with_ray, address=address)
+    if engine != "local":
+        raise ValueError(f"no engine called {engine!r}. There are: local, ray.")
+    if address is not None:
+        raise ValueError("address goes with engine='ray'")
+    return fill
 
 
 def _names(what: str, given: str | Sequence[str]) -> list[str]:

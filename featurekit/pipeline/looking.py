@@ -63,7 +63,7 @@ def looked_at(
             warnings.filterwarnings("ignore", module=r"PIL\.")
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             for index, item in enumerate(items):
-                seen = look.unchanged(item)
+                seen = unchanged(item, destinations)
                 if seen is not None and not window:
                     yield seen, item
                     continue
@@ -115,29 +115,6 @@ class _Look:
         self._decoder = decoder
         self._first: dict[bytes, int] = {}  # content hash -> the item that brings it: equal files are decoded once
 
-    def unchanged(self, item: Item) -> Outcome | None:
-        """The outcome of a file that no destination needs to look at again."""
-        outcome: Outcome | None = None
-        for destination in self._destinations:
-            known = destination.signatures.get(item.path) if destination.signatures is not None else None
-            if known is None or not isinstance(item.origin, str) or item.problem:
-                return None
-            size, mtime_ns, content = known
-            if outcome is None:
-                info = item.info
-                if info is None:
-                    try:
-                        stat = os.stat(item.origin)
-                    except (OSError, ValueError):
-                        return None
-                    info = FileInfo(stat.st_size, stat.st_mtime_ns)
-                outcome = Outcome(content, *info)
-            if (outcome.size, outcome.mtime_ns, outcome.content) != (size, mtime_ns, content):
-                return None
-            if content not in destination.cache:
-                return None
-        return outcome
-
     def __call__(self, items: Sequence[tuple[int, Item]]) -> list[Outcome]:
         outcomes: list[Outcome] = []
         images: list[_Image] = []
@@ -174,6 +151,30 @@ class _Look:
                 outcome.reason = str(pixels)
             else:
                 outcome.pixels = pixels
+
+
+def unchanged(item: Item, destinations: Sequence[Destination]) -> Outcome | None:
+    """The outcome of a file that no destination needs to look at again."""
+    outcome: Outcome | None = None
+    for destination in destinations:
+        known = destination.signatures.get(item.path) if destination.signatures is not None else None
+        if known is None or not isinstance(item.origin, str) or item.problem:
+            return None
+        size, mtime_ns, content = known
+        if outcome is None:
+            info = item.info
+            if info is None:
+                try:
+                    stat = os.stat(item.origin)
+                except (OSError, ValueError):
+                    return None
+                info = FileInfo(stat.st_size, stat.st_mtime_ns)
+            outcome = Outcome(content, *info)
+        if (outcome.size, outcome.mtime_ns, outcome.content) != (size, mtime_ns, content):
+            return None
+        if content not in destination.cache:
+            return None
+    return outcome
 
 
 _Image = tuple[Outcome, bytes | Image.Image, set[Preprocessing]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .cache import MemoryCache, RowCache, ShardCache, check_space
 from .editing import merge, remove
 from .exporting import export
+from .index import HashIndex
 from .lock import WriteLock
 from .reader import FeatureStore, RowView
 from .schema import (
@@ -26,7 +27,7 @@ from .schema import (
 from .signatures import Signatures
 from .summary import Summary
 from .verification import Verification, salvage_columns, verify
-from .writer import check_target, is_store_file, lock_file, parts_folder, publish, publish_index
+from .writer import check_target, is_store_file, lock_file, parts_folder, publish, publish_index, write_shard
 
 __all__ = [
     "DTYPES",
@@ -37,6 +38,7 @@ __all__ = [
     "STORED",
     "Columns",
     "FeatureStore",
+    "HashIndex",
     "Ledger",
     "LedgerEntry",
     "MemoryCache",
@@ -64,4 +66,5 @@ __all__ = [
     "remove",
     "salvage_columns",
     "verify",
+    "write_shard",
 ]

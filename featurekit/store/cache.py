@@ -158,6 +158,21 @@ class ShardCache:
                 self._quarantine(path, str(error))
 
     @property
+    def root(self) -> str:
+        """Where the paths of rows start that are added."""
+        return self._root
+
+    @property
+    def known(self) -> HashIndex:
+        """The content hashes of its rows."""
+        return self._index
+
+    def prepare(self) -> Path:
+        """The folder of the shards, made if need be, for others that write there."""
+        make_folder(self.folder)
+        return self.folder
+
+    @property
     def runtimes(self) -> str:
         """What computed the rows, as their files say; more than one are joined by semicolons."""
         said = [part for file in self._files for part in str(file.provenance.get("runtime", "")).split("; ")]

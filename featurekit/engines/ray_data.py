@@ -1,0 +1,203 @@
+"""Fill caches by Ray Data's actors, on one machine or many.
+
+Nothing of it is home-made: Ray Data gives out the chunks, restarts what is lost and does again what was lost with it.
+Rows do not pass through the driver. Each actor writes the immutable shards that a run on this machine writes, so that
+whatever fails, what is on the disk is good, and the next run goes on from there.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .._optional import require
+from .._version import __version__
+from ..errors import FeaturekitError, SourceError, StoreError
+from ..images import Drawn, Item, is_url
+from ..pipeline import Destination, Outcome, check_counts, unchanged
+from ..store import HashIndex, ShardCache
+from .worker import Done, Job, Place, Worker
+
+logger = logging.getLogger(__name__)
+
+_CHUNK = 32, 512
+"""Images that are given out, and done again if they are lost, together; a shard holds at most so many."""
+
+_SHARES = 8
+"""Chunks of an actor, so that none is idle for long in the end."""
+
+_SENT = 100_000
+"""Of more rows that are there already, the machines share the list instead of getting one each."""
+
+_BLOCKS = 4096
+"""Of chunks, at most, that Ray Data keeps account of."""
+
+_THREADS = 4
+"""Processors of an actor: each has a network of its own in memory."""
+
+
+def fill_with_ray(
+    items: Sequence[Item],
+    destinations: Sequence[Destination],
+    *,
+    address: str | None = None,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    runtime: str = "auto",
+    advance: Callable[..., object] = lambda: None,
+) -> list[Outcome]:
+    """As :func:`featurekit.pipeline.fill`, on a cluster.
+
+    Parameters
+    ----------
+    items, destinations, batch_size, device, runtime, advance
+        As there. The caches are `ShardCache`, in folders that every machine sees.
+    address : str, optional
+        Of the cluster, as ``ray.init`` takes it. Default: the one that this process is connected to already, or that
+        ``RAY_ADDRESS`` names, or a new one on this machine.
+    workers : int, optional
+        Processors of an actor. Default: at most 4.
+
+    Raises
+    ------
+    MissingExtraError
+        If Ray is not installed.
+    StoreError
+        If the cluster cannot be reached, is too small, or its machines do not see the output.
+    """
+    check_counts(batch_size, workers)
+    caches = [_cache(destination) for destination in destinations]
+    outcomes = [unchanged(item, destinations) for item in items]
+    missing = [i for i, outcome in enumerate(outcomes) if outcome is None]
+    advance(len(items) - len(missing))
+    if missing:
+        ray = require("ray", extra="ray", purpose="extraction with --engine ray")
+        require("ray.data", extra="ray", purpose="extraction with --engine ray")
+        _connect(ray, address)
+        pool = _pool(ray.cluster_resources(), workers, device)
+        places = [Place(d.backbone, c.prepare(), c.root, c.dtype) for d, c in zip(destinations, caches, strict=True)]
+        job = Job(__version__, places, batch_size, pool.threads, pool.device, runtime)
+        size = min(max(len(missing) // (_SHARES * pool.actors), _CHUNK[0]), _CHUNK[1])
+        chunks = [missing[start : start + size] for start in range(0, len(missing), size)]
+        given = [[_absolute(items[i]) for i in chunk] for chunk in chunks]
+        try:
+            for done in _stream(ray, job, [cache.known for cache in caches], pool, given):
+                for i, outcome in zip(chunks[done.number], done.outcomes, strict=True):
+                    outcomes[i] = outcome
+                _note(destinations, done)
+                advance(len(done.outcomes))
+        finally:
+            for destination, cache in zip(destinations, caches, strict=True):
+                before = len(cache.known)
+                cache.refresh()  # takes in what was done before something went wrong, too
+                destination.computed += len(cache.known) - before
+    found = [outcome for outcome in outcomes if outcome is not None]
+    assert len(found) == len(items)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool:
+    """How many actors, and what each has."""
+
+    actors: int
+    threads: int
+    gpus: int
+    device: str
+
+
+def _pool(resources: dict[str, float], workers: int | None, device: str) -> _Pool:
+    """Never all processors: Ray Data's own tasks would wait for ever."""
+    processors, gpus = int(resources.get("CPU", 0)), int(resources.get("GPU", 0))
+    if processors < 2:
+        raise StoreError(f"the Ray cluster has {processors} processors; at least 2 are needed, one for Ray Data itself")
+    if device not in {"auto", "cpu", "cuda"}:
+        raise StoreError(f"on a cluster, device must be auto, cpu or cuda, got {device!r}")
+    if gpus and device != "cpu":
+        threads = max(1, min(workers or _THREADS, (processors - 1) // gpus))
+        return _Pool(gpus, threads, 1, "cuda")
+    if device == "cuda":
+        raise StoreError("the Ray cluster has no GPU")
+    nodes = max(1, int(sum(n for name, n in resources.items() if name.startswith("node:") and "internal" not in name)))
+    threads = max(1, min(workers or _THREADS, (processors - 1) // nodes))
+    return _Pool(max(1, (processors - 1) // threads), threads, 0, "cpu")
+
+
+def _connect(ray: Any, address: str | None) -> None:
+    if ray.is_initialized():
+        return
+    try:
+        ray.init(address=address, include_dashboard=None if address else False, log_to_driver=False)
+    except Exception as error:  # ConnectionError, ValueError, RuntimeError, ...
+        where = address or os.environ.get("RAY_ADDRESS") or "on this machine"
+        reason = " ".join(str(error).split())[:200]
+        raise StoreError(f"no Ray cluster could be reached ({where}): {reason}") from error
+
+
+def _stream(ray: Any, job: Job, known: list[HashIndex], pool: _Pool, chunks: list[list[Item]]) -> Any:
+    """Yield what becomes of each chunk, as it is done."""
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    shared = [ray.put(each) if len(each) > _SENT else each for each in known]
+    rows = [{"number": number, "items": pickle.dumps(chunk)} for number, chunk in enumerate(chunks)]
+    dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), _BLOCKS)).map_batches(
+        Worker,
+        fn_constructor_args=(pickle.dumps(job), shared),
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=pool.actors),
+        num_cpus=pool.threads,
+        num_gpus=pool.gpus,
+    )
+    rates: dict[str, list[float]] = defaultdict(lambda: [0, 0.0])
+    try:
+        for row in dataset.iter_rows():
+            done: Done = pickle.loads(row["done"])  # noqa: S301 (by our own workers)
+            rates[done.node][0] += len(done.outcomes)
+            rates[done.node][1] += done.seconds
+            yield done
+    except Exception as error:
+        raise _cause(error) from error
+    for node, (images, seconds) in sorted(rates.items()):
+        logger.info("%s: %d images, %.1f images/s of one actor's time", node, images, images / max(seconds, 1e-9))
+
+
+def _cause(error: BaseException) -> Exception:
+    """What went wrong in an actor, without what Ray wraps around it."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, FeaturekitError):
+            return type(inner)(*inner.args)
+        inner = getattr(inner, "cause", None) or inner.__cause__
+    reason = " ".join(str(error).split())[-300:]
+    return StoreError(f"the extraction on Ray failed: {reason}. What was complete is kept: run the same command again.")
+
+
+def _cache(destination: Destination) -> ShardCache:
+    assert isinstance(destination.cache, ShardCache)
+    return destination.cache
+
+
+def _absolute(item: Item) -> Item:
+    if isinstance(item.origin, Drawn):
+        raise SourceError("a data set object cannot be given to other machines; name its files")
+    if not isinstance(item.origin, str) or is_url(item.origin):
+        return item
+    return replace(item, origin=os.path.abspath(item.origin))
+
+
+def _note(destinations: Sequence[Destination], done: Done) -> None:
+    for i, destination in enumerate(destinations):
+        destination.decoder = done.decoder[i] or destination.decoder
+        destination.runtime = done.runtime[i] or destination.runtime
+        known, new = destination.fidelity, done.fidelity[i]
+        destination.fidelity = known if new is None else new if known is None else min(known, new, key=_cosine)
+
+
+def _cosine(fidelity: Any) -> float:
+    return float(fidelity.cosine)

@@ -1,0 +1,160 @@
+"""Extraction on a real cluster of two raylets, with a node lost and with the driver killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from featurekit import FeatureStore, extract
+
+pytest.importorskip("ray")
+CLUSTER = Path(__file__).with_name("cluster.py")
+ENOUGH = 240  # seconds in which something must happen, on however slow a machine
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """360 pictures in two classes, some equal, two of them broken."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(360):
+        place = folder / str(number % 2)
+        place.mkdir(exist_ok=True)
+        pixels = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((320, 240)).save(place / f"{number:04d}.png")
+    (folder / "0" / "9998.png").write_bytes((folder / "1" / "0001.png").read_bytes())
+    (folder / "1" / "0003.png").write_bytes(b"no picture")
+    (folder / "0" / "0200.png").write_bytes((folder / "0" / "0200.png").read_bytes()[:3000])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def here(photos, tmp_path_factory):
+    """What a run on this machine makes of them."""
+    return extract(photos, output=tmp_path_factory.mktemp("here") / "here.h5")
+
+
+@pytest.fixture
+def cluster():
+    """A running cluster, with its address."""
+    process = subprocess.Popen(
+        [sys.executable, str(CLUSTER)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        process.address = next(line.strip() for line in process.stdout if ":" in line)
+        yield process
+    finally:
+        process.stdin.close()
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def command(photos, target, address):
+    return [sys.executable, "-m", "featurekit_cli", "extract", str(photos), "-o", str(target), "--json", "-q"] + [
+        *("--engine", "ray", "--address", address)
+    ]
+
+
+def assert_equal(store, here):
+    assert store.paths == here.paths
+    assert np.array_equal(store.columns.sha256, here.columns.sha256)
+    assert np.array_equal(store.X[:], here.X[:])
+    assert store.columns.label.tolist() == here.columns.label.tolist()
+    assert [(e.path, e.status, e.reason) for e in store.ledger] == [(e.path, e.status, e.reason) for e in here.ledger]
+
+
+def wait_for_shards(folder, number):
+    deadline = time.monotonic() + ENOUGH
+    while len(list(folder.glob("rows-*.h5"))) < number:
+        assert time.monotonic() < deadline, "no rows were written"
+        time.sleep(0.05)
+
+
+def test_the_store_is_that_of_one_machine(photos, here, cluster, tmp_path):
+    target = tmp_path / "far"
+    done = subprocess.run(command(photos, target, cluster.address), capture_output=True, text=True, timeout=ENOUGH)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (said["computed"], said["failed"], said["reused"]) == (here.summary.computed, 2, 0)
+    assert_equal(FeatureStore(target), here)
+    new = tmp_path / "renamed"
+    new.mkdir()
+    (photos / "0").rename(photos / "zero")  # known by their content, not by their names
+    try:
+        again = subprocess.run(
+            [*command(photos, target, cluster.address), "--replace"], capture_output=True, text=True, timeout=ENOUGH
+        )
+    finally:
+        (photos / "zero").rename(photos / "0")
+    assert json.loads(again.stdout)["computed"] == 0, again.stderr
+
+
+def test_a_node_that_is_lost_loses_nothing(photos, here, cluster, tmp_path):
+    target = tmp_path / "far"
+    with subprocess.Popen(
+        command(photos, target, cluster.address), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as run:
+        wait_for_shards(target, 2)
+        cluster.stdin.write("kill\n")
+        cluster.stdin.flush()
+        _, errors = run.communicate(timeout=ENOUGH)
+    assert run.returncode == 0, errors
+    assert_equal(FeatureStore(target), here)
+
+
+def test_a_driver_that_was_killed_goes_on(photos, here, cluster, tmp_path):
+    target = tmp_path / "far.h5"
+    with subprocess.Popen(
+        command(photos, target, cluster.address), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as run:
+        wait_for_shards(tmp_path / "far.h5.parts", 2)
+        os.kill(run.pid, signal.SIGKILL)
+    assert not target.exists()
+    done = subprocess.run(command(photos, target, cluster.address), capture_output=True, text=True, timeout=ENOUGH)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["reused"] >= 64
+    assert said["computed"] + said["reused"] == here.summary.computed
+    assert_equal(FeatureStore(target), here)
+    assert [path.name for path in tmp_path.iterdir()] == ["far.h5"]
+
+
+def test_what_cannot_be_is_said(photos, tmp_path):
+    with pytest.raises(ValueError, match="address goes with engine='ray'"):
+        extract(photos, output=tmp_path / "a.h5", address="auto")
+    with pytest.raises(ValueError, match="no engine called 'spark'"):
+        extract(photos, output=tmp_path / "a.h5", engine="spark")
+    done = subprocess.run(
+        command(photos, tmp_path / "b.h5", "127.0.0.1:1"), capture_output=True, text=True, timeout=ENOUGH
+    )
+    assert done.returncode == 1
+    assert "no Ray cluster could be reached (127.0.0.1:1)" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_ray_the_extra_is_named(photos, tmp_path):
+    script = "import sys; sys.modules['ray'] = None; from featurekit_cli.main import run; run()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *command(photos, tmp_path / "a.h5", "auto")[3:]],
+        capture_output=True,
+        text=True,
+        timeout=ENOUGH,
+    )
+    assert done.returncode == 1
+    assert "pip install ray (featurekit's extra 'ray')" in done.stderr
