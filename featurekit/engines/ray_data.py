@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import re
+import socket
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -36,6 +38,9 @@ _SENT = 100_000
 
 _BLOCKS = 4096
 """Of chunks, at most, that Ray Data keeps account of."""
+
+_ANSWER = 10
+"""Seconds in which a cluster must answer."""
 
 _THREADS = 4
 """Processors of an actor: each has a network of its own in memory."""
@@ -133,8 +138,11 @@ def _connect(ray: Any, address: str | None) -> None:
     if ray.is_initialized():
         return
     try:
+        if address and (found := re.fullmatch(r"([^:/]+):(\d+)", address)):
+            # Ray itself would try for minutes.
+            socket.create_connection((found[1], int(found[2])), timeout=_ANSWER).close()
         ray.init(address=address, include_dashboard=None if address else False, log_to_driver=False)
-    except Exception as error:  # ConnectionError, ValueError, RuntimeError, ...
+    except Exception as error:  # OSError, ConnectionError, ValueError, RuntimeError, ...
         where = address or os.environ.get("RAY_ADDRESS") or "on this machine"
         reason = " ".join(str(error).split())[:200]
         raise StoreError(f"no Ray cluster could be reached ({where}): {reason}") from error

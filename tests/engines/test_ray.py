@@ -22,12 +22,12 @@ ENOUGH = 240  # seconds in which something must happen, on however slow a machin
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """360 pictures in two classes, some equal, two of them broken."""
+    """240 pictures in two classes, some equal, two of them broken."""
     from PIL import Image
 
     rng = np.random.default_rng(0)
     folder = tmp_path_factory.mktemp("photos")
-    for number in range(360):
+    for number in range(240):
         place = folder / str(number % 2)
         place.mkdir(exist_ok=True)
         pixels = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
@@ -44,31 +44,30 @@ def here(photos, tmp_path_factory):
     return extract(photos, output=tmp_path_factory.mktemp("here") / "here.h5")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster():
     """A running cluster, with its address."""
-    process = subprocess.Popen(
-        [sys.executable, str(CLUSTER)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        process.address = next(line.strip() for line in process.stdout if ":" in line)
-        yield process
-    finally:
-        process.stdin.close()
+    pipe, none = subprocess.PIPE, subprocess.DEVNULL
+    start = [sys.executable, str(CLUSTER)]
+    with subprocess.Popen(start, stdin=pipe, stdout=pipe, stderr=none, text=True) as process:
         try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
+            process.address = next(line.strip() for line in process.stdout if ":" in line)
+            yield process
+        finally:
+            process.stdin.close()
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def command(photos, target, address):
-    return [sys.executable, "-m", "featurekit_cli", "extract", str(photos), "-o", str(target), "--json", "-q"] + [
-        *("--engine", "ray", "--address", address)
-    ]
+    extract_photos = ["extract", str(photos), "-o", str(target), "--json", "-q"]
+    return [sys.executable, "-m", "featurekit_cli", *extract_photos, "--engine", "ray", "--address", address]
+
+
+def ran(command):
+    return subprocess.run(command, capture_output=True, text=True, timeout=ENOUGH)
 
 
 def assert_equal(store, here):
@@ -88,34 +87,17 @@ def wait_for_shards(folder, number):
 
 def test_the_store_is_that_of_one_machine(photos, here, cluster, tmp_path):
     target = tmp_path / "far"
-    done = subprocess.run(command(photos, target, cluster.address), capture_output=True, text=True, timeout=ENOUGH)
+    done = ran(command(photos, target, cluster.address))
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert (said["computed"], said["failed"], said["reused"]) == (here.summary.computed, 2, 0)
     assert_equal(FeatureStore(target), here)
-    new = tmp_path / "renamed"
-    new.mkdir()
     (photos / "0").rename(photos / "zero")  # known by their content, not by their names
     try:
-        again = subprocess.run(
-            [*command(photos, target, cluster.address), "--replace"], capture_output=True, text=True, timeout=ENOUGH
-        )
+        again = ran([*command(photos, target, cluster.address), "--replace"])
     finally:
         (photos / "zero").rename(photos / "0")
     assert json.loads(again.stdout)["computed"] == 0, again.stderr
-
-
-def test_a_node_that_is_lost_loses_nothing(photos, here, cluster, tmp_path):
-    target = tmp_path / "far"
-    with subprocess.Popen(
-        command(photos, target, cluster.address), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as run:
-        wait_for_shards(target, 2)
-        cluster.stdin.write("kill\n")
-        cluster.stdin.flush()
-        _, errors = run.communicate(timeout=ENOUGH)
-    assert run.returncode == 0, errors
-    assert_equal(FeatureStore(target), here)
 
 
 def test_a_driver_that_was_killed_goes_on(photos, here, cluster, tmp_path):
@@ -126,13 +108,26 @@ def test_a_driver_that_was_killed_goes_on(photos, here, cluster, tmp_path):
         wait_for_shards(tmp_path / "far.h5.parts", 2)
         os.kill(run.pid, signal.SIGKILL)
     assert not target.exists()
-    done = subprocess.run(command(photos, target, cluster.address), capture_output=True, text=True, timeout=ENOUGH)
+    done = ran(command(photos, target, cluster.address))
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["reused"] >= 64
     assert said["computed"] + said["reused"] == here.summary.computed
     assert_equal(FeatureStore(target), here)
     assert [path.name for path in tmp_path.iterdir()] == ["far.h5"]
+
+
+def test_a_node_that_is_lost_loses_nothing(photos, here, cluster, tmp_path):  # the last that uses the cluster
+    target = tmp_path / "far"
+    with subprocess.Popen(
+        command(photos, target, cluster.address), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as run:
+        wait_for_shards(target, 2)
+        cluster.stdin.write("kill\n")
+        cluster.stdin.flush()
+        _, errors = run.communicate(timeout=ENOUGH)
+    assert run.returncode == 0, errors
+    assert_equal(FeatureStore(target), here)
 
 
 def test_what_cannot_be_is_said(photos, tmp_path):
@@ -150,11 +145,6 @@ def test_what_cannot_be_is_said(photos, tmp_path):
 
 def test_without_ray_the_extra_is_named(photos, tmp_path):
     script = "import sys; sys.modules['ray'] = None; from featurekit_cli.main import run; run()"
-    done = subprocess.run(
-        [sys.executable, "-c", script, *command(photos, tmp_path / "a.h5", "auto")[3:]],
-        capture_output=True,
-        text=True,
-        timeout=ENOUGH,
-    )
+    done = ran([sys.executable, "-c", script, *command(photos, tmp_path / "a.h5", "auto")[3:]])
     assert done.returncode == 1
     assert "pip install ray (featurekit's extra 'ray')" in done.stderr
