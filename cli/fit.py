@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import _common
@@ -55,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         _common.note_other_targets(arguments, store)
         space = store.space
         kind = TransferRegressor if arguments.target == "number" else TransferClassifier
-        model: Any = kind(space.backbone, head, weights=arguments.weights, **space.options)
+        model: Any = kind(head=head, **_network(arguments, store), **space.options)
         model.fit(store, **({"target": "labels"} if arguments.target == "labels" else {}))
         n = sum(store.class_counts.values())
         notes: dict[str, Any] = {"images": n}
@@ -91,6 +93,19 @@ def run(arguments: argparse.Namespace) -> int:
             elif arguments.cv > 1:
                 print("no cross-validated score: fewer than two classes have two images or more")
         return _common.tell_failed(arguments, store)
+
+
+def _network(arguments: argparse.Namespace, store: FeatureStore) -> dict[str, Any]:
+    """The backbone of the rows, and its weights where they are not the default ones."""
+    from featurekit.backbones import named
+    from featurekit.fingerprint import file_sha256
+
+    if not _common.is_store(arguments.source):
+        backbone, weights = named(arguments.backbone, arguments.weights)
+        return {"backbone": backbone, "weights": weights}
+    file = str(store.provenance.get("weights_file", ""))
+    known = arguments.weights is None and os.path.isfile(file) and file_sha256(Path(file)) == store.space.weights
+    return {"backbone": store.space.backbone, "weights": file if known else arguments.weights}
 
 
 def _score(arguments: argparse.Namespace, store: FeatureStore, head: Any) -> Any:

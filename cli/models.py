@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from . import _common
@@ -53,6 +54,9 @@ def run(arguments: argparse.Namespace) -> int:
         if len(arguments.pattern) != 2:
             arguments.wrong_usage("show takes the name of one backbone")
         return _show(arguments, arguments.pattern[1])
+    for option in ("weights", "layers", "image_size", "unfreeze", "png"):
+        if getattr(arguments, option):
+            arguments.wrong_usage(f"--{option.replace('_', '-')} goes with: featurekit models show NAME")
     if len(arguments.pattern) > 1:
         arguments.wrong_usage(f"one pattern at a time, in quotes; got {len(arguments.pattern)}")
     return _list(arguments, arguments.pattern[0] if arguments.pattern else None)
@@ -82,6 +86,13 @@ def _list(arguments: argparse.Namespace, pattern: str | None) -> int:
     if arguments.offline:
         found = [(spec, local) for spec, local in found if local is not None]
     if arguments.speed:
+        unknown = sum(not _speed(spec) for spec, _ in found)
+        if unknown:
+            print(
+                f"featurekit: note: what {_common.count(unknown, 'backbone')} cost is not known before a first "
+                "'featurekit models show NAME', and they are left out",
+                file=sys.stderr,
+            )
         found = [(spec, local) for spec, local in found if _speed(spec) == arguments.speed]
     if arguments.json:
         _common.print_json({"models": [_as_json(spec, local) for spec, local in found]})
@@ -169,7 +180,8 @@ def _show(arguments: argparse.Namespace, name: str) -> int:
     if arguments.json:
         _common.print_json(_as_json(spec, local) | _inside(spec, inside, all_layers=arguments.layers))
         return 0
-    print(f"{spec.name}: {spec.architecture} of {spec.library}, weights {spec.weights or 'none'}")
+    of = f"{spec.name}, the network of a saved model" if is_bundle(name) else f"weights {spec.weights or 'none'}"
+    print(f"{name if is_bundle(name) else spec.name}: {spec.architecture} of {spec.library}, {of}")
     facts = {
         "usable offline": _offline(spec, local) + ("" if local is None else f": {local.weights_path}"),
         **dict(spec.facts),

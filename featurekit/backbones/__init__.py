@@ -9,7 +9,7 @@ from __future__ import annotations
 from .anatomy import Anatomy, Layer
 from .catalog import anatomy, describe, known, names
 from .lite import LITE
-from .registry import DEFAULT_BACKBONE, anatomy_of, described, find, find_local, resized, short_name
+from .registry import DEFAULT_BACKBONE, anatomy_of, described, find, find_local, named, resized, short_name
 from .spec import MODULE, POOLINGS, Backbone, BackboneSpec, Rows
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "find",
     "find_local",
     "known",
+    "named",
     "names",
     "resized",
     "short_name",

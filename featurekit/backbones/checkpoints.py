@@ -60,6 +60,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... for foreign files.
         object_ = re.search(r"GLOBAL (\S+) was not an allowed", str(error))
         reason = " ".join(str(error).split())[:200] or type(error).__name__
+        if reason.isdecimal():  # the unpickler's KeyError
+            reason = "its content is no saved tensors"
         if object_:
             reason = f"it holds more than tensors and numbers, an object of {object_[1][:100]}"
         raise WeightsError(

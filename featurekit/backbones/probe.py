@@ -153,7 +153,9 @@ class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.total = 0
         self._names = {module: name for name, module in network.named_modules() if name}
         self._fields: Any = WeakTensorKeyDictionary()  # of tensors
-        self._began: dict[str, tuple[int, int]] = {}
+        self._began: dict[str, int] = {}
+        self._running: dict[str, list[int]] = {}
+        self._work: dict[str, int] = {}
         self._ended: dict[str, tuple[Any, int, _Field | None]] = {}
         self._calls = 0
         self._hooks = [
@@ -212,18 +214,20 @@ class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _begin(self, module: nn.Module, args: Any) -> None:
         name = self._names[module]
         if name not in self._began:
-            self._began[name] = (self._calls, self.total)
+            self._began[name] = self._calls
             self._calls += 1
+        self._running.setdefault(name, []).append(self.total)
 
     def _end(self, module: nn.Module, args: Any, out: Any) -> None:
         name = self._names[module]
-        started = self._began[name][1]
+        # Of all its calls: what runs between two of them is not its own.
+        self._work[name] = self._work.get(name, 0) + self.total - self._running[name].pop()
         field = self._fields.get(out) if isinstance(out, Tensor) else None
-        self._ended[name] = (out, self.total - started, field)
+        self._ended[name] = (out, self._work[name], field)
 
     def layers(self, prefix: int) -> Iterable[Layer]:
         """All modules that ran, in the order in which they began."""
-        for module, name in sorted(self._names.items(), key=lambda pair: self._began.get(pair[1], (math.inf,))[0]):
+        for module, name in sorted(self._names.items(), key=lambda pair: self._began.get(pair[1], math.inf)):
             if name not in self._ended:
                 continue
             out, work, field = self._ended[name]
@@ -249,9 +253,7 @@ class _Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]
         Of linear layers alone, only if nothing comes after it.
         """
         found = [
-            (self._began[name][0], name)
-            for m, name in self._names.items()
-            if isinstance(m, types) and name in self._ended
+            (self._began[name], name) for m, name in self._names.items() if isinstance(m, types) and name in self._ended
         ]
         ran = sorted(found)
         if not ran or output.dim() != 2:

@@ -185,8 +185,13 @@ def _rows(backbone: Backbone, layer: str, pooling: str, l2: bool) -> Rows:
         return Rows(layer, spec.dim(layer), l2=l2, layout="map")  # the usual ones are known
     found = anatomy_of(backbone)
     if layer == OUTPUT:
-        if len(found.output) != 1 or pooling != "avg":
-            raise BackboneError(f"the output of {spec.name} is no vector, or is to be pooled by {pooling!r}")
+        if pooling != "avg":
+            raise BackboneError(
+                f"the output of {spec.name} is taken as it is; for pooling {pooling!r}, extract it apart from "
+                "other layers"
+            )
+        if len(found.output) != 1:
+            raise BackboneError(f"the output of {spec.name} is no vector but {found.output}; name one of its layers")
         return Rows(OUTPUT, found.output[0], l2=l2)
     chosen = found.layer(str(layer))
     if chosen is None or not chosen.layout:
@@ -209,10 +214,8 @@ def _no_layer(spec: BackboneSpec, found: Anatomy, layer: object) -> str:
     what = f"no layer of {spec.name} called {layer!r}"
     if found.layer(str(layer)) is not None:
         what = f"the layer {layer!r} of {spec.name} has no single output for each image"
-    return (
-        f"{what}.{hint} Its stages: {', '.join([*spec.stages, PENULTIMATE])}. All layers: featurekit models show "
-        f"{spec.name} --layers"
-    )
+    more = f" All layers: featurekit models show {spec.name} --layers" if spec.library != MODULE else ""
+    return f"{what}.{hint} Its stages: {', '.join([*spec.stages, PENULTIMATE])}.{more}"
 
 
 def _brought(module: nn.Module, image_size: int | None) -> Backbone:
@@ -241,6 +244,14 @@ def short_name(backbone: object) -> str:
     if text.startswith("timm/") and not is_bundle(text):
         return text.replace("/", "-")
     return Path(os.path.normpath(text)).name
+
+
+def named(backbone: str, weights: str | os.PathLike[str] | None) -> tuple[str, str | os.PathLike[str] | None]:
+    """The name and the weights of a backbone: of a saved model, those of its network; of any other, as they are."""
+    if not is_bundle(backbone) or backbone in {"", "."}:
+        return backbone, weights
+    name, own, _ = _of_model(Path(backbone), weights)
+    return name, own
 
 
 def _of_model(

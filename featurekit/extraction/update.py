@@ -145,6 +145,7 @@ class Update:
             "root": listing.root,
             "place": listing.place,
             "runtime": self._cache.runtimes,
+            **({"weights_file": os.path.abspath(str(backbone.weights_path))} if backbone.found_in == "file" else {}),
             **({"decoder": str(decoder)} if decoder else {}),
             **({"fidelity": str(fidelity)} if fidelity else {}),
             "version_featurekit": __version__,

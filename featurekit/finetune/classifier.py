@@ -34,6 +34,8 @@ from .inputs import (
     contents_of,
     first_head,
     seen_twice,
+    settings_of,
+    start_notes,
     starting_classifier,
     together,
     usual_size,
@@ -222,9 +224,9 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
             Not fitted.
         """
         if isinstance(classifier, str | os.PathLike):
-            return cls(**({"start": classifier} | _settings(load_model(classifier)) | parameters))
+            return cls(**({"start": classifier} | settings_of(load_model(classifier)) | parameters))
         check_is_fitted(classifier, "head_")
-        return cls(**({"start": FrozenEstimator(classifier)} | _settings(classifier) | parameters))
+        return cls(**({"start": FrozenEstimator(classifier)} | settings_of(classifier) | parameters))
 
     def fit(  # type: ignore[override]
         self,
@@ -278,6 +280,8 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
         spec = backbone.spec if backbone else described(self.backbone, image_size=self.image_size, crop=self.crop)
         if start is not None and backbone is not None:
             check_start(start, backbone.space)
+            for note in start_notes(start, classes, splits=validation is None):
+                self._warn(note)
         rows = None if backbone is None else self._frozen_rows([*items, *others])
         contents = contents_of([*items, *others])
         if equal := seen_twice(contents, len(items)):
@@ -374,7 +378,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
         return {name: getattr(self, name) for name in names}
 
     def _own_network(self) -> bytes:
-        return self.network_ or super()._own_network()
+        return self.network_
 
     def _more_to_save(self) -> dict[str, Any]:
         recipe = {field.name: getattr(self, field.name) for field in fields(Recipe)}
@@ -390,10 +394,3 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
                 "history": self.history_,
             }
         }
-
-
-def _settings(classifier: Any) -> dict[str, Any]:
-    """What a fitted classifier and a training from it have in common."""
-    names = ("backbone", "decoder", "image_size", "crop", "device", "runtime", "workers")
-    # The weights of a fine-tuned network are those that came out, not those that went in.
-    return {"weights": classifier.extractor_.weights} | {name: getattr(classifier, name) for name in names}

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
-from ..backbones import find
+from ..backbones import find, named
 from ..bundle import is_bundle
 from ..duplicates import find_duplicates
 from ..errors import HeadError, ImageError, SourceError, TrainingError
@@ -165,6 +165,14 @@ def starting_classifier(given: Any, backbone: str, *, pretrained: bool) -> Trans
     return start
 
 
+def settings_of(classifier: Any) -> dict[str, Any]:
+    """What a fitted classifier and a training from it have in common."""
+    names = ("decoder", "image_size", "crop", "device", "runtime", "workers")
+    # The weights of a fine-tuned network are those that came out, not those that went in.
+    backbone, weights = named(classifier.backbone, classifier.extractor_.weights)
+    return {"backbone": backbone, "weights": weights} | {name: getattr(classifier, name) for name in names}
+
+
 def check_start(start: TransferClassifier, space: FeatureSpace) -> None:
     """Raise if a classifier is not of the network that is to be trained."""
     for what in ("layer", "weights"):
@@ -173,6 +181,26 @@ def check_start(start: TransferClassifier, space: FeatureSpace) -> None:
                 f"the classifier to start at is of other rows: its {what} {theirs}, the network's {ours}. "
                 "FineTuneClassifier.from_transfer takes its network along; its rows must be those of the last layer"
             )
+
+
+def start_notes(start: TransferClassifier, classes: NDArray[Any], *, splits: bool) -> list[str]:
+    """What a user should know of a classifier to start at; `splits`: validation images are drawn from those given."""
+    notes = []
+    if not np.array_equal(start.classes_, classes):
+        notes.append(
+            f"the classifier to start at knows the classes {_shown(start.classes_)}, and these images have "
+            f"{_shown(classes)}: its network is taken, with a new last layer"
+        )
+    if start.training_ is not None and splits:
+        notes.append(
+            "the network to start at was trained before. If it saw these images then, scores on those that are kept "
+            "aside are too good: give others as validation images"
+        )
+    return notes
+
+
+def _shown(classes: NDArray[Any]) -> str:
+    return ", ".join(map(str, classes[:5])) + (", ..." if len(classes) > 5 else "")
 
 
 def first_head(
@@ -184,14 +212,12 @@ def first_head(
     *,
     exact: bool,
 ) -> LogisticRegressionPath:
-    """Logistic regression on the training images; if `exact`, that of the start as it is."""
-    if start is None:
+    """Logistic regression on the training images; if `exact`, that of the start as it is.
+
+    Of a start with other classes, only the network is of use.
+    """
+    if start is None or not np.array_equal(start.classes_, classes):
         return LogisticRegressionPath().fit(rows, classes[codes], groups=groups)
-    if not np.array_equal(start.classes_, classes):
-        raise TrainingError(
-            f"the classifier to start at knows the classes {', '.join(map(str, start.classes_))}, and these images "
-            f"have {', '.join(map(str, classes))}"
-        )
     head: LogisticRegressionPath = start.head_
     return head if exact else clone(head).fit(rows, classes[codes], groups=groups)
 

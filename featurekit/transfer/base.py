@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from .._version import __version__
-from ..backbones import DEFAULT_BACKBONE
+from ..backbones import DEFAULT_BACKBONE, named
 from ..bundle import NETWORK, is_bundle, write_bundle
 from ..duplicates import group_rows
 from ..errors import BundleError
@@ -125,12 +125,13 @@ class TransferEstimator(BaseEstimator):
             If something else is there, or it cannot be written.
         """
         check_is_fitted(self, "head_")
-        network = self._own_network()
         if not isinstance(self.backbone, str):
             raise BundleError(
                 "the backbone is a network of your own, which no file can describe: keep the code that makes it, and "
                 "save this with joblib.dump; or name its architecture and weight file"
             )
+        backbone, weights = named(self.backbone, self.weights)
+        network = self._own_network() or _of_bundle(weights)
         manifest = {
             "featurekit": __version__,
             "space": json.loads(self.space_.to_json()),
@@ -139,8 +140,8 @@ class TransferEstimator(BaseEstimator):
             "target": self.target_,
             "classes": [str(label) for label in getattr(self, "classes_", [])],
             "settings": {
-                "backbone": self.backbone,
-                "weights": None if network or self.weights is None else _absolute(self.weights),
+                "backbone": backbone,
+                "weights": None if network or weights is None else _absolute(weights),
             },
             "notes": notes or {},
             **self._more_to_save(),
@@ -148,10 +149,8 @@ class TransferEstimator(BaseEstimator):
         return write_bundle(path, manifest, self.head_, model_card(manifest, self.head_), network)
 
     def _own_network(self) -> bytes:
-        """The weights, where they came with a saved model: they go with this one, too."""
-        if self.weights is None or Path(self.weights).name != NETWORK or not is_bundle(Path(self.weights).parent):
-            return b""
-        return Path(self.weights).read_bytes()
+        """The weights of a network that was trained here."""
+        return b""
 
     def _more_to_save(self) -> dict[str, Any]:
         return {} if self.training_ is None else {"training": self.training_}
@@ -185,6 +184,13 @@ class TransferEstimator(BaseEstimator):
         tags.input_tags.one_d_array = True
         tags.no_validation = True
         return tags
+
+
+def _of_bundle(weights: str | os.PathLike[str] | None) -> bytes:
+    """The weights, where they came with a saved model: they go with this one, too."""
+    if weights is None or Path(weights).name != NETWORK or not is_bundle(Path(weights).parent):
+        return b""
+    return Path(weights).read_bytes()
 
 
 def _absolute(weights: str | os.PathLike[str]) -> str:

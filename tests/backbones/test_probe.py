@@ -110,3 +110,9 @@ def test_what_takes_no_such_images_or_gives_no_tensor():
 
     with pytest.raises(BackboneError, match="puts out tuple"):
         probe(Two(), 8)
+
+
+def test_what_runs_between_two_calls_of_a_module_is_not_its_own():
+    found = anatomy(describe("resnet18"))
+    assert found.layer("layer1.0.relu").multiply_adds == 0
+    assert found.layer("layer1.0").multiply_adds == sum(found.layer(f"layer1.0.conv{i}").multiply_adds for i in (1, 2))

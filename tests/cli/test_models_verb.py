@@ -130,3 +130,16 @@ def test_mistakes(run, arguments, code, said):
     assert got == code
     assert said in err
     assert "Traceback" not in err
+
+
+def test_options_of_show_go_with_show(run):
+    for option in (("--layers",), ("--png", "a.png"), ("--unfreeze", "1")):
+        code, _, errors = run("models", "resnet18", *option)
+        assert (code, "goes with: featurekit models show NAME" in errors) == (2, True)
+
+
+def test_models_of_unknown_cost_are_counted(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path / "cache"))
+    code, _, errors = run("models", "timm/convnext_atto*", "--speed", "fast")
+    assert code == 0
+    assert "is not known before a first 'featurekit models show NAME'" in errors
