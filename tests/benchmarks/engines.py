@@ -3,9 +3,9 @@
     python tests/benchmarks/engines.py [--images 1000] [--repeats 3]
 
 Each round extracts the photographs anew by both, one after the other. Both have the same processors, so that Ray can
-only lose: what it costs is the start of its actors (a Python process with OpenVINO each, the network compiled again) and
-the two processors shared by three processes. The rows must be equal. "Actors at work" is what the actors themselves
-needed for their chunks, without their start.
+only lose: what it costs is the start of its actors (a Python process with OpenVINO each, the network compiled again)
+and the two processors shared by three processes. The rows must be equal. "One actor at work" is what the actors
+themselves needed for their chunks, without their start.
 """
 
 from __future__ import annotations

@@ -96,15 +96,10 @@ def main() -> None:
                 expected = expected or rows
                 assert rows.keys() == expected.keys(), name
                 assert all(np.array_equal(rows[key], expected[key]) for key in rows), name
-    usual = float(np.median(seconds["folder"]))
+    median = {name: float(np.median(times)) for name, times in seconds.items()}
     lines = [
-        {
-            "source": name,
-            "seconds": (value := float(np.median(times))),
-            "images/s": len(photos) / value,
-            "times folder": value / usual,
-        }
-        for name, times in seconds.items()
+        {"source": name, "seconds": value, "images/s": len(photos) / value, "times folder": value / median["folder"]}
+        for name, value in median.items()
     ]
     report = bench.Report("sources")
     report.table(f"{len(photos)} photographs, Lite0, rows equal", lines)
