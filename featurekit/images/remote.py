@@ -27,7 +27,7 @@ _TIMEOUT = 60.0
 _LISTING = 10  # a listing may take so many times as long as a file
 _PATIENCE = 8  # so many files in a row that a server did not give: from then on each is asked for once, and shortly
 _URL = re.compile(r"[a-z][a-z0-9+.-]+(?:://|::)", re.IGNORECASE)  # of one letter it would be a disk of Windows
-_PASSWORD = re.compile(r"://[^/?#]*@")
+_PASSWORD = re.compile(r"://[^/?#@]*:[^/?#@]*@")  # a name alone is none, and Azure's container@account neither
 _LOCAL = frozenset({"file", "local"})
 _NO_RETRY = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError, ValueError, ImportError)
 _failures: dict[str, int] = {}
@@ -63,7 +63,7 @@ def public(url: str) -> str:
     Raises
     ------
     SourceError
-        If it holds a user's name or password.
+        If it holds a password.
 
     Examples
     --------
@@ -72,7 +72,7 @@ def public(url: str) -> str:
     """
     if _PASSWORD.search(url):
         raise SourceError(
-            f"the URL {_PASSWORD.sub('://...@', url)} holds a name or a password, which would stand in stores and "
+            f"the URL {_PASSWORD.sub('://...@', url)} holds a password, which would stand in stores and "
             "logs. Leave it out: credentials are found where their library looks for them (environment, profile)."
         )
     return url.partition("?")[0]

@@ -122,11 +122,12 @@ def test_s3_is_listed_read_and_known_again(photos, tmp_path, monkeypatch):
 
 
 def test_secrets_stand_nowhere(tmp_path):
-    with pytest.raises(SourceError, match="holds a name or a password") as refused:
+    with pytest.raises(SourceError, match="holds a password") as refused:
         read_source("https://me:secret@host/photos/")
     assert "secret" not in str(refused.value)
+    assert public("abfss://container@account/a.jpg") == "abfss://container@account/a.jpg"
     assert public("https://host/a.jpg?token=secret") == "https://host/a.jpg"
-    with pytest.raises(SourceError, match="holds a name or a password"):
+    with pytest.raises(SourceError, match="holds a password"):
         read_source(["https://me:secret@host/a.jpg"])
 
 
