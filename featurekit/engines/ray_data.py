@@ -152,6 +152,7 @@ def _stream(ray: Any, job: Job, known: list[HashIndex], pool: _Pool, chunks: lis
     """Yield what becomes of each chunk, as it is done."""
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # says that there are no bars
     shared = [ray.put(each) if len(each) > _SENT else each for each in known]
     rows = [{"number": number, "items": pickle.dumps(chunk)} for number, chunk in enumerate(chunks)]
     dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), _BLOCKS)).map_batches(
