@@ -60,7 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
     from featurekit.report import advice_text, write_page
     from featurekit.report.page import PAGE_MARK
 
-    if arguments.report is not None and Path(arguments.report).is_dir():
+    if arguments.report is not None:
+        Path(arguments.report).mkdir(parents=True, exist_ok=True)  # what cannot be written is said before the work
         check_output(Path(arguments.report) / "report.html", PAGE_MARK)
     backbones = _common.names_of(arguments, "backbone")
     arguments.weights = _common.weights_of(arguments, backbones)
@@ -78,15 +79,15 @@ def run(arguments: argparse.Namespace) -> int:
         **options,
     )
     comparison = advice.evidence.comparison
+    if not arguments.json:
+        print(advice_text(advice))
     page = None
     if arguments.report is not None and comparison is not None:
         page = write_page(comparison, Path(arguments.report) / "report.html", advice=advice)
     if arguments.json:
         _common.print_json(advice.to_dict() | {"report": None if page is None else str(page)})
-    else:
-        print(advice_text(advice))
-        if page is not None:
-            print(f"report: {page}")
+    elif page is not None:
+        print(f"report: {page}")
     return 0 if comparison is None else _common.tell_failed(arguments, comparison.stores[0])
 
 
@@ -98,7 +99,10 @@ def _duration(text: str) -> float:
 
 
 def _points(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not 0 <= value < 100:
         raise argparse.ArgumentTypeError(f"{text} are no points of accuracy, from 0 to 100")
     return value / 100

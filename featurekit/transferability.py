@@ -133,7 +133,10 @@ def h_score(X: ArrayLike, y: ArrayLike) -> float:
     if not np.trace(covariance) > 0:
         return 0.0
     # trace(S^-1 M' W M) = sum over classes of w m S^-1 m': k solutions instead of d.
-    solved = np.linalg.solve(covariance, means.T)
+    try:
+        solved = np.linalg.solve(covariance, means.T)
+    except np.linalg.LinAlgError:  # nothing was shrunk, and rows lie in a plane
+        solved = np.linalg.pinv(covariance, hermitian=True) @ means.T
     return float((1 - share) * np.sum(counts / n * np.einsum("kd,dk->k", means, solved)))
 
 
@@ -178,14 +181,23 @@ def leep(probabilities: ArrayLike, y: ArrayLike) -> float:
     return float(np.log(np.maximum(likely, 1e-300)).mean())
 
 
+_LARGEST = 1e100  # squares of more are no numbers
+
+
 def _checked(
     X: ArrayLike, y: ArrayLike, *, centred: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.generic], NDArray[np.intp]]:
     """Rows, without their mean if asked, the classes, and the number of each row's."""
+    if np.iscomplexobj(X):
+        raise ValueError("rows must be real numbers")
     rows, labels = np.asarray(X, dtype=np.float64), np.asarray(y)
     if rows.ndim != 2 or not rows.size or labels.shape != (len(rows),):
         raise ValueError(f"expected rows (n, d) and a label for each, got shapes {rows.shape} and {labels.shape}")
-    if not np.isfinite(rows).all():
-        raise ValueError("rows must be finite numbers")
+    if not np.isfinite(rows).all() or np.abs(rows).max() > _LARGEST:
+        raise ValueError(f"rows must be finite numbers, of at most {_LARGEST:g}")
+    if labels.dtype.kind in "fc" and not (np.isfinite(labels) & (labels == np.round(labels))).all():
+        raise ValueError("labels must be classes, and these are numbers with fractions, or none")
+    if labels.dtype.kind == "O" and len({type(label) for label in labels}) > 1:
+        raise ValueError("labels must be of one kind, all text or all whole numbers")
     classes, codes = np.unique(labels, return_inverse=True)
     return rows - rows.mean(axis=0) if centred else rows, classes, codes

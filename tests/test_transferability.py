@@ -80,3 +80,23 @@ def test_what_is_no_table_is_refused(score):
             score(X, y)
     with pytest.raises(ValueError, match="expected probabilities"):
         leep([[0.5, 0.1]], [0])
+
+
+def test_rows_that_are_separated_perfectly_have_a_score():
+    y = np.repeat([0, 1], 25)
+    assert 0.9 < h_score(np.eye(2)[y], y) <= 1.0 + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels", "message"),
+    [
+        (np.full((4, 2), 1e200), [0, 0, 1, 1], "finite numbers, of at most"),
+        (np.ones((4, 2)) + 1j, [0, 0, 1, 1], "real numbers"),
+        (np.ones((4, 2)), [0.5, 0.1, 0.2, 0.3], "must be classes"),
+        (np.ones((4, 2)), [0, 0, 1, np.nan], "must be classes"),
+        (np.ones((4, 2)), np.array(["a", None, "a", "b"], dtype=object), "of one kind"),
+    ],
+)
+def test_what_is_no_class_and_no_row_is_refused(rows, labels, message):
+    with pytest.raises(ValueError, match=message):
+        logme(rows, labels)

@@ -21,7 +21,7 @@ from ..transferability import h_score, leep, logme
 from .belief import believed
 from .clock import Clock
 from .growth import growth
-from .material import Material
+from .material import LOGREG_SECONDS, Material
 from .neighbours import nearest_neighbour
 from .pilot import EPOCHS, run_pilot, seconds_of_a_fold
 from .result import Alternative, Evidence
@@ -35,7 +35,7 @@ _STRICT = 3.0  # standard deviations: the best of several heads is compared with
 _HEADS_SHARE, _MAIN, _MAIN_SHARE = 0.15, "logreg", 0.5
 _MOST_FOR_SVM = 12_000
 # Seconds of a cross-validation of 1,000 rows of 1,280 and 10 classes, and the powers of rows and classes it grows with.
-_HEADS = {"knn": (0.6, 2, 0), "logreg": (5.0, 1, 1), "lda": (6.0, 1, 0), "svm": (2.0, 2, 0.5)}
+_HEADS = {"knn": (0.6, 2, 0), "logreg": (LOGREG_SECONDS, 1, 1), "lda": (6.0, 1, 0), "svm": (2.0, 2, 0.5)}
 
 
 class Looks:
@@ -74,7 +74,7 @@ class Looks:
                 say=self._say,
             )
         except HeadError as error:
-            self._clock.untested.append(f"everything but the size: {error}")
+            e.problem = str(error)
         if len(y):
             chosen = np.flatnonzero(stores[0].y != "")
             e.size = size_of(
@@ -84,6 +84,7 @@ class Looks:
                 unlabelled=material.unlabelled,
                 failed=len(stores[0].ledger.where(FAILED)),
                 sampled_from=material.sampled_from,
+                contradicting=_contradicting(stores[0].columns.sha256[chosen], stores[0].y[chosen]),
             )
         e.comparison = comparison
         return comparison
@@ -227,6 +228,14 @@ class _Rows:
         self.X: NDArray[np.float32] = store.X[self.chosen]
         paths = store.paths
         self.items: list[Item] = material.with_origins([paths[i] for i in self.chosen])
+
+
+def _contradicting(contents: NDArray[np.uint8], y: NDArray[Any]) -> int:
+    """Images whose file is there under another label, too."""
+    same = np.unique(contents, axis=0, return_inverse=True)[1].reshape(-1)
+    pairs = np.unique(np.stack([same, np.unique(y, return_inverse=True)[1]], axis=1), axis=0)
+    labels = np.bincount(pairs[:, 0])
+    return int((labels[same] > 1).sum())
 
 
 def _chosen(store: FeatureStore, y: NDArray[Any]) -> NDArray[np.intp]:

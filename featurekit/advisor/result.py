@@ -72,6 +72,8 @@ class Evidence:
         What fine-tuning is believed to add.
     untested : list of str
         What was left out, and why.
+    problem : str
+        Why no head could be scored; empty if some were.
     """
 
     size: Size | None = None
@@ -86,6 +88,7 @@ class Evidence:
     pilot: Pilot | None = None
     gain: Gain | None = None
     untested: list[str] = field(default_factory=list)
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 import os
 import shlex
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from .result import FINE_TUNE, NOTHING, SCRATCH, TRANSFER, Advice, Evidence
 from .verdict import decide, is_far, is_open
 
 _EPOCHS, _FROM_SCRATCH = 12, 60  # of the usual recipes
+_USUAL = {"decoder": "auto", "device": "auto", "precision": "fp32"}
 _WHOLE = 5.5  # how much longer an epoch of the whole network takes than a pass of the runtime that is made for passes
 
 
@@ -79,10 +81,14 @@ def advise(
     >>> found.evidence.size.images, found.evidence.pilot is None, found.do in {"transfer", "fine-tune"}
     (60, True, True)
     """
-    if isinstance(budget, bool) or not budget > 0:
+    if not _is_number(budget) or not budget > 0:
         raise ValueError(f"budget must be a number of seconds above 0, got {budget!r}")
-    if isinstance(margin, bool) or not 0 <= margin < 1:
+    if not _is_number(margin) or not 0 <= margin < 1:
         raise ValueError(f"margin must be a share of the images, from 0 to 1, got {margin!r}")
+    if not hasattr(seed, "__index__") or seed < 0:
+        raise ValueError(f"seed must be a whole number from 0, got {seed!r}")
+    if "backbone" in extraction:
+        raise TypeError("advise may look at several networks: write backbones=[...], not backbone=")
     if output is None:
         raise SourceError("output is missing: say in which folder the features of these images are kept")
     clock = Clock(float(budget))
@@ -111,7 +117,7 @@ def advise(
         do=do,
         sure=sure,
         reasons=[*_reasons(e), *why],
-        command=_command(source, verdict, do, options),
+        command=_command(source, verdict, do, _given(material, options, do) | options),
         options=options,
         minutes=minutes,
         disk=disk,
@@ -168,11 +174,26 @@ def _costs(e: Evidence, comparison: Comparison, material: Material) -> tuple[dic
     return minutes, disk
 
 
+def _given(material: Material, options: dict[str, Any], do: str) -> dict[str, Any]:
+    """What the user said of the extraction, where the next command needs it, too."""
+    given = {
+        key: material.options.get(key)
+        for key in ("root", "image_size", "crop", "decoder", "device", *(["precision"] if do != FINE_TUNE else []))
+    }
+    given["weights"] = material.weights(str(options.get("backbone", material.backbones[0])))
+    return {key: value for key, value in given.items() if value not in {None, _USUAL.get(key)}}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
 def _command(source: Any, verdict: str, do: str, options: dict[str, Any]) -> str:
     """The next one; empty if there is none, or the images have no name."""
     if not do or not isinstance(source, str | os.PathLike):
         return ""
-    named = shlex.quote(os.fspath(source))
+    name = os.fspath(source)
+    named = shlex.quote(f"./{name}" if name.startswith("-") else name)
     if verdict == NOTHING:
         return f"featurekit compare {named} --report report"
     parts = ["featurekit", "finetune" if do == FINE_TUNE else "fit", named]

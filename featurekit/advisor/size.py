@@ -13,6 +13,7 @@ from ..duplicates import Groups
 from ..images import Item, open_origin
 
 _LOOKED_AT = 200
+_MISSING = frozenset({"nan", "none", "null", "na", "n/a", "?", "unknown"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,10 @@ class Size:
         Median of the shorter sides, in pixels, of some of the images; 0 if these are not at hand.
     sampled_from : int
         How many labelled images the source has, if only a part was looked at; else 0.
+    contradicting : int
+        Images whose file is there under another label, too.
+    odd : tuple of str
+        Classes that are called as missing values are.
     """
 
     images: int
@@ -49,6 +54,8 @@ class Size:
     near: int
     side: int
     sampled_from: int = 0
+    contradicting: int = 0
+    odd: tuple[str, ...] = ()
 
     def sentences(self) -> list[str]:
         """What this allows, and what it does not."""
@@ -59,8 +66,13 @@ class Size:
             said.append(f"{self.failed} images cannot be read, {self.unlabelled} have no label: left out")
         if self.equal or self.near:
             said.append(f"{self.equal} equal files and {self.near} near duplicates are kept on one side of every split")
+        if self.contradicting:
+            said.append(f"{self.contradicting} images are there under more than one label: mend these first")
+        if self.odd:
+            said.append(f"a class is called {' or '.join(map(repr, self.odd))}: is that a missing label?")
         if self.smallest < 5:
-            said.append(f"the smallest class has {self.smallest} images: too few to say anything of it by itself")
+            few = f"{self.smallest} image{'' if self.smallest == 1 else 's'}"
+            said.append(f"the smallest class has {few}: too few to say anything of it by itself")
         if self.classes > 1 and self.largest > 10 * self.smallest:
             said.append("classes are of very unequal size: accuracy says little of the small ones")
         return said
@@ -78,6 +90,7 @@ def size_of(
     unlabelled: int = 0,
     failed: int = 0,
     sampled_from: int = 0,
+    contradicting: int = 0,
 ) -> Size:
     """Count.
 
@@ -89,9 +102,9 @@ def size_of(
         Of the same images.
     items : sequence of Item
         Where images can be looked at for their size.
-    unlabelled, failed, sampled_from : int
+    unlabelled, failed, sampled_from, contradicting : int
     """
-    counts = np.unique(y, return_counts=True)[1]
+    classes, counts = np.unique(y, return_counts=True)
     return Size(
         images=len(y),
         classes=len(counts),
@@ -104,6 +117,8 @@ def size_of(
         near=groups.near,
         side=_usual_side(items),
         sampled_from=sampled_from,
+        contradicting=contradicting,
+        odd=tuple(str(name) for name in classes if str(name).lower() in _MISSING),
     )
 
 

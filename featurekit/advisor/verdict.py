@@ -28,7 +28,7 @@ def decide(e: Evidence, margin: float) -> tuple[str, str, str, list[str]]:
     why : list of str
     """
     if e.size is None or e.comparison is None:
-        return LABELS, "", CLEAR, []
+        return LABELS, "", CLEAR, [f"nothing can be compared: {e.problem}"] if e.problem else []
     best = e.comparison.best.evaluation
     error = 1 - best.accuracy
     if e.size.images < _TOO_FEW:
@@ -41,6 +41,12 @@ def decide(e: Evidence, margin: float) -> tuple[str, str, str, list[str]]:
         )
     if not e.beats_chance:
         return _nothing(e)
+    if e.size.contradicting > error * e.size.images / 4:
+        mend = (
+            "files that are there under two labels make a good part of the error, and nothing can learn both: mend the "
+            "labels, then ask again"
+        )
+        return UNSURE, TRANSFER, DOUBTFUL, [mend]
     if _is_solved(e):
         return TRANSFER, TRANSFER, CLEAR, [f"{best.accuracy:.1%} are right already: next to nothing is left to gain"]
     assert e.gain is not None
@@ -49,7 +55,8 @@ def decide(e: Evidence, margin: float) -> tuple[str, str, str, list[str]]:
     if is_far(e):
         why.append("images so unlike those of the source have other edges and textures: all stages should be trained")
     if e.pilot is None:
-        why[0] += ", by what is usual at this error, number of images and distance; it was not tried here"
+        distance = " and distance" if e.similarity is not None else ""
+        why[0] += f", by what is usual at this error and number of images{distance}; it was not tried here"
     if _from_scratch(e):
         why.append(
             f"{e.size.images} images, further from the source than every reference set: training from scratch may do "
@@ -58,6 +65,8 @@ def decide(e: Evidence, margin: float) -> tuple[str, str, str, list[str]]:
         return SCRATCH, FINE_TUNE, DOUBTFUL, why
     do = FINE_TUNE if gain.expected > margin else TRANSFER
     sure = max(gain.worth_it, 1 - gain.worth_it)
+    if do == FINE_TUNE and e.pilot is None and (guessed := _guessed(e)):
+        return UNSURE, do, DOUBTFUL, [*why, guessed]
     if do == TRANSFER and (more := _more_labels(e, margin)):
         return LABELS, TRANSFER, LIKELY, [*why, more]
     if sure >= _CLEAR and (e.pilot is not None or do == TRANSFER):
@@ -70,6 +79,17 @@ def decide(e: Evidence, margin: float) -> tuple[str, str, str, list[str]]:
         + (f": some {needed} more labelled images would tell" if needed else "")
     )
     return UNSURE, do, DOUBTFUL, [*why, f"the better bet is to {do}, as error is {error:.1%}"]
+
+
+def _guessed(e: Evidence) -> str:
+    """Why a gain that was not tried is no more than a guess; empty if it is more."""
+    assert e.comparison is not None
+    assert e.gain is not None
+    if e.comparison.best.head == "knn" and any("logreg" in each for each in e.untested):
+        return "a part of that would come from logistic regression, for which the time was too short"
+    if e.gain.low <= 0:
+        return "that may as well be nothing: with a longer budget it is tried"
+    return ""
 
 
 def is_far(e: Evidence) -> bool:

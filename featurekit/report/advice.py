@@ -45,7 +45,7 @@ def advice_text(advice: Advice) -> str:
 def headline(advice: Advice) -> str:
     """The verdict in a few words, and how sure it is."""
     said = _HEADLINES[advice.verdict]
-    if advice.do and advice.do != advice.verdict:
+    if advice.do and advice.do != advice.verdict and advice.verdict != NOTHING:
         said += f"; meanwhile: {_HEADLINES[advice.do][0].lower()}{_HEADLINES[advice.do][1:]}"
     return f"{said} ({advice.sure})"
 

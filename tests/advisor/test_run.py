@@ -70,7 +70,7 @@ def test_what_cannot_be_scored(case, tmp_path):
     }[case]
     found = advise(images, labels=labels, output=tmp_path, budget=60)
     assert (found.verdict, found.do, found.command) == ("more labels", "", "")
-    assert any(each.startswith("everything but the size") for each in found.evidence.untested)
+    assert any(each.startswith("nothing can be compared: ") for each in found.reasons)
     assert found.evidence.size.images == 8
     json.dumps(found.to_dict())
 
@@ -140,3 +140,43 @@ def test_wrong_use(options, error, message, tmp_path):
     given = {"labels": list("aabb"), "output": tmp_path} | options
     with pytest.raises(error, match=message):
         advise(noise(4), **given)
+
+
+def test_labels_that_contradict_each_other_are_named(tmp_path):
+    images, labels = colours(30)
+    again = images[:20]
+    found = advise(images + again, labels=labels + ["c2"] * 20, output=tmp_path, budget=60)
+    assert found.evidence.size.contradicting == 40
+    assert (found.verdict, found.do) == ("cannot tell", "transfer")
+    assert any("40 images are there under more than one label" in reason for reason in found.reasons)
+    assert any("mend the labels" in reason for reason in found.reasons)
+
+
+def test_a_class_that_is_called_nan_is_asked_about(tmp_path):
+    images, labels = colours(20)
+    named = ["nan" if label == "c1" else label for label in labels]
+    found = advise(images, labels=named, output=tmp_path, budget=20)
+    assert "a class is called 'nan': is that a missing label?" in found.reasons
+
+
+def test_a_folder_that_has_grown_is_sampled_as_a_new_one(tmp_path):
+    images, labels = colours(400)
+    few = [*images[:20], *images[400:420], *images[800:820]]
+    first = advise(few, labels=["a"] * 20 + ["b"] * 20 + ["c"] * 20, output=tmp_path, budget=5)
+    assert first.evidence.size.images == 60
+    found = advise(images, labels=labels, output=tmp_path, budget=5)
+    assert found.evidence.size.sampled_from == 1200
+    assert found.evidence.size.images < 700
+
+
+def test_wrong_arguments(tmp_path):
+    for wrong, message in (
+        ({"budget": "60s"}, "budget must be a number of seconds"),
+        ({"budget": None}, "budget must be a number of seconds"),
+        ({"margin": "1"}, "margin must be a share"),
+        ({"seed": "a"}, "seed must be a whole number"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            advise(noise(2), labels=["a", "b"], output=tmp_path, **wrong)
+    with pytest.raises(TypeError, match=r"write backbones=\[\.\.\.\]"):
+        advise(noise(2), labels=["a", "b"], output=tmp_path, backbone="resnet18")

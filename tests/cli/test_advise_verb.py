@@ -36,3 +36,27 @@ def test_wrong_usage(run, digits_folder, digits_store_path):
     ):
         code, _, err = run("advise", *arguments)
         assert (code, message in err, "Traceback" in err) == (1, True, False), err
+
+
+def test_the_next_command_says_what_the_user_said(run, digits_folder, tmp_path):
+    (tmp_path / "-photos.csv").write_text(
+        "path,label\n" + "".join(f"{p.parent.name}/{p.name},{p.parent.name}\n" for p in digits_folder.glob("*/*.png"))
+    )
+    options = ("--root", digits_folder, "--image-size", "96", "--budget", "8s")
+    code, out, err = run("advise", *options, "--", "-photos.csv")
+    assert code == 0, err
+    command = out.split("Next: featurekit ")[1].splitlines()[0]
+    assert command.split()[1] == "./-photos.csv"
+    assert f"--root {digits_folder}" in command
+    assert "--image-size 96" in command
+    if command.startswith("fit "):
+        assert run(*command.split())[0] == 0
+
+
+def test_a_report_that_cannot_be_written_is_said_before_the_work(run, digits_folder, tmp_path):
+    (tmp_path / "afile").write_text("mine")
+    code, out, err = run("advise", digits_folder, "--budget", "10s", "--report", "afile")
+    assert (code, out) == (1, "")
+    assert "File exists: afile" in err
+    assert not any(tmp_path.glob("*.advice"))
+    assert run("advise", digits_folder, "--margin", "abc")[0] == 2
