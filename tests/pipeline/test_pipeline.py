@@ -99,14 +99,14 @@ def test_several_backbones_and_layers_read_and_decode_once(photos_folder, monkey
     layers = [find("efficientnet_lite0", layer=layer) for layer in ("blocks.2", "penultimate", "blocks.5")]
     alone = [filled(items, backbone)[1][0] for backbone in (*layers, LITE1)]
     read, lock = [], threading.Lock()
-    original = looking.read_bytes
+    original = looking.read_origin
 
     def count(path):
         with lock:
             read.append(path)
         return original(path)
 
-    monkeypatch.setattr(looking, "read_bytes", count)
+    monkeypatch.setattr(looking, "read_origin", count)
     forwards.clear()
     _, together, destinations = filled(items, *layers, LITE1)
     assert sorted(read) == sorted(str(item.origin) for item in items)
@@ -191,7 +191,7 @@ def test_pictures_from_memory_are_measured_too(photos):
 
 
 def test_a_file_that_is_gone_when_it_is_measured(photos_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(forward, "read_bytes", _gone)
+    monkeypatch.setattr(forward, "open_origin", _gone)
     store = extract(photos_folder, output=tmp_path / "s.h5", decoder="torchcodec")
     assert (store.summary.computed, store.summary.fidelity) == (23, None)
 
@@ -206,10 +206,10 @@ def test_threads_decode_on_the_processors_that_this_process_may_use(photos_folde
 
     def seen(*args):
         threads.add(threading.get_ident())
-        return read_bytes(*args)
+        return read_origin(*args)
 
-    read_bytes = looking.read_bytes
-    monkeypatch.setattr(looking, "read_bytes", seen)
+    read_origin = looking.read_origin
+    monkeypatch.setattr(looking, "read_origin", seen)
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
     FeatureExtractor().fit_transform(sorted(photos_folder.rglob("*.jpg")))
     assert len(threads) == 1
