@@ -19,7 +19,7 @@ import numpy as np
 from .._version import __version__
 from ..backbones import MODULE, Backbone
 from ..errors import DamagedRowsError, SourceError, StoreError, StoreFormatError
-from ..images import UNLISTED, Item, Source
+from ..images import UNLISTED, Item, Source, is_url, public
 from ..pipeline import Destination, Outcome, columns_of
 from ..store import (
     DTYPES,
@@ -140,7 +140,7 @@ class Update:
         decoder = self.destination.decoder or before.get("decoder", "")
         return {
             "created": datetime.now(UTC).isoformat("T", "seconds"),
-            "source": os.fspath(source) if isinstance(source, str | os.PathLike) else "images from Python",
+            "source": _named(source),
             "kind": listing.kind,
             "root": listing.root,
             "place": listing.place,
@@ -152,6 +152,13 @@ class Update:
             "version_python": platform.python_version(),
             **{f"version_{name}": metadata.version(name) for name in packages},
         }
+
+
+def _named(source: Any) -> str:
+    if not isinstance(source, str | os.PathLike):
+        return "images from Python"
+    text = os.fspath(source)
+    return public(text) if is_url(text) else text
 
 
 @dataclass(slots=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from .decode import centre_box, jpeg_orientation, open_image, prepare, to_rgb
 from .fast import ORIENTATIONS, Stored, decode_fast, is_fast, prepare_fast
-from .items import IMAGE_SUFFIXES, UNLISTED, Drawn, Item, Origin, Source, is_missing
+from .items import IMAGE_SUFFIXES, UNLISTED, Drawn, Item, Member, Origin, Source, is_missing
 from .objects import items_from
 from .opening import located, open_origin, read_bytes, read_origin
-from .remote import FileInfo, is_url
+from .remote import FileInfo, is_url, public
 from .sources import read_source
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Drawn",
     "FileInfo",
     "Item",
+    "Member",
     "Origin",
     "Source",
     "Stored",
@@ -32,6 +33,7 @@ __all__ = [
     "open_origin",
     "prepare",
     "prepare_fast",
+    "public",
     "read_bytes",
     "read_origin",
     "read_source",

@@ -1,32 +1,32 @@
 """Archives of images: ZIP files, and tar files, among them webdataset's shards. They are read where they lie.
 
-A tar file has no index: its headers are read once, and then each image by its place. Its name says the place,
-``photos.tar#bytes=1024-5119``, so that it can be read by whoever knows the name, in any order, by many threads, from a
-server, too.
+The names in an archive are read once; each image is then a :class:`Member`, a place in the file, that any thread or
+machine reads by itself, from a server in one request.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import stat
+import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import IO
 
 from ..errors import ImageError, SourceError
-from .items import Item, Source, is_image
-from .remote import FileInfo, fetch, file_info, is_url, open_file, public
+from .items import UNLISTED, Item, Member, Source, as_text, is_image
+from .remote import TRIES, FileInfo, fetch, file_info, is_url, open_file, public, reason_of
 
-_PART = re.compile(r"^(.+)#bytes=(\d+)-(\d+)$")
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _CHAIN = re.compile(r"^(zip|tar)://(.*?)(?:::(.+))?$")
-_MOST_MEMBER = 2**30
-"""Bytes of one image; more is no photograph."""
 _MOST_SHARDS = 10**6
 _MOST_LABEL = 8192
+_MOST_BYTES = 2**28  # of one image; more is no photograph
+_LOCAL_HEADER = struct.Struct("<26xHH")  # of a member of a ZIP file: the lengths of its name and of what follows that
 
 
 def is_archive(place: str) -> bool:
@@ -59,69 +59,74 @@ def read_archive(place: str) -> Source:
         If it cannot be read, or holds no image.
     """
     kind, inside, files = _parsed(place)
-    items: list[Item] = []
-    for file in files:
-        found = _zip_items(file) if kind == "zip" else _tar_items(file)
-        prefix = f"{_name(file)}/" if len(files) > 1 else ""
-        for item in found:
-            below = item.path.removeprefix(inside)
-            if inside and below == item.path:
-                continue
+    if len(files) > 1:
+        return read_shards([(PurePosixPath(public(file)).name, file) for file in files])
+    items = []
+    for item in _zip_items(files[0]) if kind == "zip" else _tar_items(files[0]):
+        below = item.path.removeprefix(inside)
+        if not inside or below != item.path or item.problem.startswith(UNLISTED):
             label = item.label or below.rpartition("/")[0].partition("/")[0]
-            items.append(Item(prefix + below, item.origin, label, "", item.problem, item.info))
+            items.append(Item(below, item.origin, label, "", item.problem, item.info))
     if not items:
-        raise SourceError(f"no image in {public(place)}{f' below {inside}' if inside else ''}")
-    absolute = [public(file) if is_url(file) else os.path.abspath(file) for file in files]
-    where = absolute[0] if len(files) == 1 else os.path.dirname(absolute[0])
-    return Source(items, f"{kind} archive" if len(files) == 1 else f"{len(files)} tar files", where, where)
+        raise SourceError(f"no image in {public(files[0])}{f' below {inside}' if inside else ''}")
+    where = public(files[0])
+    return Source(items, f"{kind} archive", where, where)
 
 
-def read_shards(files: list[str]) -> Source:
-    """The images of several tar files, in this order."""
+def read_shards(files: list[tuple[str, str]]) -> Source:
+    """The images of several tar files, in this order, by their names and places."""
     items = [
-        Item(f"{_name(file)}/{item.path}", item.origin, item.label, "", item.problem, item.info)
-        for file in files
+        Item(f"{name}/{item.path}".rstrip("/"), item.origin, item.label, "", item.problem, item.info)
+        for name, file in files
         for item in _tar_items(file)
     ]
-    return Source(items, f"{len(files)} tar files")
+    where = os.path.dirname(public(files[0][1]))
+    return Source(items, f"{len(files)} tar files", where, where)
 
 
-def read_part(origin: str) -> bytes | None:
-    """The bytes of one member of an archive; None if `origin` names none.
+def read_member(member: Member) -> bytes:
+    """The bytes of one file in an archive.
 
     Raises
     ------
     ImageError
         If they cannot be read.
     """
-    if part := _PART.match(origin):
-        file, start, end = part[1], int(part[2]), int(part[3]) + 1
-        if end - start > _MOST_MEMBER:
-            raise ImageError(f"{end - start} bytes are too many for an image")
-        if is_url(file):
-            return fetch(file, start, end)
-        try:
-            with open(file, "rb") as opened:
-                opened.seek(start)
-                data = opened.read(end - start)
-        except OSError as error:
-            raise ImageError(f"{file}: {error.strerror or error}") from None
-        if len(data) < end - start:
-            raise ImageError(f"{file} is cut short")
-        return data
-    chain = _CHAIN.match(origin)
-    if chain is None or chain[1] != "zip" or not chain[3]:
-        return None
+    if max(member.end - member.start, member.size) > _MOST_BYTES:
+        raise ImageError(f"{max(member.end - member.start, member.size)} bytes are too many for an image")
+    if not member.zipped:
+        return _part(member.file, member.start, member.end)
+    # How long the header is stands in it; what the list of the archive says is a good guess.
+    data = _part(member.file, member.start, member.end)
+    if len(data) < 30 or data[:4] != b"PK\3\4":
+        raise ImageError(f"{public(member.file)} is damaged, or changed while it was read")
+    begin = 30 + sum(_LOCAL_HEADER.unpack(data[:30]))
+    if len(data) < begin + member.packed:
+        data = _part(member.file, member.start, member.start + begin + member.packed)
+    packed = data[begin : begin + member.packed]
     try:
-        opened_zip = _zip(chain[3])
-        info = opened_zip.getinfo(chain[2])
-        if info.file_size > _MOST_MEMBER:
-            raise ImageError(f"{info.file_size} bytes are too many for an image")
-        return opened_zip.read(info)
-    except KeyError:
-        raise ImageError(f"no such file in {public(chain[3])}") from None
-    except (SourceError, OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile, EOFError, zlib.error) as error:
-        raise ImageError(f"in {public(chain[3])}: {error}") from None
+        found = zlib.decompressobj(-15).decompress(packed, member.size + 1) if member.deflated else packed
+    except zlib.error as error:
+        raise ImageError(f"damaged in {public(member.file)}: {error}") from None
+    if len(found) != member.size or zlib.crc32(found) != member.checksum:
+        raise ImageError(f"damaged in {public(member.file)}: its checksum is wrong")
+    return found
+
+
+def _part(file: str, start: int, end: int) -> bytes:
+    if is_url(file):
+        return fetch(file, start, end)
+    try:
+        if not stat.S_ISREG(os.stat(file).st_mode):
+            raise ImageError(f"{file} is no plain file")
+        with open(file, "rb") as opened:
+            opened.seek(start)
+            data = opened.read(end - start)
+    except OSError as error:
+        raise ImageError(f"{file}: {error.strerror or error}") from None
+    if len(data) < end - start:
+        raise ImageError(f"{file} is cut short")
+    return data
 
 
 def _parsed(place: str) -> tuple[str, str, list[str]]:
@@ -135,19 +140,16 @@ def _parsed(place: str) -> tuple[str, str, list[str]]:
             inside, file = "", inside
     if not file:
         raise SourceError(f"{place} names no archive: write {kind}://FOLDER::FILE, or FILE alone")
-    inside = inside.strip("/")
+    inside = f"{inside.strip('/')}/" if inside.strip("/") else ""
+    file = file if is_url(file) else os.path.abspath(file)
     braces = _BRACES.search(file)
     if braces is None or kind == "zip":
-        return kind, f"{inside}/" if inside else "", [file]
+        return kind, inside, [file]
     first, last = int(braces[1]), int(braces[2])
     if last < first or last - first >= _MOST_SHARDS:
         raise SourceError(f"{place}: {{{braces[1]}..{braces[2]}}} are no numbers of files in rising order")
-    files = [f"{file[: braces.start()]}{n:0{len(braces[1])}d}{file[braces.end() :]}" for n in range(first, last + 1)]
-    return kind, f"{inside}/" if inside else "", files
-
-
-def _name(file: str) -> str:
-    return PurePosixPath(public(file)).name
+    start, end, digits = file[: braces.start()], file[braces.end() :], len(braces[1])
+    return kind, inside, [f"{start}{number:0{digits}d}{end}" for number in range(first, last + 1)]
 
 
 def _state(file: str) -> FileInfo | None:
@@ -160,83 +162,99 @@ def _state(file: str) -> FileInfo | None:
     return FileInfo(info.st_size, info.st_mtime_ns)
 
 
-def _opened(file: str) -> IO[bytes]:
-    try:
-        return open_file(file) if is_url(file) else open(file, "rb")
-    except OSError as error:
-        raise SourceError(f"cannot read {file}: {error.strerror or error}") from None
+def _listed(file: str, kind: str, read: Callable[[IO[bytes]], list[Item]]) -> list[Item]:
+    """What `read` makes of an open archive; tried again where it lies behind a URL."""
+    tries = TRIES if is_url(file) else 1
+    for attempt in range(tries):
+        try:
+            with open_file(file) if is_url(file) else open(file, "rb") as opened:
+                return read(opened)
+        except SourceError:
+            raise
+        except Exception as error:  # each file system has errors of its own
+            if "range requests" in str(error) or "seek" in str(error):  # fsspec's words
+                raise SourceError(
+                    f"{public(file)} is read in parts, which its server does not give: download it first"
+                ) from None
+            if attempt + 1 == tries or isinstance(error, zipfile.BadZipFile | tarfile.TarError):
+                raise SourceError(f"{public(file)} is no {kind} file, or damaged: {reason_of(error, file)}") from None
+    raise AssertionError
 
 
-def _unreadable(file: str, kind: str, error: Exception) -> SourceError:
-    if "range requests" in str(error) or "seek" in str(error):  # fsspec's words
-        return SourceError(f"{public(file)} is read in parts, which its server does not give: download it first")
-    return SourceError(f"{public(file)} is no {kind} file, or damaged: {error}")
+def _zip_items(file: str) -> list[Item]:
+    _state(file)
+    return _listed(file, "ZIP", lambda opened: list(_members(file, opened)))
 
 
-_zips: dict[str, tuple[FileInfo | None, zipfile.ZipFile]] = {}
-_MOST_OPEN = 16
-
-
-def _zip(file: str, state: FileInfo | None = None) -> zipfile.ZipFile:
-    """An open archive, which threads share; opened anew if the file is known to have another state now."""
-    known = _zips.get(file)
-    if known is not None and state in {None, known[0]}:
-        return known[1]
-    try:
-        opened = zipfile.ZipFile(open_file(file) if is_url(file) else file)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise SourceError(f"cannot read {file}: no such file") from None
-        raise _unreadable(file, "ZIP", error) from None
-    while len(_zips) >= _MOST_OPEN:
-        _zips.pop(next(iter(_zips)), None)  # closed when the last thread that reads it lets it go
-    _zips[file] = (state, opened)
-    return opened
-
-
-def _zip_items(file: str) -> Iterator[Item]:
-    state = _state(file)
-    members = [info for info in _zip(file, state).infolist() if is_image(info.filename) and not info.is_dir()]
-    for info in sorted(members, key=lambda info: info.filename.split("/")):
-        # A member's checksum says whether it changed.
-        known = FileInfo(info.file_size, info.CRC)
+def _members(file: str, opened: IO[bytes]) -> Iterator[Item]:
+    with zipfile.ZipFile(opened) as archive:
+        infos = [info for info in archive.infolist() if is_image(info.filename) and not info.is_dir()]
+        last = archive.start_dir
+    for info in sorted(infos, key=lambda info: info.filename.split("/")):
         problem = "encrypted" if info.flag_bits & 1 else ""
-        yield Item(info.filename, f"zip://{info.filename}::{file}", "", "", problem, known)
+        if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+            problem = problem or f"compressed in a way that is not read here ({info.compress_type}): pack it again"
+        begin = info.header_offset
+        end = begin + 30 + len(info.filename.encode()) + len(info.extra) + 64 + info.compress_size
+        deflated = info.compress_type == zipfile.ZIP_DEFLATED
+        member = Member(file, begin, min(end, last), True, deflated, info.compress_size, info.file_size, info.CRC)
+        # A member's checksum says whether it changed.
+        yield Item(info.filename, member, "", "", problem, FileInfo(info.file_size, info.CRC))
 
 
 def _tar_items(file: str) -> list[Item]:
     """Of a tar file, in its own order."""
     state = _state(file)
+    return _listed(file, "tar", lambda opened: _entries(file, opened, state))
+
+
+def _entries(file: str, opened: IO[bytes], state: FileInfo | None) -> list[Item]:
     items: list[Item] = []
-    labels: dict[str, str] = {}
+    labels: dict[str, set[str]] = {}
+    place = -1
     try:
-        with _opened(file) as opened, tarfile.open(fileobj=opened, mode="r:") as tar:
+        with tarfile.open(fileobj=opened, mode="r:") as tar:
             for member in tar:
+                if member.size < 0 or member.offset_data <= place:
+                    raise tarfile.ReadError("a file in it has no size that can be")
+                place = member.offset_data
                 name = member.name.removeprefix("./")
-                if not member.isfile():
-                    continue
-                if name.endswith(".cls") and member.size <= _MOST_LABEL:
+                if member.isfile() and name.lower().endswith(".cls"):
                     extracted = tar.extractfile(member)
-                    if extracted is not None:
-                        labels[_key(name)] = extracted.read().decode("utf-8", "replace").strip()
-                elif is_image(name):
+                    text = b"" if extracted is None else extracted.read(_MOST_LABEL + 1)
+                    labels.setdefault(name[:-4], set()).add(_label(text, f"{name} in {public(file)}"))
+                elif member.isfile() and is_image(name):
                     start = member.offset_data
                     problem = "a sparse file" if member.issparse() else "" if member.size else "empty file (0 bytes)"
-                    origin = f"{file}#bytes={start}-{start + member.size - 1}"
                     known = FileInfo(member.size, state.mtime_ns) if state else None
-                    items.append(Item(name, origin, "", "", problem, known))
+                    items.append(Item(name, Member(file, start, start + member.size), "", "", problem, known))
                 tar.members = []  # type: ignore[attr-defined]  # else it keeps all it has seen
-    except (tarfile.TarError, OSError, EOFError, ValueError) as error:
-        if isinstance(error, SourceError):
-            raise
+    except tarfile.TarError as error:
         if not items:
-            raise _unreadable(file, "tar", error) from None
-        # What comes before the damage is good; the rest is a row of the ledger.
-        items.append(Item("(the rest)", file, "", "", f"the tar file is damaged or cut short: {error}", state))
-    return [Item(i.path, i.origin, labels.get(_key(i.path), ""), "", i.problem, i.info) for i in items]
+            raise
+        # What comes before the damage is good. That the rest is unknown is no reason for its rows to leave a store.
+        items.append(Item("", file, "", "", f"{UNLISTED}: the tar file is damaged or cut short ({error})", state))
+    return [Item(i.path, i.origin, *_labelled(i, labels), i.info) for i in items]
 
 
-def _key(name: str) -> str:
-    """webdataset's: up to the first dot of the file's name."""
-    folder, slash, last = name.rpartition("/")
-    return folder + slash + last.partition(".")[0]
+def _label(data: bytes, name: str) -> str:
+    try:
+        if len(data) > _MOST_LABEL:
+            raise ValueError("it is too long")
+        return as_text(data.decode().strip())
+    except ValueError as error:
+        raise SourceError(f"{name} holds no label: {error}") from None
+
+
+def _labelled(item: Item, labels: dict[str, set[str]]) -> tuple[str, str, str]:
+    """Label, group and problem of an image: what is called like it holds its class.
+
+    First by all of its name but the ending, else, as webdataset has it, by that up to the first dot.
+    """
+    folder, slash, last = item.path.rpartition("/")
+    for key in (item.path.rpartition(".")[0], folder + slash + last.partition(".")[0]):
+        if found := labels.get(key):
+            if len(found) > 1:
+                return "", "", item.problem or f"{key}.cls is there more than once, with different labels"
+            return next(iter(found)), "", item.problem
+    return "", "", item.problem

@@ -65,8 +65,11 @@ def _pair(dataset: Any, index: int) -> tuple[Any, Any]:
     return drawn, None
 
 
-def _drawn_of_torch(dataset: Any, index: int) -> Image.Image | NDArray[np.uint8]:
+def _drawn_of_torch(dataset: Any, index: int) -> bytes | Image.Image | NDArray[np.uint8]:
     image = _pair(dataset, index)[0]
+    if isinstance(image, str | os.PathLike):
+        with open(image, "rb") as file:
+            return file.read()
     if isinstance(image, Image.Image) or (isinstance(image, np.ndarray) and image.dtype == np.uint8):
         return image
     raise SourceError(
@@ -90,12 +93,12 @@ def _of_hugging_face(dataset: Any) -> list[Item]:
         raise SourceError(f"none of the columns {', '.join(features)} holds images (datasets.Image)")
     classes = [name for name, feature in features.items() if getattr(feature, "_type", "") == "ClassLabel"]
     label = next(iter([*classes, *(name for name in ("label", "labels") if name in features)]), None)
-    values: list[Any] = [None] * len(dataset) if label is None else list(dataset[label])
+    values: list[Any] = [None] * len(dataset) if label is None else list(dataset.with_format(None)[label])
     if label is not None and label in classes:
         to_name = features[label].int2str
         values = [None if value is None or value < 0 else to_name(value) for value in values]
     image_type = type(features[images[0]])
-    bare = dataset.select_columns(images[:1]).cast_column(images[0], image_type(decode=False))
+    bare = dataset.with_format(None).select_columns(images[:1]).cast_column(images[0], image_type(decode=False))
     return [Item(_name(i), Drawn(bare, i, _drawn_of_hugging_face), as_text(value)) for i, value in enumerate(values)]
 
 
@@ -115,6 +118,8 @@ def _names(dataset: Any) -> Any:
 
     def name(label: Any) -> str:
         if hasattr(label, "item"):
+            if getattr(label, "size", 1) not in {1} and np.size(label) != 1:
+                raise SourceError("the data set has more than one label for an image; give them as labels=...")
             label = label.item()
         if isinstance(label, int) and not isinstance(label, bool) and classes and 0 <= label < len(classes):
             return as_text(classes[label])

@@ -45,7 +45,33 @@ class Drawn:
         return self.draw(self.dataset, self.index)
 
 
-Origin = str | Image.Image | NDArray[np.uint8] | Drawn
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file in an archive, by its place.
+
+    Attributes
+    ----------
+    file : str
+        The archive: an absolute path, or a URL.
+    start, end : int
+        Its bytes there; of a ZIP file with its header.
+    zipped, deflated : bool
+        Whether it is one of a ZIP file, and whether it is compressed.
+    packed, size, checksum : int
+        Of one of a ZIP file: bytes as they are there, bytes of the image, and their CRC-32.
+    """
+
+    file: str
+    start: int
+    end: int
+    zipped: bool = False
+    deflated: bool = False
+    packed: int = 0
+    size: int = 0
+    checksum: int = 0
+
+
+Origin = str | Image.Image | NDArray[np.uint8] | Drawn | Member
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +82,8 @@ class Item:
     ----------
     path : str
         The name of its row: the path relative to the folder, as the manifest spells it, or as given.
-    origin : str or PIL.Image.Image or ndarray of uint8 or Drawn
-        The file to open (a path, a URL, or a place in an archive), the pixels, or what gives them.
+    origin : str or PIL.Image.Image or ndarray of uint8 or Drawn or Member
+        The file to open (a path or a URL), the pixels, what gives them, or a place in an archive.
     label, group : str
         Empty where there is none.
     problem : str

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from .._optional import require
 from ..errors import ImageError, SourceError
 from .items import Item, Source, as_text
-from .remote import fetch, is_local_url, is_url, joined, public
+from .remote import fetch, is_far_url, is_url, joined, public
 
 _Column = Sequence[object]
 
@@ -129,7 +129,7 @@ def _behind_url(base: str, name: str) -> tuple[str, str]:
         found = joined(base, name)
         return found or name, "" if found else f"outside {base}; if the manifest can be trusted, name a root above it"
     # A table here may name images of anywhere else, but no files of this machine by a URL.
-    return name, "a URL of a file of this machine; write its path" if is_local_url(name) else ""
+    return name, "" if is_far_url(name) else "a URL that a manifest may not name (of a file here, write its path)"
 
 
 def _outside(origin: str, root: Path, name: str, folders: dict[str, bool]) -> str:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..errors import SourceError
 from .datasets import is_dataset, items_of_dataset
-from .items import Drawn, Item, as_text
+from .items import Drawn, Item, Member, as_text
 from .remote import is_url, public
 
 
@@ -96,7 +96,7 @@ def _item(index: int, image: Any) -> Item:
         if isinstance(path, str):
             return Item(as_text(public(path) if is_url(path) else path), path)
     name = f"image-{index:07d}"
-    if isinstance(image, Image.Image | Drawn):
+    if isinstance(image, Image.Image | Drawn | Member):
         return Item(name, image)
     if isinstance(image, np.ndarray):
         channels = image.shape[2:] if image.ndim == 3 else (1,) if image.ndim == 2 else (0,)

@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..errors import ImageError, SourceError
-from .archives import read_part
+from ..errors import ImageError
+from .archives import read_member
 from .decode import open_image, read_file, to_rgb
-from .items import Drawn, Origin
+from .items import Drawn, Member, Origin
 from .remote import FileInfo, fetch, is_url
 
 
 def read_bytes(origin: str | os.PathLike[str]) -> tuple[bytes, FileInfo | None]:
-    """Read a whole image file: of this machine, behind a URL, or in an archive.
+    """Read a whole image file: of this machine, or behind a URL.
 
     Returns
     -------
@@ -31,9 +31,8 @@ def read_bytes(origin: str | os.PathLike[str]) -> tuple[bytes, FileInfo | None]:
         If it cannot be read; the message is the reason, fit for a ledger.
     """
     text = os.fspath(origin)
-    if "#bytes=" in text or is_url(text):
-        data = read_part(text)
-        return (fetch(text) if data is None else data), None
+    if is_url(text):
+        return fetch(text), None
     data, stat = read_file(text)
     return data, FileInfo(stat.st_size, stat.st_mtime_ns)
 
@@ -43,13 +42,11 @@ def located(root: str, path: str) -> str:
 
     Examples
     --------
-    >>> located("s3://bucket/photos", "cat/1.jpg"), located("/data/photos.zip", "cat/1.jpg")
-    ('s3://bucket/photos/cat/1.jpg', 'zip://cat/1.jpg::/data/photos.zip')
+    >>> located("s3://bucket/photos", "cat/1.jpg"), located("/data/photos", "cat/1.jpg")
+    ('s3://bucket/photos/cat/1.jpg', '/data/photos/cat/1.jpg')
     """
     if is_url(path):
         return path
-    if root.lower().endswith(".zip"):
-        return f"zip://{path}::{root}"
     return f"{root}/{path}" if is_url(root) else os.path.join(root, path)
 
 
@@ -64,9 +61,11 @@ def read_origin(origin: Origin) -> tuple[bytes | Image.Image, FileInfo | None]:
     if isinstance(origin, Drawn):
         try:
             drawn = origin()
-        except SourceError as error:
-            raise ImageError(str(error)) from None
-        return (drawn if isinstance(drawn, bytes) else as_picture(drawn)), None
+            return (drawn if isinstance(drawn, bytes) else as_picture(drawn)), None
+        except Exception as error:  # whatever the data set's own code raises
+            raise ImageError(f"the data set gives no image: {type(error).__name__}: {str(error)[:200]}") from None
+    if isinstance(origin, Member):
+        return read_member(origin), None
     if isinstance(origin, str):
         return read_bytes(origin)
     return as_picture(origin), None

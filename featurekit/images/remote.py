@@ -26,9 +26,10 @@ TRIES = 3
 _TIMEOUT = 60.0
 _LISTING = 10  # a listing may take so many times as long as a file
 _PATIENCE = 8  # so many files in a row that a server did not give: from then on each is asked for once, and shortly
-_URL = re.compile(r"[a-z][a-z0-9+.-]+(?:://|::)", re.IGNORECASE)  # of one letter it would be a disk of Windows
-_PASSWORD = re.compile(r"://[^/?#@]*:[^/?#@]*@")  # a name alone is none, and Azure's container@account neither
-_LOCAL = frozenset({"file", "local"})
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # of one letter it would be a disk of Windows
+# Tokens are names, too, in the first kinds; Azure's container@account is no secret.
+_PASSWORD = re.compile(r"(?:https?|ftp)://[^/?#]*@|://[^/?#@]*:[^/?#@]*@", re.IGNORECASE)
+_FAR = frozenset("http https s3 s3a gs gcs az abfs abfss adl wasb wasbs hf ftp sftp oss oci".split())
 _NO_RETRY = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError, ValueError, ImportError)
 _failures: dict[str, int] = {}
 _lock = threading.Lock()
@@ -46,15 +47,15 @@ def is_url(text: object) -> bool:
 
     Examples
     --------
-    >>> is_url("s3://bucket/photos"), is_url("zip://::photos.zip"), is_url("C:\\photos"), is_url("photos/a.jpg")
-    (True, True, False, False)
+    >>> is_url("s3://bucket/photos"), is_url("ab::c.png"), is_url("C:\\photos"), is_url("photos/a.jpg")
+    (True, False, False, False)
     """
     return isinstance(text, str) and _URL.match(text) is not None
 
 
-def is_local_url(url: str) -> bool:
-    """Whether a URL reaches into this machine's files: what a manifest from elsewhere may not name."""
-    return "::" in url or url.partition("://")[0].lower() in _LOCAL
+def is_far_url(url: str) -> bool:
+    """Whether a URL is of a kind that leads away from this machine: what a manifest from elsewhere may name."""
+    return "::" not in url and url.partition("://")[0].lower() in _FAR
 
 
 def public(url: str) -> str:
@@ -72,7 +73,7 @@ def public(url: str) -> str:
     """
     if _PASSWORD.search(url):
         raise SourceError(
-            f"the URL {_PASSWORD.sub('://...@', url)} holds a password, which would stand in stores and "
+            f"the URL {_PASSWORD.sub('...@', url)} holds a password, which would stand in stores and "
             "logs. Leave it out: credentials are found where their library looks for them (environment, profile)."
         )
     return url.partition("?")[0]
@@ -111,9 +112,9 @@ def fetch(url: str, start: int | None = None, end: int | None = None) -> bytes:
             fs, path = _file_system(url)
             data: bytes = _within(fs, "cat_file", seconds, path, start=start, end=end)
         except _NO_RETRY as error:
-            raise ImageError(_reason(error, url)) from None
+            raise ImageError(reason_of(error, url)) from None
         except Exception as error:  # each file system has errors of its own
-            reason = _reason(error, url)
+            reason = reason_of(error, url)
             if 400 <= getattr(error, "status", 0) < 500 and getattr(error, "status", 0) not in {408, 429}:
                 raise ImageError(reason) from None
             continue
@@ -144,7 +145,7 @@ def listed(url: str) -> list[tuple[str, str, FileInfo | None]]:
         found = _within(fs, "find", _LISTING * timeout(), path, detail=True)
         whole = [(_below(name, path), fs.unstrip_protocol(name), _info(entry)) for name, entry in found.items()]
     except Exception as error:
-        raise SourceError(f"{public(url)} cannot be listed: {_reason(error, url)}") from None
+        raise SourceError(f"{public(url)} cannot be listed: {reason_of(error, url)}") from None
     return sorted((each for each in whole if each[0]), key=lambda each: each[0].split("/"))
 
 
@@ -160,7 +161,7 @@ def file_info(url: str) -> FileInfo | None:
         fs, path = _file_system(url)
         return _info(_within(fs, "info", timeout(), path))
     except Exception as error:
-        raise SourceError(f"{public(url)} cannot be read: {_reason(error, url)}") from None
+        raise SourceError(f"{public(url)} cannot be read: {reason_of(error, url)}") from None
 
 
 def open_file(url: str) -> IO[bytes]:
@@ -169,7 +170,7 @@ def open_file(url: str) -> IO[bytes]:
         fs, path = _file_system(url)
         opened: IO[bytes] = fs.open(path, "rb")
     except Exception as error:
-        raise SourceError(f"{public(url)} cannot be read: {_reason(error, url)}") from None
+        raise SourceError(f"{public(url)} cannot be read: {reason_of(error, url)}") from None
     return opened
 
 
@@ -208,14 +209,25 @@ def _within(fs: Any, what: str, seconds: float, *arguments: Any, **more: Any) ->
 def _below(name: str, folder: str) -> str:
     """Of a file's name, what follows that of the folder; nothing where a part is hidden."""
     inside = name.removeprefix(folder.rstrip("/") + "/")
-    inside = unquote(inside) if folder.startswith("http") else inside
-    return "" if any(part.startswith(".") for part in inside.split("/")) else inside.partition("?")[0]
+    if folder.startswith("http"):
+        inside = unquote(inside.partition("?")[0])
+    return "" if any(part.startswith(".") for part in inside.split("/")) else inside
 
 
 def _info(entry: dict[str, Any]) -> FileInfo | None:
     """What file systems call the same by many names."""
     size = entry.get("size")
-    for name in ("LastModified", "last_modified", "mtime", "updated", "ETag", "etag", "md5Hash", "created"):
+    for name in (
+        "LastModified",
+        "last_modified",
+        "Last-Modified",
+        "mtime",
+        "updated",
+        "ETag",
+        "etag",
+        "md5Hash",
+        "created",
+    ):
         state = entry.get(name)
         if size is None or state is None:
             continue
@@ -227,10 +239,13 @@ def _info(entry: dict[str, Any]) -> FileInfo | None:
     return None
 
 
-def _reason(error: Exception, url: str) -> str:
+def reason_of(error: Exception, url: str) -> str:
     """An error in a few words, without what may be secret in a URL."""
     if isinstance(error, FileNotFoundError):
-        return "no such file"
+        cause = error.__cause__  # fsspec calls much by this name
+        if not isinstance(cause, Exception) or getattr(cause, "status", None) == 404:
+            return "no such file"
+        return reason_of(cause, url)
     if isinstance(error, ImportError):
         kind = url.partition("://")[0]
         package = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp", "az": "adlfs"}

@@ -60,7 +60,8 @@ def read_source(
         raise SourceError("the name of the source is empty; for the current folder write '.'")
     far = is_url(place)
     if far:
-        place = place.removeprefix("file://") if place.lower().startswith("file://") else place
+        scheme, rest = place.split("://", 1)
+        place = rest if scheme.lower() == "file" else f"{scheme.lower()}://{rest}"
         public(place)
         far = is_url(place)
     path = Path(place)
@@ -102,6 +103,8 @@ def _read_url(url: str) -> Source:
     if is_image(PurePosixPath(shown).name):
         item = Item(PurePosixPath(shown).name, url, info=file_info(url))
         return Source([item], "one image", shown.rpartition("/")[0], shown)
+    if "?" in url:
+        raise SourceError(f"{shown} is no image, manifest or archive, and a folder's URL may have no '?' in it")
     found = listed(url)
     ignored: dict[str, int] = {}
     items = []
@@ -111,7 +114,7 @@ def _read_url(url: str) -> Source:
         else:
             suffix = PurePosixPath(name).suffix.lower()
             ignored[suffix] = ignored.get(suffix, 0) + 1
-    shards = [full for name, full, _ in found if name.lower().endswith(".tar")]
+    shards = [(name, full) for name, full, _ in found if name.lower().endswith(".tar")]
     return _folder(shown, items, ignored, shards)
 
 
@@ -122,11 +125,14 @@ def _read_folder(folder: Path) -> Source:
     for path, problem in _walk(start, "", frozenset(), ignored):
         label, slash, _ = path.partition("/")
         items.append(Item(path, start + path, label if slash else "", "", problem))
-    shards = sorted(map(str, folder.glob("*.tar"))) if ".tar" in ignored and not items else []
+    tars = sorted(path for path in folder.rglob("*.tar") if not path.name.startswith(".")) if not items else []
+    shards = [(path.relative_to(folder).as_posix(), str(path.resolve())) for path in tars]
     return _folder(str(folder.resolve()), items, ignored, shards, str(folder))
 
 
-def _folder(root: str, items: list[Item], ignored: dict[str, int], shards: list[str], called: str = "") -> Source:
+def _folder(
+    root: str, items: list[Item], ignored: dict[str, int], shards: list[tuple[str, str]], called: str = ""
+) -> Source:
     """The images below a folder; of one that holds tar files instead, theirs."""
     called = called or root
     if not items and shards:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ..errors import ImageError
 from ..fingerprint import Preprocessing, content_hash, pixel_hash
-from ..images import FileInfo, Item, read_origin
+from ..images import FileInfo, Item, Member, read_origin
 from ..runtime import Decoder, keep_freed_memory
 from .records import Destination, Outcome
 
@@ -158,12 +158,14 @@ def unchanged(item: Item, destinations: Sequence[Destination]) -> Outcome | None
     outcome: Outcome | None = None
     for destination in destinations:
         known = destination.signatures.get(item.path) if destination.signatures is not None else None
-        if known is None or not isinstance(item.origin, str) or item.problem:
+        if known is None or not isinstance(item.origin, str | Member) or item.problem:
             return None
         size, mtime_ns, content = known
         if outcome is None:
             info = item.info
             if info is None:
+                if not isinstance(item.origin, str):
+                    return None
                 try:
                     stat = os.stat(item.origin)
                 except (OSError, ValueError):

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from servers import http_server
 
-from featurekit import TransferClassifier, extract
-from featurekit.errors import ImageError, SourceError
-from featurekit.images import read_bytes, read_source
+from featurekit import FeatureStore, TransferClassifier, extract
+from featurekit.errors import ImageError, SourceError, StoreError
+from featurekit.images import read_origin, read_source
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def of_webdataset(files):
 
 
 def contents(source):
-    return [(item.label, read_bytes(item.origin)[0]) for item in source.items]
+    return [(item.label, read_origin(item.origin)[0]) for item in source.items]
 
 
 def test_an_archive_is_the_folder_that_was_packed(files, tmp_path):
@@ -62,7 +62,7 @@ def test_an_archive_is_the_folder_that_was_packed(files, tmp_path):
         assert contents(read_source(f"{kind}://::{place}")) == expected
         assert contents(read_source(f"{kind}://{place}")) == expected
         part = read_source(f"{kind}://1::{place}")
-        assert [read_bytes(item.origin)[0] for item in part.items] == [d for n, d in files if n.startswith("1/")]
+        assert [read_origin(item.origin)[0] for item in part.items] == [d for n, d in files if n.startswith("1/")]
 
 
 def test_rows_of_an_archive_are_those_of_the_folder(digits_folder, digits_store, files, tmp_path):
@@ -106,8 +106,9 @@ def test_a_tar_that_is_cut_short_keeps_what_is_before(files, tmp_path):
     (tmp_path / "a.tar").write_bytes(whole[: 5 * 1024 + 600])  # in the sixth image
     items = read_source(tmp_path / "a.tar").items
     assert 1 < len(items) < len(files)
+    assert items[-1].problem.startswith("the folder cannot be listed: the tar file is damaged or cut short")
     with pytest.raises(ImageError, match="cut short"):
-        [read_bytes(item.origin) for item in items if not item.problem]
+        [read_origin(item.origin) for item in items if not item.problem]
     store = extract(tmp_path / "a.tar", output=tmp_path / "a.h5")
     assert 0 < len(store) < len(files)
     assert any("cut short" in entry.reason for entry in store.ledger.where("failed"))
@@ -138,7 +139,7 @@ def test_a_bomb_is_not_opened(tmp_path):
     (tmp_path / "bomb.zip").write_bytes(data)
     (item,) = read_source(tmp_path / "bomb.zip").items
     with pytest.raises(ImageError, match="too many for an image"):
-        read_bytes(item.origin)
+        read_origin(item.origin)
 
 
 def test_an_archive_that_changed_is_read_anew(files, tmp_path):
@@ -146,3 +147,88 @@ def test_an_archive_that_changed_is_read_anew(files, tmp_path):
     assert len(read_source(place).items) == 3
     make_zip(place, files[3:5], method=zipfile.ZIP_STORED)
     assert [data for _, data in contents(read_source(place))] == [data for _, data in files[3:5]]
+
+
+def test_rows_do_not_leave_because_of_damage(files, tmp_path):
+    place = make_tar(tmp_path / "a.tar", files)
+    whole = place.read_bytes()
+    extract(place, output=tmp_path / "a.h5").close()
+    place.write_bytes(whole[: 5 * 1024 + 600])
+    with pytest.raises(StoreError, match="would leave"):
+        extract(place, output=tmp_path / "a.h5")
+    with FeatureStore(tmp_path / "a.h5") as store:
+        assert len(store) == len(files)
+
+
+def test_keys_of_webdataset_with_dots(files, tmp_path):
+    data = [data for _, data in files]
+    entries = [
+        ("IMG.2020.01.png", data[0]),
+        ("IMG.2020.01.cls", b"cat"),
+        ("IMG.2020.02.CLS", b"dog"),
+        ("IMG.2020.02.png", data[1]),
+        ("k.cls", b"coarse"),
+        ("k.fine.cls", b"fine"),
+        ("k.left.png", data[2]),
+        ("x.cls", b"1"),
+        ("x.cls", b"2"),
+        ("x.png", data[3]),
+    ]
+    first, second, third, fourth = read_source(make_tar(tmp_path / "a.tar", entries)).items
+    assert [item.label for item in (first, second, third, fourth)] == ["cat", "dog", "coarse", ""]
+    assert fourth.problem == "x.cls is there more than once, with different labels"
+    with pytest.raises(SourceError, match="holds no label"):
+        read_source(make_tar(tmp_path / "b.tar", [("a.png", data[0]), ("a.cls", b"\xff\xfe")]))
+
+
+def test_sizes_that_cannot_be_end_the_reading(tmp_path):
+    header = bytearray(tarfile.TarInfo("a.png").tobuf(format=tarfile.GNU_FORMAT))
+    header[124:136] = b"\xff" * 10 + b"\xfe\x00"  # -512
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    (tmp_path / "a.tar").write_bytes(bytes(header) + bytes(1024))
+    with pytest.raises(SourceError, match="no tar file, or damaged"):
+        read_source(tmp_path / "a.tar")
+
+
+def test_members_that_are_packed_otherwise_or_named_alike(files, tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("0/a.png", files[0][1], zipfile.ZIP_LZMA)
+        archive.writestr("0/b::c.png", files[1][1])
+        archive.writestr("0/d.png", files[2][1])
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.writestr("0/d.png", files[3][1])
+    items = read_source(tmp_path / "a.zip").items
+    assert "compressed in a way that is not read" in items[0].problem
+    assert [read_origin(item.origin)[0] for item in items[1:]] == [data for _, data in files[1:4]]
+    damaged = bytearray((tmp_path / "a.zip").read_bytes())
+    damaged[damaged.find(files[1][1]) + 20] ^= 1
+    (tmp_path / "a.zip").write_bytes(damaged)
+    with pytest.raises(ImageError, match="its checksum is wrong"):
+        read_origin(items[1].origin)
+
+
+def test_names_that_look_like_places_are_names(files, tmp_path):
+    path = tmp_path / "f.tar#bytes=0-4" / "a::b.png"
+    path.parent.mkdir()
+    path.write_bytes(files[0][1])
+    (item,) = read_source(path.parent).items
+    assert read_origin(item.origin)[0] == files[0][1]
+
+
+def test_a_server_that_fails_within_an_archive(files, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEATUREKIT_TIMEOUT", "5")
+    (tmp_path / "www").mkdir()
+    make_zip(tmp_path / "www" / "a.zip", files)
+    with http_server(tmp_path / "www") as (url, _):
+        source = read_source(f"{url}/a.zip?X-Amz-Signature=SECRET")
+        assert [item.problem for item in source.items] == [""] * len(files)
+        assert "SECRET" not in source.root + source.place
+        (tmp_path / "www" / "a.zip").rename(tmp_path / "www" / "b.zip")
+        with pytest.raises(ImageError, match="no such file"):
+            read_origin(source.items[0].origin)
+        (tmp_path / "www" / "secret.tar").write_bytes(b"")
+        with pytest.raises(SourceError) as refused:
+            read_source(f"{url}/secret.tar?X-Amz-Signature=SECRET")
+    assert "403" in str(refused.value)
+    assert "SECRET" not in str(refused.value)

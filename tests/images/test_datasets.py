@@ -74,6 +74,21 @@ def test_what_is_no_picture_is_said_at_once():
         items_from(Stream())
 
 
+def test_a_data_set_that_fails_is_a_line_of_the_ledger(paths, tmp_path):
+    class Failing(Pairs):
+        def __getitem__(self, index):
+            if index == 2:
+                raise RuntimeError("worn out")
+            return super().__getitem__(index)
+
+    dataset = Failing(paths)
+    dataset.targets = [0] * len(paths)
+    store = extract(dataset, output=tmp_path / "s.h5")
+    (failed,) = store.ledger.where("failed")
+    assert failed.reason == "the data set gives no image: RuntimeError: worn out"
+    assert len(store) == len(paths) - 1
+
+
 def test_hugging_face(paths, tmp_path):
     datasets = pytest.importorskip("datasets")
     columns = {

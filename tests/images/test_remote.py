@@ -97,7 +97,7 @@ def test_a_manifest_behind_http_and_one_of_urls(photos, tmp_path):
         local.write_text(f"path,label\n{url}/photos/{here.paths[0]},a\nfile:///etc/passwd,b\n")
         first, second = read_source(local).items
     assert (first.origin, first.problem) == (f"{url}/photos/{here.paths[0]}", "")
-    assert second.problem == "a URL of a file of this machine; write its path"
+    assert second.problem == "a URL that a manifest may not name (of a file here, write its path)"
 
 
 def test_s3_is_listed_read_and_known_again(photos, tmp_path, monkeypatch):
@@ -129,6 +129,17 @@ def test_secrets_stand_nowhere(tmp_path):
     assert public("https://host/a.jpg?token=secret") == "https://host/a.jpg"
     with pytest.raises(SourceError, match="holds a password"):
         read_source(["https://me:secret@host/a.jpg"])
+
+
+def test_what_follows_a_question_mark_is_not_stored(photos, tmp_path):
+    (name,) = [path.relative_to(photos.parent) for path in sorted(photos.glob("*/*.png"))[:1]]
+    with http_server(photos.parent) as (url, _):
+        extract(f"{url}/{name}?X-Amz-Signature=SECRET", output=tmp_path / "a.h5")
+        with pytest.raises(SourceError, match=r"may have no '\?'"):
+            read_source(f"{url}/photos/?sig=SECRET")
+    assert b"SECRET" not in (tmp_path / "a.h5").read_bytes()
+    with pytest.raises(SourceError, match="holds a password"):
+        read_source("https://TOKEN@host/photos")
 
 
 def test_an_unknown_protocol_is_named():
