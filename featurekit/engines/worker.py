@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .._optional import require
 from .._version import __version__
 from ..backbones import Backbone
 from ..errors import StoreError
@@ -131,13 +132,13 @@ class Worker:
 
 
 def _here(shared: Any) -> HashIndex:
-    import ray
-
-    index: HashIndex = ray.get(shared) if isinstance(shared, ray.ObjectRef) else shared
+    index: HashIndex = shared if isinstance(shared, HashIndex) else _ray().get(shared)
     return index
 
 
 def _node_id() -> str:
-    import ray
+    return str(_ray().get_runtime_context().get_node_id())[:6]
 
-    return str(ray.get_runtime_context().get_node_id())[:6]
+
+def _ray() -> Any:
+    return require("ray", extra="ray", purpose="extraction with --engine ray")
