@@ -28,7 +28,8 @@ def test_the_whole_way(run, digits_folder, digits_store_path, tmp_path):
     assert run("extract", digits_folder, "--backbone", "tuned", "-o", "rows.h5")[0] == 0
     code, out, _ = run("evaluate", "rows.h5", "--head", "knn")
     assert code == 0
-    code, out, err = run("finetune", digits_folder, "-o", "again", "--from", "tuned", *common, "--json", "-q")
+    with pytest.warns(UserWarning, match="was trained before"):
+        code, out, err = run("finetune", digits_folder, "-o", "again", "--from", "tuned", *common, "--json", "-q")
     assert (code, err) == (0, "")
     found = json.loads(out)
     assert {"model", "epochs", "frozen_score", "score", "seconds", "history", "moved"} <= set(found)
