@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+
+from . import _sources
 
 if TYPE_CHECKING:
     from featurekit import FeatureStore, TransferClassifier, TransferRegressor
@@ -209,7 +210,7 @@ def add_extraction_options(parser: argparse.ArgumentParser, *, backbone: bool = 
 
 
 def extract_from(
-    arguments: argparse.Namespace, output: Path, *, backbones: list[str], layers: list[str], **more: Any
+    arguments: argparse.Namespace, output: str | Path, *, backbones: list[str], layers: list[str], **more: Any
 ) -> list[FeatureStore]:
     """Call the library's `extract` with the options of :func:`add_extraction_options`, and `more`."""
     from featurekit import extract
@@ -273,12 +274,12 @@ def rows_of(arguments: argparse.Namespace, *, keep: bool) -> Iterator[FeatureSto
     """
     from featurekit import FeatureStore
 
-    if is_store(arguments.source):
+    if _sources.is_store(arguments.source):
         with FeatureStore(arguments.source) as store:
             yield store
     elif arguments.store is not None or keep:
-        name = default_store(arguments.source, arguments.backbone, arguments.layer, arguments.weights)
-        with _extract_one(arguments, Path(arguments.store or name)) as store:
+        name = _sources.default_store(arguments.source, arguments.backbone, arguments.layer, arguments.weights)
+        with _extract_one(arguments, arguments.store or name) as store:
             yield store
     else:
         with TemporaryDirectory(prefix="featurekit-") as folder:
@@ -286,7 +287,7 @@ def rows_of(arguments: argparse.Namespace, *, keep: bool) -> Iterator[FeatureSto
                 yield store
 
 
-def _extract_one(arguments: argparse.Namespace, output: Path) -> FeatureStore:
+def _extract_one(arguments: argparse.Namespace, output: str | Path) -> FeatureStore:
     (store,) = extract_from(arguments, output, backbones=[arguments.backbone], layers=[arguments.layer])
     return store
 
@@ -334,35 +335,6 @@ def take_options_of(arguments: argparse.Namespace, classifier: TransferClassifie
     vars(arguments).update(classifier.space_.options)
 
 
-def default_store(source: str, backbone: str, layer: str, weights: Any = None) -> Path:
-    """Where the rows of SOURCE go if nobody says: ``<name>.<backbone>[.<layer>].h5`` in the current folder.
-
-    A saved model as a backbone is called by the name of its folder; weights of the user's own by that of their file.
-    """
-    from featurekit.backbones import short_name
-
-    name = short_name(backbone)
-    if isinstance(weights, str | os.PathLike):
-        from featurekit.bundle import NETWORK
-
-        path = Path(weights).resolve()
-        name = path.parent.name if path.name == NETWORK else f"{name}-{path.stem}"
-    return Path(".".join([default_name(source), name, *([] if layer == "penultimate" else [layer]), "h5"]))
-
-
-def default_name(source: str) -> str:
-    """What is made of SOURCE is called by its name."""
-    path = Path(source)
-    return (path.resolve().name if path.is_dir() else path.stem) or "images"
-
-
-def is_store(source: str) -> bool:
-    """Whether SOURCE names a store: an .h5 file, or a folder with an index."""
-    path = Path(source)
-    is_file = path.suffix.lower() in {".h5", ".hdf5"} and "://" not in source
-    return (path / "index.h5").is_file() if path.is_dir() else is_file
-
-
 def show_progress(arguments: argparse.Namespace) -> bool:
     """A progress bar is for a person who watches."""
     return not arguments.quiet and sys.stderr.isatty()
@@ -380,6 +352,8 @@ def print_json(data: dict[str, Any]) -> None:
 
 def failed_images(store: FeatureStore) -> list[tuple[str, str]]:
     """Path and reason of every image of the store's source that could not be read."""
+    if not store.ledger_counts.get("failed"):
+        return []  # without reading the rest of the ledger
     return [(entry.path, entry.reason) for entry in store.ledger.where("failed")]
 
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import _common
+from . import _common, _sources
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
@@ -51,7 +51,7 @@ def add_parser(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Advise and print."""
-    if _common.is_store(arguments.source):
+    if _sources.is_store(arguments.source):
         arguments.wrong_usage(f"{arguments.source} is a store: advice needs the images themselves")
     if (arguments.layer, arguments.pooling) != ("penultimate", "avg") or arguments.flip or arguments.l2:
         arguments.wrong_usage("--layer, --pooling, --flip and --l2: advice tries other features by itself")
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     advice = advise(
         arguments.source,
         backbones=backbones,
-        output=arguments.output or _common.default_name(arguments.source) + ".advice",
+        output=arguments.output or _sources.default_name(arguments.source) + ".advice",
         budget=arguments.budget,
         margin=arguments.margin,
         seed=arguments.seed,

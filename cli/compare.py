@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from . import _common
+from . import _common, _sources
 
 
 def add_parser(verbs: Any) -> None:
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     heads = _common.names_of(arguments, "head")
     if unknown := [name for name in heads if name not in _common.HEADS]:
         arguments.wrong_usage(f"--head: no head called {unknown[0]!r}; there are: {', '.join(_common.HEADS)}")
-    stored = [_common.is_store(source) for source in arguments.source]
+    stored = [_sources.is_store(source) for source in arguments.source]
     if len(stored) > 1 and not all(stored):
         arguments.wrong_usage("more than one SOURCE: then each must be a store, of the same images")
     from featurekit import FeatureStore, compare
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.wrong_usage(f"--report {arguments.report} is the folder of a model; name another one")
         if Path(arguments.report).is_dir():
             check_output(Path(arguments.report) / "report.html", PAGE_MARK)
-    output = arguments.output or _common.default_name(arguments.source[0]) + ".compare"
+    output = arguments.output or _sources.default_name(arguments.source[0]) + ".compare"
     options: dict[str, Any] = {}
     with ExitStack() as opened:
         source: Any = arguments.source[0]

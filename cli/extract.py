@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _common
+from . import _common, _sources
 
 if TYPE_CHECKING:
     from featurekit import FeatureStore
@@ -74,11 +73,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output is not None:
         if not arguments.output:
             arguments.wrong_usage("the name of the output is empty")
-        output = Path(arguments.output)
+        output = arguments.output
     else:
         backbone = names[0] if len(names) == 1 else "{backbone}"
         layer = layers[0] if len(layers) == 1 else "{layer}"
-        output = _common.default_store(arguments.source, backbone, layer, arguments.weights)
+        output = _sources.default_store(arguments.source, backbone, layer, arguments.weights)
     stores = _common.extract_from(
         arguments,
         output,

@@ -6,11 +6,15 @@ import argparse
 import shutil
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import _common
+from . import _common, _sources
+
+if TYPE_CHECKING:
+    from featurekit import FeatureStore
 
 _AUGMENTS = ("none", "flip", "light", "trivial", "rand")
 
@@ -150,7 +154,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Train, save, and say so."""
     started = time.perf_counter()
     for source in (arguments.source, arguments.validation):
-        if source is not None and _common.is_store(source):
+        if source is not None and _sources.is_store(source):
             arguments.wrong_usage(f"{source} is a store of rows; fine-tuning needs the images themselves")
     if any(getattr(arguments, name) != usual for name, usual in _FROZEN_ONLY.items()):
         arguments.wrong_usage(
@@ -170,10 +174,14 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.wrong_usage("--validation and --validation-share exclude each other")
     from featurekit import FineTuneClassifier, load_model
     from featurekit.bundle import check_bundle_target, is_bundle
+    from featurekit.finetune.launched import launched
     from featurekit.outputs import check_output
     from featurekit.report import draw_history
     from featurekit.report.figures import PICTURE_MARK
 
+    launch = launched()
+    first = launch is None or launch.rank == 0
+    arguments.quiet |= not first  # one of those that train together speaks, and saves
     check_bundle_target(arguments.output)
     if arguments.png:
         check_output(arguments.png, PICTURE_MARK)
@@ -209,9 +217,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.validation is not None:
         others = _images(arguments, arguments.validation, None)[:2]
     if not arguments.scratch:
-        default = _common.default_store(arguments.source, arguments.backbone, arguments.layer, arguments.weights)
+        default = _sources.default_store(arguments.source, arguments.backbone, arguments.layer, arguments.weights)
         model.cache = arguments.store or default
     model.fit(paths, labels, groups=groups, validation=others)
+    if not first:
+        return code
     c, replaced = model.comparison_, is_bundle(arguments.output)
     folder = model.save(arguments.output, notes={"images": len(paths), "validation images": c["n"]})
     shutil.rmtree(model.work_ or "", ignore_errors=True)  # of this training, and nothing else
@@ -268,6 +278,24 @@ def verdict(model: Any) -> str:
     return f"{text}\n{best}\nmoved: {moved}"
 
 
+@contextmanager
+def _rows(arguments: argparse.Namespace) -> Iterator[FeatureStore]:
+    """The rows of the source; of processes that a launcher started in one folder, one extracts, and the others wait."""
+    from featurekit.errors import StoreLockedError
+    from featurekit.finetune.launched import launched
+
+    with ExitStack() as stack:
+        while True:
+            try:
+                store = stack.enter_context(_common.rows_of(arguments, keep=True))
+                break
+            except StoreLockedError:
+                if launched() is None:
+                    raise
+                time.sleep(1)
+        yield store
+
+
 def _images(
     arguments: argparse.Namespace, source: str, kept: str | None
 ) -> tuple[list[Any], list[str], list[str] | None, int]:
@@ -282,7 +310,7 @@ def _images(
     else:
         origins = {item.path: item.origin for item in items}
         asked = argparse.Namespace(**vars(arguments) | {"source": source, "store": kept})
-        with _common.rows_of(asked, keep=True) as store:
+        with _rows(asked) as store:
             rows = zip(store.paths, store.y, store.groups, strict=True)
             found = [(origins[path], label, group) for path, label, group in rows if label]
             code = _common.tell_failed(arguments, store)

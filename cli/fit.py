@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _common
+from . import _common, _sources
 
 if TYPE_CHECKING:
     from featurekit import FeatureStore
@@ -100,7 +100,7 @@ def _network(arguments: argparse.Namespace, store: FeatureStore) -> dict[str, An
     from featurekit.backbones import named
     from featurekit.fingerprint import file_sha256
 
-    if not _common.is_store(arguments.source):
+    if not _sources.is_store(arguments.source):
         backbone, weights = named(arguments.backbone, arguments.weights)
         return {"backbone": backbone, "weights": weights}
     file = str(store.provenance.get("weights_file", ""))

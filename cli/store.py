@@ -49,7 +49,7 @@ def add_parser(verbs: Any) -> None:
     )
     hand = action("export", run_export, "write rows, paths, labels and groups as .npz, .csv, .parquet or plain .h5")
     for parser in (info, check, prune, hand):
-        parser.add_argument("store", metavar="STORE", help="the .h5 file, or the folder")
+        parser.add_argument("store", metavar="STORE", help="the .h5 file, or the folder, here or behind a URL")
     join.add_argument("stores", metavar="STORE", nargs="+", help=".h5 files or folders")
     join.add_argument("-o", "--output", required=True, metavar="NEW", help="a new .h5 file, or a new folder")
     join.add_argument(
@@ -78,7 +78,7 @@ def run_info(arguments: argparse.Namespace) -> int:
                     "bytes": store.nbytes,
                     "rows": len(store),
                     "kind": "folder" if store.is_folder else "file",
-                    "shards": len(store.places.shards) if store.is_folder else 0,
+                    "shards": store.shard_count,
                     "dim": store.space.dim,
                     "dtype": str(store.dtype),
                     "fingerprint": store.fingerprint,
@@ -90,7 +90,7 @@ def run_info(arguments: argparse.Namespace) -> int:
                 }
             )
             return 0
-        kept = f" in {_common.count(len(store.places.shards), 'shard')}" if store.is_folder else ""
+        kept = f" in {_common.count(store.shard_count, 'shard')}" if store.is_folder else ""
         facts = {
             "rows": f"{len(store)} x {store.space.dim} {store.dtype}, {store.nbytes / 1e6:.1f} MB{kept}",
             "backbone": f"{store.space.backbone}, layer {store.space.layer}, {store.space.precision}",

@@ -17,7 +17,7 @@ from .backbones import DEFAULT_BACKBONE, LITE, Backbone, describe, find, short_n
 from .bundle import is_bundle
 from .errors import DamagedRowsError, FeatureSpaceError, ImageError, SourceError
 from .fingerprint import PENULTIMATE, FeatureSpace
-from .images import Item, items_from
+from .images import Item, is_url, items_from
 from .pipeline import Destination, fill, progress_bar
 from .store import (
     DTYPES,
@@ -300,6 +300,8 @@ def _open_cache(cache: str | os.PathLike[str] | None, space: FeatureSpace) -> It
     if cache is None:
         yield MemoryCache(space.dim)
         return
+    if is_url(os.fspath(cache)):
+        raise SourceError(f"the cache must lie on this machine; {os.fspath(cache)} is a URL")
     path = Path(cache)
     if path.suffix.lower() in {".h5", ".hdf5"} or (path / INDEX).exists():
         base = FeatureStore(path) if path.exists() else None

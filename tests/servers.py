@@ -10,6 +10,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
 
+from featurekit.images import remote
+
 
 class _Handler(SimpleHTTPRequestHandler):
     """Files with ranges; a name says what goes wrong with it: ``stall``, ``cut``, ``error``, ``flaky``, ``secret``."""
@@ -73,6 +75,7 @@ def http_server(folder):
 def s3_server(monkeypatch):
     """A client of a real S3 server on loopback, which fsspec finds by AWS's own variables."""
     import boto3
+    import s3fs
     from moto.server import ThreadedMotoServer
 
     for name, value in (("ACCESS_KEY_ID", "test"), ("SECRET_ACCESS_KEY", "test"), ("DEFAULT_REGION", "us-east-1")):
@@ -82,6 +85,8 @@ def s3_server(monkeypatch):
     try:
         url = "http://{}:{}".format(*server.get_host_and_port())
         monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        remote._of_host.cache_clear()  # of a server that a test before had
+        s3fs.S3FileSystem.clear_instance_cache()
         deadline = time.monotonic() + 30
         client = boto3.client("s3", endpoint_url=url)
         while time.monotonic() < deadline:

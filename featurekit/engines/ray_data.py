@@ -23,7 +23,7 @@ from ..errors import FeaturekitError, SourceError, StoreError
 from ..images import Drawn, Item, is_url
 from ..pipeline import Destination, Outcome, check_counts, unchanged
 from ..store import HashIndex, ShardCache
-from .worker import Done, Job, Place, Worker
+from .worker import Done, Job, Output, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -86,8 +86,8 @@ def fill_with_ray(
         require("ray.data", extra="ray", purpose="extraction with --engine ray")
         _connect(ray, address)
         pool = _pool(ray.cluster_resources(), workers, device)
-        places = [Place(d.backbone, c.prepare(), c.root, c.dtype) for d, c in zip(destinations, caches, strict=True)]
-        job = Job(__version__, places, batch_size, pool.threads, pool.device, runtime)
+        outputs = [Output(d.backbone, c.prepare(), c.root, c.dtype) for d, c in zip(destinations, caches, strict=True)]
+        job = Job(__version__, outputs, batch_size, pool.threads, pool.device, runtime)
         size = min(max(len(missing) // (_SHARES * pool.actors), _CHUNK[0]), _CHUNK[1])
         chunks = [missing[start : start + size] for start in range(0, len(missing), size)]
         given = [[_absolute(items[i]) for i in chunk] for chunk in chunks]

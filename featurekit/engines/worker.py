@@ -19,20 +19,20 @@ from ..errors import StoreError
 from ..fidelity import Fidelity
 from ..images import Item
 from ..pipeline import Destination, Outcome, fill
-from ..store import Columns, HashIndex, Rows, write_shard
+from ..store import Columns, HashIndex, Place, Rows, write_shard
 
 _FOREIGN = (
     "no such folder on {node}: {folder}. Rows are written by every machine, so the output must lie where all of them "
-    "see it under the same name (NFS, or the like)."
+    "see it under the same name (NFS, a URL)."
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Output:
     """Where the rows of one backbone go."""
 
     backbone: Backbone
-    folder: Path
+    folder: Place
     root: str
     dtype: np.dtype[Any]
 
@@ -42,7 +42,7 @@ class Job:
     """What every worker is told."""
 
     version: str
-    places: Sequence[Place]
+    outputs: Sequence[Output]
     batch_size: int | None
     threads: int
     device: str
@@ -69,8 +69,8 @@ class ShardWriter:
     images, the driver takes one of them.
     """
 
-    def __init__(self, place: Place, known: HashIndex) -> None:
-        self._place = place
+    def __init__(self, output: Output, known: HashIndex) -> None:
+        self._output = output
         self._before = known
         self._known: set[bytes] = set()
 
@@ -82,9 +82,9 @@ class ShardWriter:
 
     def add(self, columns: Columns, rows: Rows, runtime: str) -> None:
         """Write rows; they are safe on the disk when this returns."""
-        place = self._place
-        provenance = {"root": place.root, "runtime": runtime}
-        write_shard(place.folder, place.backbone.space, provenance, columns, rows, place.dtype)
+        output = self._output
+        provenance = {"root": output.root, "runtime": runtime}
+        write_shard(output.folder, output.backbone.space, provenance, columns, rows, output.dtype)
         self._known.update(map(bytes, columns.sha256))
 
     def gather(self, contents: Sequence[bytes]) -> Rows:
@@ -104,10 +104,10 @@ class Worker:
         self._node = platform.node()
         if self._job.version != __version__:
             raise StoreError(f"{self._node} has featurekit {__version__}, and the driver {self._job.version}")
-        for place in self._job.places:
-            if not place.folder.is_dir():
-                raise StoreError(_FOREIGN.format(node=self._node, folder=place.folder))
-        self._writers = [ShardWriter(p, _here(k)) for p, k in zip(self._job.places, known, strict=True)]
+        for output in self._job.outputs:
+            if isinstance(output.folder, Path) and not output.folder.is_dir():
+                raise StoreError(_FOREIGN.format(node=self._node, folder=output.folder))
+        self._writers = [ShardWriter(p, _here(k)) for p, k in zip(self._job.outputs, known, strict=True)]
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Look at the images of some chunks, and compute and write their rows."""
@@ -116,7 +116,7 @@ class Worker:
 
     def _do(self, number: int, items: list[Item]) -> Done:
         begun, job = time.perf_counter(), self._job
-        into = [Destination(place.backbone, w) for place, w in zip(job.places, self._writers, strict=True)]
+        into = [Destination(output.backbone, w) for output, w in zip(job.outputs, self._writers, strict=True)]
         outcomes = fill(
             items, into, batch_size=job.batch_size, workers=job.threads, device=job.device, runtime=job.runtime
         )

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import Any, Required, TypedDict, Unpack, overload
 
 from ..backbones import DEFAULT_BACKBONE, find, short_name
@@ -16,7 +15,7 @@ from ..errors import StoreError
 from ..fingerprint import PENULTIMATE
 from ..images import read_source
 from ..pipeline import Outcome, check_counts, fill, progress_bar
-from ..store import FeatureStore, WriteLock, check_target, lock_file
+from ..store import FeatureStore, Place, WriteLock, check_target, lock_file, place_of
 from .update import Update
 
 _Path = str | os.PathLike[str]
@@ -115,7 +114,9 @@ def extract(
         The ``.h5`` file to write; work in progress lives beside it, in ``<output>.parts``. Or a folder (a
         name without ending), which keeps immutable shards and an index of them: for data so large that
         writing one file anew for every change takes too long. Both always hold the last complete state.
-        For several backbones or layers, a name with ``{backbone}`` or ``{layer}`` in it.
+        A folder may lie behind a URL (``s3://bucket/features``); there no other machine is kept from writing to it at
+        the same time, so that none should. For several backbones or layers, a name with ``{backbone}`` or ``{layer}``
+        in it.
     backbone : str or torch.nn.Module, or sequence of str
         ``efficientnet_lite0`` (to 2); any of torchvision's classification models by its name (``resnet50``); any of
         timm's with ``timm/`` before it (``timm/convnext_tiny.fb_in22k``); the folder of a saved model; or a network,
@@ -291,7 +292,7 @@ def _names(what: str, given: str | Sequence[str]) -> list[str]:
     return names
 
 
-def _outputs(output: _Path, wanted: Sequence[tuple[str, str]]) -> list[Path]:
+def _outputs(output: _Path, wanted: Sequence[tuple[str, str]]) -> list[Place]:
     text = os.fspath(output)
     paths = [text.replace("{backbone}", short_name(name)).replace("{layer}", layer) for name, layer in wanted]
     if unknown := [name for name in re.findall(r"{(\w*)}", text) if name not in {"backbone", "layer"}]:
@@ -301,7 +302,7 @@ def _outputs(output: _Path, wanted: Sequence[tuple[str, str]]) -> list[Path]:
             f"a store holds the rows of one layer of one backbone, and {len(paths)} are to be written to {text}. Say "
             "where backbone and layer go in the name of the output, such as photos.{backbone}.{layer}.h5"
         )
-    return [Path(path) for path in paths]
+    return [place_of(path) for path in paths]
 
 
 def _weights(names: Sequence[str], weights: _Path | Mapping[str, _Path] | None) -> dict[str, _Path | None]:

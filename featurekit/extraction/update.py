@@ -31,6 +31,7 @@ from ..store import (
     Columns,
     FeatureStore,
     Ledger,
+    Place,
     ShardCache,
     Summary,
     decode,
@@ -50,7 +51,7 @@ class Update:
 
     Parameters
     ----------
-    target : Path
+    target : Path or Far
         A store file, or the folder of a folder store. The caller holds its lock.
     backbone : Backbone
     listing : Source
@@ -69,7 +70,7 @@ class Update:
     """
 
     def __init__(
-        self, target: Path, backbone: Backbone, listing: Source, *, replace: bool, refresh: bool, dtype: str | None
+        self, target: Place, backbone: Backbone, listing: Source, *, replace: bool, refresh: bool, dtype: str | None
     ) -> None:
         self.target = target
         self._listing = listing
@@ -111,7 +112,8 @@ class Update:
         if self._old.store is not None:
             self._old.store.close()
         store = FeatureStore(self.target)
-        if self._changed or parts_folder(self.target).exists():
+        parts = parts_folder(self.target)
+        if self._changed or (isinstance(parts, Path) and parts.exists()):
             self._cache.discard_published(store)
         counts = self._ledger.counts()
         duplicates, failed = counts.get(DUPLICATE, 0), counts.get(FAILED, 0)
@@ -171,7 +173,7 @@ class _Old:
     damaged: bool = False
 
 
-def _read_old(target: Path, refresh: bool) -> _Old:
+def _read_old(target: Place, refresh: bool) -> _Old:
     published = target if is_store_file(target) else target / INDEX
     if not published.exists():
         return _Old(None)
@@ -185,9 +187,12 @@ def _read_old(target: Path, refresh: bool) -> _Old:
                 f"{error}\nNothing was changed. Choose another output; or set this file aside and compute what is "
                 "missing (refresh=True, --refresh)."
             ) from error
-        aside = _free_name(published.with_name(published.name + ".damaged"))
-        os.replace(published, aside)
-        logger.warning("Set aside what cannot be read: %s (%s)", aside, error)
+        if isinstance(published, Path):
+            aside = _free_name(published.with_name(published.name + ".damaged"))
+            os.replace(published, aside)
+            logger.warning("Set aside what cannot be read: %s (%s)", aside, error)
+        else:
+            logger.warning("What cannot be read will be replaced: %s (%s)", published, error)
         return _Old(None)
     columns, bad = salvage_columns(store)
     ledger: Ledger | None = None
@@ -219,7 +224,7 @@ def _dtype(base: FeatureStore | None, asked: str | None) -> np.dtype[Any]:
 
 
 def _publish(
-    target: Path, backbone: Backbone, cache: ShardCache, provenance: dict[str, str], columns: Columns, ledger: Ledger
+    target: Place, backbone: Backbone, cache: ShardCache, provenance: dict[str, str], columns: Columns, ledger: Ledger
 ) -> None:
     if is_store_file(target):
         blocks = cache.blocks(columns.sha256)

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
 
@@ -67,6 +68,19 @@ class Team:
         """Make each the mean over all processes."""
         self._add(tensors, self.size)
 
+    def shared(self, value: Any) -> Any:
+        """What process 0 has, in all of them."""
+        if self._accelerator is None:
+            return value
+        box = [value]
+        require("accelerate.utils", extra="devices", purpose="training on several devices").broadcast_object_list(box)
+        return box[0]
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if self._accelerator is not None:
+            self._accelerator.wait_for_everyone()
+
     def _add(self, tensors: Sequence[Tensor], divisor: int) -> None:
         """In place, in one message."""
         if self.size == 1 or not tensors:
@@ -76,6 +90,25 @@ class Team:
         for tensor in tensors:
             tensor.copy_(total[start : start + tensor.numel()].view_as(tensor))
             start += tensor.numel()
+
+
+def launched_team(device: torch.device, local_size: int) -> tuple[Team, torch.device]:
+    """The group of the processes that a launcher started, and the device that is this one's own.
+
+    Raises
+    ------
+    MissingExtraError
+        If Accelerate is missing.
+    """
+    accelerate = require("accelerate", extra="devices", purpose="training on several machines")
+    threads = max(1, joblib.cpu_count() // local_size)
+    if device.type == "cpu":
+        torch.set_num_threads(threads)  # launchers would have one
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # else Accelerate warns that it does the same
+    # Some machines have more to prepare than others.
+    patient = accelerate.InitProcessGroupKwargs(timeout=timedelta(hours=2))
+    accelerator = accelerate.Accelerator(cpu=device.type == "cpu", kwargs_handlers=[patient])
+    return Team(accelerator), accelerator.device
 
 
 def check_devices(devices: Any, device: str) -> torch.device:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -23,9 +25,12 @@ from ..errors import TrainingError
 from ..images import Item
 from ..pipeline import progress_bar
 from ..runtime import load_decoder
+from ..runtime.torch_runtime import pick_device
 from ..store import WriteLock
-from .devices import Team, check_devices, train_together
+from ..store.writer import replace_file
+from .devices import Team, check_devices, launched_team, train_together
 from .feed import CachedFeed, Feed, PictureFeed, fixed_views
+from .launched import Launch, launched
 from .pictures import Pictures
 from .recipe import VIEWS, Recipe
 from .stages import Stages
@@ -117,7 +122,7 @@ class Result:
 
 
 def run_job(job: Job) -> Result:
-    """Train, on one device or several.
+    """Train, on one device or several; or as one of the processes that a launcher started, which all return the same.
 
     Raises
     ------
@@ -130,12 +135,10 @@ def run_job(job: Job) -> Result:
     MissingExtraError
         If several devices are asked for and Accelerate is missing.
     """
+    if (launch := launched()) is not None:
+        return _run_launched(job, launch)
     device = check_devices(job.devices, job.device)
-    if len(job.train) < job.devices or job.recipe.batch_size < 2 * job.devices:
-        raise TrainingError(
-            f"{len(job.train)} training images in batches of {job.recipe.batch_size} are too few for {job.devices} "
-            "devices: each needs two of a batch"
-        )
+    _check_enough(job, job.devices)
     with ExitStack() as stack:
         if job.folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="featurekit-finetune-")))
@@ -160,6 +163,50 @@ def run_job(job: Job) -> Result:
                 result = train_together(quiet, job.devices, device, folder, job.say, advance)
         for left in folder.glob("trunk-*.f16"):
             left.unlink()
+    return result
+
+
+def _check_enough(job: Job, processes: int) -> None:
+    if len(job.train) < processes or job.recipe.batch_size < 2 * processes:
+        raise TrainingError(
+            f"{len(job.train)} training images in batches of {job.recipe.batch_size} are too few for {processes} "
+            "devices: each needs two of a batch"
+        )
+
+
+def _run_launched(job: Job, launch: Launch) -> Result:
+    """Train as one of several processes, on machines that need no folder in common but see the images."""
+    if job.devices != 1:
+        raise TrainingError(f"devices must be 1, got {job.devices}: a launcher started {launch.size} processes already")
+    _check_enough(job, launch.size)
+    team, device = launched_team(pick_device(job.device), launch.local_size)
+    say, progress = (job.say, job.progress) if launch.rank == 0 else (silent, False)
+    # All start at the numbers of process 0: those of another kind of processor may differ in the last digit.
+    job = team.shared(replace(job, say=silent, progress=False))
+    key = _key(job)[:16]
+    if launch.on_first_machine and job.folder is not None:
+        folder, kept = job.folder / key, True
+    else:
+        folder, kept = Path(tempfile.gettempdir(), f"featurekit-finetune-{key}-{os.environ['MASTER_PORT']}"), False
+    checkpoint = folder / _CHECKPOINT
+    with ExitStack() as stack:
+        if launch.leads:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(WriteLock(folder / "lock"))
+            if not kept:
+                stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        found = team.shared(checkpoint.read_bytes() if checkpoint.exists() and kept else None)
+        if launch.leads:
+            if not kept and found is not None:
+                replace_file(checkpoint, found)
+            with ExitStack() as closing:
+                _prepare(replace(job, say=say, progress=progress), folder, device, closing)  # fills the trunk cache
+        team.wait()
+        with progress_bar(len(job.train) * (job.recipe.epochs or 0), progress) as advance:
+            result: Result = team.shared(train(job, folder, device, team, say, advance))
+        team.wait()  # until no process has the trunk cache open
+        for left in folder.glob("trunk-*.f16"):
+            left.unlink(missing_ok=True)
     return result
 
 

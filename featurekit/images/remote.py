@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
+from pathlib import Path
 from typing import IO, Any, NamedTuple
 from urllib.parse import unquote
 
@@ -25,6 +26,7 @@ TRIES = 3
 
 _TIMEOUT = 60.0
 _LISTING = 10  # a listing may take so many times as long as a file
+_WRITING = 60  # and a file of any size that is written
 _PATIENCE = 8  # so many files in a row that a server did not give: from then on each is asked for once, and shortly
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # of one letter it would be a disk of Windows
 # Tokens are names, too, in the first kinds; Azure's container@account is no secret.
@@ -164,6 +166,34 @@ def file_info(url: str) -> FileInfo | None:
         raise SourceError(f"{public(url)} cannot be read: {reason_of(error, url)}") from None
 
 
+def send(url: str, data: bytes | memoryview | Path) -> None:
+    """Write a whole file: from memory, or from a file here, which may be of any size.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be written.
+    """
+    reason = ""
+    for attempt in range(TRIES):
+        if attempt:
+            time.sleep(2**attempt / 4)
+        try:
+            fs, path = _file_system(url)
+            if isinstance(data, Path):
+                _within(fs, "put_file", _WRITING * timeout(), str(data), path)
+            else:
+                _within(fs, "pipe_file", _LISTING * timeout(), path, bytes(data))
+            fs.invalidate_cache()
+        except _NO_RETRY as error:
+            raise SourceError(f"{public(url)} cannot be written: {reason_of(error, url)}") from None
+        except Exception as error:
+            reason = reason_of(error, url)
+            continue
+        return
+    raise SourceError(f"{public(url)} cannot be written ({TRIES} times tried): {reason}")
+
+
 def open_file(url: str) -> IO[bytes]:
     """A file that is read where it is asked for, in blocks."""
     try:
@@ -187,6 +217,11 @@ def _of_host(place: str) -> Any:
     from fsspec.core import url_to_fs
 
     return url_to_fs(place)[0]
+
+
+# What talks to servers does so in a thread of its own, which a fork leaves behind.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_of_host.cache_clear)
 
 
 def _file_system(url: str) -> tuple[Any, str]:

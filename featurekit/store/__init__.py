@@ -5,9 +5,11 @@ from __future__ import annotations
 from .cache import MemoryCache, RowCache, ShardCache, check_space
 from .editing import merge, remove
 from .exporting import export
+from .far import Far, Place, place_of
 from .index import HashIndex
 from .lock import WriteLock
-from .reader import FeatureStore, RowView
+from .reader import FeatureStore
+from .row_view import RowView
 from .schema import (
     DTYPES,
     DUPLICATE,
@@ -37,11 +39,13 @@ __all__ = [
     "REMOVED",
     "STORED",
     "Columns",
+    "Far",
     "FeatureStore",
     "HashIndex",
     "Ledger",
     "LedgerEntry",
     "MemoryCache",
+    "Place",
     "Places",
     "RowCache",
     "RowView",
@@ -61,6 +65,7 @@ __all__ = [
     "lock_file",
     "merge",
     "parts_folder",
+    "place_of",
     "publish",
     "publish_index",
     "remove",

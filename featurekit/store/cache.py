@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import DamagedRowsError, FeatureSpaceError, StoreError, StoreFormatError
 from ..fingerprint import FeatureSpace
+from .far import Far, Place
 from .index import HashIndex
 from .lock import WriteLock
 from .reader import FeatureStore
@@ -89,7 +89,7 @@ class ShardCache:
 
     Parameters
     ----------
-    folder : Path
+    folder : Path or Far
         Where shards are read and written. Made when the first is written.
     space : FeatureSpace
         Of all rows.
@@ -110,7 +110,7 @@ class ShardCache:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Place,
         space: FeatureSpace,
         base: FeatureStore | None = None,
         *,
@@ -167,7 +167,7 @@ class ShardCache:
         """The content hashes of its rows."""
         return self._index
 
-    def prepare(self) -> Path:
+    def prepare(self) -> Place:
         """The folder of the shards, made if need be, for others that write there."""
         make_folder(self.folder)
         return self.folder
@@ -178,7 +178,7 @@ class ShardCache:
         said = [part for file in self._files for part in str(file.provenance.get("runtime", "")).split("; ")]
         return "; ".join(dict.fromkeys(said))
 
-    def shards(self) -> list[Path]:
+    def shards(self) -> list[Place]:
         """The shards on the disk, sorted by name."""
         return shards_in(self.folder)
 
@@ -294,9 +294,12 @@ class ShardCache:
                 rows = good[start : start + _BLOCK_ROWS]
                 self.add(file.columns.take(rows), file.X[rows], str(file.provenance.get("runtime", "")))
 
-    def _quarantine(self, path: Path, reason: str) -> None:
+    def _quarantine(self, path: Place, reason: str) -> None:
         """Set a damaged shard aside. Its rows are work that can be done again, so nothing stops."""
         self._refused.add(path.name)
+        if isinstance(path, Far):
+            logger.warning("A shard is damaged or missing, its rows are computed again: %s (%s)", path, reason)
+            return
         if not path.exists():
             logger.warning("A shard is missing, its rows are computed again: %s", path)
             return
@@ -311,6 +314,8 @@ class ShardCache:
 
     def discard_published(self, published: FeatureStore) -> None:
         """Delete the shards that `published` makes superfluous, and the folder if it is empty then."""
+        if isinstance(self.folder, Far):
+            return  # nothing is locked there: another machine may need them
         index = HashIndex()
         index.add(published.columns.sha256, 0, np.arange(len(published)))
         used = set(published.places.shards) if published.is_folder else set()
@@ -323,7 +328,7 @@ class ShardCache:
                         continue
             except (StoreFormatError, FileNotFoundError):
                 continue
-            path.unlink(missing_ok=True)
+            (self.folder / path.name).unlink(missing_ok=True)
         discard_temporaries(self.folder)
         with suppress(OSError):
             self.folder.rmdir()
@@ -346,6 +351,12 @@ class ShardCache:
 
 
 def _bad_rows(file: FeatureStore) -> NDArray[np.bool_]:
+    if isinstance(file.path, Far):
+        # Whatever is fetched is compared with its name; to fetch everything for that would take as long as to compute
+        # it again.
+        there = file.path.sizes() if file.is_folder else {}
+        lost = [number for number, name in enumerate(file.places.shards) if name not in there] if file.is_folder else []
+        return np.isin(file.places.shard, lost) if lost else np.zeros(len(file), dtype=np.bool_)
     try:
         return damaged_rows(file)
     except (StoreFormatError, FileNotFoundError):  # somebody changed or deleted it meanwhile

@@ -6,7 +6,6 @@ import fnmatch
 import os
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import StoreError
 from .cache import check_space
+from .far import Place, place_of
 from .lock import WriteLock
 from .reader import FeatureStore
 from .schema import (
@@ -115,7 +115,7 @@ def merge(
     }
     rows = [np.flatnonzero(mask) for mask in masks]
     blocks = (block for store, mine in zip(stores, rows, strict=True) for block in _blocks(store, mine))
-    target = check_target(Path(output))
+    target = check_target(place_of(output))
     with WriteLock(lock_file(target)):
         if (target if is_store_file(target) else target / INDEX).exists():
             raise StoreError(f"{target} is there already. Nothing was changed. Choose a new name for the merged store.")
@@ -174,7 +174,7 @@ def remove(
     (['0/000.png', '0/001.png'], 50)
     """
     _refuse_text(patterns=patterns, labels=labels)
-    target = Path(path)
+    target = place_of(path)
     FeatureStore(target).close()  # before a lock is made beside something else
     check_target(target)
     with WriteLock(lock_file(target)), FeatureStore(target) as store:
@@ -204,13 +204,13 @@ def _refuse_text(**arguments: object) -> None:
             raise ValueError(f"{name} must be a sequence, got {value!r}; put it into a list: [{value!r}]")
 
 
-def _some(matches: NDArray[np.bool_], otherwise: str, target: Path) -> NDArray[np.bool_]:
+def _some(matches: NDArray[np.bool_], otherwise: str, target: Place) -> NDArray[np.bool_]:
     if not matches.any():
         raise StoreError(f"{otherwise} in {target}. Nothing was changed.")
     return matches
 
 
-def _remove(store: FeatureStore, target: Path, chosen: NDArray[np.bool_]) -> None:
+def _remove(store: FeatureStore, target: Place, chosen: NDArray[np.bool_]) -> None:
     kept = np.flatnonzero(~chosen)
     columns = store.columns.take(kept)
     old = store.ledger
@@ -226,12 +226,12 @@ def _remove(store: FeatureStore, target: Path, chosen: NDArray[np.bool_]) -> Non
         names = [store.places.shards[number] for number in used.tolist()]
         places = Places(names, shard.astype(np.int32), store.places.row[kept])
         publish_index(target, store.space, store.provenance, columns, ledger, places)
-    else:
+    elif is_store_file(target):
         publish(target, store.space, store.provenance, columns, ledger, _blocks(store, kept), store.dtype)
 
 
 def _write(
-    target: Path,
+    target: Place,
     like: FeatureStore,
     provenance: dict[str, Any],
     columns: Columns,
@@ -281,7 +281,7 @@ def _prefix(paths: NDArray[np.bytes_], prefix: str) -> NDArray[np.bytes_]:
     return np.strings.add(encode([prefix])[0], paths) if prefix and len(paths) else paths
 
 
-def _first_of_each_path(columns: Columns, store_of: Callable[[int], Path]) -> NDArray[np.bool_]:
+def _first_of_each_path(columns: Columns, store_of: Callable[[int], Place]) -> NDArray[np.bool_]:
     """Which rows to keep: the first of each path. Raise if a later one says something else."""
     _, first, inverse = np.unique(columns.path, return_index=True, return_inverse=True)
     first = first[inverse]

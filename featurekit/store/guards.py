@@ -6,6 +6,7 @@ petabytes in a few bytes. Nothing of the data is read before the whole layout ha
 
 from __future__ import annotations
 
+import atexit
 import errno
 import json
 import os
@@ -13,11 +14,13 @@ import re
 import stat
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import h5py
 
 from ..errors import StoreError, StoreFormatError
 from ..fingerprint import HASH_BYTES, FeatureSpace
+from .far import Blocks, Far, Place
 from .schema import (
     ATTRIBUTES,
     DTYPES,
@@ -40,16 +43,17 @@ _MAX_CHUNK = 256 * 1024  # bytes; a chunk of one row may be larger. HDF5 allocat
 _TEXT_FACTOR, _TEXT_FREE, _TEXT_ROW = 64, 256 * 1024 * 1024, 256
 _NOT_THE_FILES_FAULT = {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE}
 _PLACES = {"shards": "text", "shard": "<i4", "row": "<i4"}
+_far_files: WeakSet[h5py.File] = WeakSet()
 _CHUNK_CACHE = 2**20  # bytes of each dataset; 8 MB, the default of HDF5 2, are half a gigabyte for 64 open shards
 
 
-def open_checked(path: Path) -> tuple[h5py.File, FeatureSpace, dict[str, Any]]:
+def open_checked(path: Place) -> tuple[h5py.File, FeatureSpace, dict[str, Any]]:
     """Open a store file, a shard, or the index of a folder store, after checking that it is safe to read.
 
     Parameters
     ----------
-    path : Path
-        A file, or the folder of a folder store.
+    path : Path or Far
+        A file, or the folder of a folder store; behind a URL, what does not end as a file is a folder.
 
     Returns
     -------
@@ -65,6 +69,8 @@ def open_checked(path: Path) -> tuple[h5py.File, FeatureSpace, dict[str, Any]]:
     StoreFormatError
         If it is not a store of a version that can be read, or is damaged, or does what no store does.
     """
+    if isinstance(path, Far):
+        return _open_far(path)
     if path.is_dir():
         if not (path / INDEX).exists():
             raise StoreFormatError(f"{path} is a folder without {INDEX}: not a store, or none was completed in it")
@@ -86,6 +92,35 @@ def open_checked(path: Path) -> tuple[h5py.File, FeatureSpace, dict[str, Any]]:
         raise StoreFormatError(
             f"{path} is not an HDF5 file, or its start is damaged ({os.path.getsize(path)} bytes; {error})"
         ) from error
+    return _checked(file, path)
+
+
+def _open_far(path: Far) -> tuple[h5py.File, FeatureSpace, dict[str, Any]]:
+    if path.suffix.lower() not in {".h5", ".hdf5"}:
+        path = path / INDEX
+    blocks = Blocks(path)
+    try:
+        file = h5py.File(blocks, "r", rdcc_nbytes=_CHUNK_CACHE)
+        _far_files.add(file)
+        return _checked(file, path)
+    except (OSError, RuntimeError, StoreFormatError) as error:
+        if blocks.failed:
+            raise StoreError(blocks.failed) from error
+        if isinstance(error, StoreFormatError):
+            raise
+        raise StoreFormatError(
+            f"{path} is not an HDF5 file, or its start is damaged ({blocks.state[0]} bytes; {error})"
+        ) from error
+
+
+@atexit.register
+def _close_far_files() -> None:
+    # HDF5 would close them after Python has gone, and then ask Python's object for them: the process would crash.
+    for file in list(_far_files):
+        file.close()
+
+
+def _checked(file: h5py.File, path: Place) -> tuple[h5py.File, FeatureSpace, dict[str, Any]]:
     try:
         _check_format(_attribute(file, "format"))
         version = _attribute(file, "version")

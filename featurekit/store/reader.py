@@ -14,84 +14,19 @@ from typing import Any, Self
 
 import h5py
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from ..errors import StoreError, StoreFormatError
+from .copies import copied, copy_of, nearest
+from .far import Far, Place, place_of
 from .guards import SHARD_NAME, open_checked
-from .reading import check_rows, read_columns, read_into, read_ledger, read_places, read_rows
+from .reading import check_rows, read_columns, read_dataset, read_into, read_ledger, read_places, read_rows
+from .row_view import RowView
 from .schema import INDEX, Columns, Ledger, Places, Rows, Text, decode
 from .summary import Summary
 
-_SLAB_ROWS = 4096  # read at once, at most
 _OPEN_SHARDS = 64  # a process may have about a thousand files open
-_READ_AGAIN = frozenset({"columns", "ledger", "places"})
-
-
-class RowView:
-    """The rows of a store as an array that is read only where it is indexed.
-
-    NumPy and scikit-learn take it for an array (``np.asarray(view)`` reads everything). Indexing with a
-    slice, an integer, a list, or a boolean mask reads no more than those rows need.
-
-    Examples
-    --------
-    >>> store = getfixture("digits_store")
-    >>> store.X.shape == (len(store), 1280)
-    True
-    >>> store.X[2:5].shape, store.X[[7, 3, 3]].shape
-    ((3, 1280), (3, 1280))
-    """
-
-    def __init__(self, store: FeatureStore) -> None:
-        self._store = store
-        self.shape = (len(store), store.space.dim)
-        self.dtype = store.dtype
-        self.ndim = 2
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    def __repr__(self) -> str:
-        return f"<rows {self.shape[0]} x {self.shape[1]} {self.dtype} of {self._store.path}>"
-
-    def __getitem__(self, key: Any) -> Rows:
-        if isinstance(key, tuple):
-            if not key:
-                return self[...]
-            rows, *columns = key
-            lists = [part for part in key if not isinstance(part, slice | int | np.integer) and part is not Ellipsis]
-            if len(lists) > 1:
-                raise IndexError("lists of rows and of columns together are not supported; write X[rows][:, columns]")
-            picked = self[rows]
-            result: Rows = picked[(slice(None), *columns)] if picked.ndim == 2 else picked[tuple(columns)]
-            return result
-        if key is Ellipsis:
-            key = slice(None)
-        if isinstance(key, slice):
-            return self._store._gather(np.arange(*key.indices(len(self))))
-        index = np.asarray(key)
-        if index.dtype == np.bool_:
-            if index.shape != (len(self),):
-                raise IndexError(f"a mask of {index.shape} does not fit {len(self)} rows")
-            index = np.flatnonzero(index)
-        elif not index.size:
-            index = index.astype(np.intp)
-        if index.dtype.kind not in "iu" or index.ndim > 1:
-            raise IndexError(f"rows are indexed with integers, slices, or lists or masks of them, not {key!r:.80}")
-        index = index.astype(np.intp)
-        index = np.where(index < 0, index + len(self), index)
-        if index.size and (index.min() < 0 or index.max() >= len(self)):
-            raise IndexError(f"row {key!r:.80} is out of range: there are {len(self)}")
-        return self._store._gather(index) if index.ndim else self._store._gather(index[np.newaxis])[0]
-
-    def __iter__(self) -> Iterator[Rows]:
-        for start in range(0, len(self), _SLAB_ROWS):
-            yield from self[start : start + _SLAB_ROWS]
-
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        if copy is False:
-            raise ValueError("the rows lie on the disk: they cannot be had without a copy")
-        return self[...] if dtype is None else self[...].astype(dtype, copy=False)
+_READ_AGAIN = frozenset({"columns", "ledger", "places", "_hashes"})
 
 
 class FeatureStore:
@@ -103,13 +38,15 @@ class FeatureStore:
 
     Parameters
     ----------
-    path : path-like
-        The ``.h5`` file, or the folder, that :func:`featurekit.extract` wrote.
+    path : path-like, or URL
+        The ``.h5`` file, or the folder, that :func:`featurekit.extract` wrote. Behind a URL (``s3://bucket/features``)
+        no more is read than is asked for; shards are copied into the user's caches when their rows are, at most 20 GB
+        of them (``FEATUREKIT_SHARDS_GB``).
 
     Attributes
     ----------
-    path : Path
-        As given.
+    path : Path or Far
+        As given; `Far` is what lies behind a URL.
     space : FeatureSpace
         What the rows mean.
     fingerprint : str
@@ -136,8 +73,9 @@ class FeatureStore:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self._home = Path(os.path.abspath(path))  # another process, or this one later, may work elsewhere
+        self.path = place_of(path)
+        # Another process, or this one later, may work elsewhere.
+        self._home = self.path if isinstance(self.path, Far) else Path(os.path.abspath(path))
         self._guard, self._guard_pid = threading.RLock(), os.getpid()
         file, self.space, self.provenance = open_checked(self.path)
         self._handle: h5py.File | None = file
@@ -146,7 +84,7 @@ class FeatureStore:
         self._identity = _identity(self.path)
         self._length: int = file["sha256"].shape[0]
         self.is_folder = "X" not in file
-        if self.is_folder and not self.path.is_dir():
+        if self.is_folder and (self.path.is_file() if isinstance(self.path, Path) else self.path.name == INDEX):
             raise StoreFormatError(f"{self.path} is the index of a folder store; open the folder {self.path.parent}")
         self.summary: Summary | None = None
 
@@ -167,12 +105,23 @@ class FeatureStore:
         if not self.is_folder:
             dtype: np.dtype[Any] = self._file()["X"].dtype
             return dtype
-        for number, name in enumerate(self.places.shards):
-            if (self._home / name).exists():
-                with suppress(StoreError, OSError):  # damaged or lost: the others have the same
-                    of_shard: np.dtype[Any] = self._shard(number)["X"].dtype
+        for name in self._shard_names():
+            with suppress(StoreError, OSError):  # damaged or lost: the others have the same
+                home = self._home
+                file, _, _ = open_checked(nearest(home, name) if isinstance(home, Far) else home / name)
+                with file:
+                    of_shard: np.dtype[Any] = file["X"].dtype
                     return of_shard
         return np.dtype(np.float32)
+
+    def _shard_names(self) -> list[str]:
+        """Of the shards that hold its rows, without reading where each row lies."""
+        return decode(read_dataset(self._file()["shards"]).astype("S")) if self.is_folder else []
+
+    @property
+    def shard_count(self) -> int:
+        """Shards that hold its rows; 0 of a store that is one file."""
+        return len(self._file()["shards"]) if self.is_folder else 0
 
     @property
     def X(self) -> RowView:
@@ -197,43 +146,67 @@ class FeatureStore:
     @cached_property
     def columns(self) -> Columns:
         """Everything about the rows but the rows themselves."""
-        return read_columns(self._file())
+        columns = read_columns(self._file())
+        self._check_unchanged()
+        return columns
 
     @cached_property
     def ledger(self) -> Ledger:
         """What became of every image, in source order."""
-        return read_ledger(self._file())
+        ledger = read_ledger(self._file())
+        self._check_unchanged()
+        return ledger
 
     @cached_property
     def places(self) -> Places:
         """Where the rows of a folder store lie."""
         places = read_places(self._file())
-        bad = [name for name in places.shards if not SHARD_NAME.fullmatch(name) or (self._home / name).is_symlink()]
+        self._check_unchanged()
+        home = self._home
+        bad = [
+            name
+            for name in places.shards
+            if not SHARD_NAME.fullmatch(name) or (isinstance(home, Path) and (home / name).is_symlink())
+        ]
         rows = (places.shard.min(initial=0), places.row.min(initial=0))
         if bad or min(rows) < 0 or places.shard.max(initial=-1) >= len(places.shards):
             what = f"names the shard {bad[0]!r:.100}" if bad else "has rows that lie in no shard"
             raise StoreFormatError(f"{self.path / INDEX} {what}, which no store does (refused, not opened)")
         return places
 
+    @cached_property
+    def _hashes(self) -> NDArray[np.uint8]:
+        """All content hashes: behind a URL, rows here and there are too many requests."""
+        hashes: NDArray[np.uint8] = read_dataset(self._file()["sha256"])
+        self._check_unchanged()
+        return hashes
+
     @property
     def class_counts(self) -> dict[str, int]:
         """Rows of each label, sorted by label; unlabelled rows are left out."""
-        labels, counts = np.unique(self.columns.label, return_counts=True)
+        known = self.__dict__.get("columns")
+        text = known.label if known is not None else read_dataset(self._file()["label"]).astype("S")
+        labels, counts = np.unique(text, return_counts=True)
         return dict(sorted((decode(label), int(n)) for label, n in zip(labels, counts, strict=True) if label))
 
     @property
     def ledger_counts(self) -> dict[str, int]:
         """Images of each status."""
-        return self.ledger.counts()
+        if "ledger" in self.__dict__:
+            return self.ledger.counts()
+        names, counts = np.unique(read_dataset(self._file()["ledger/status"]).astype("S"), return_counts=True)
+        return {decode(name): int(count) for name, count in zip(names, counts, strict=True)}
 
     @property
     def nbytes(self) -> int:
         """Bytes on the disk, shards included."""
-        files = (
-            [self._home / INDEX, *(self._home / name for name in self.places.shards)]
-            if self.is_folder
-            else [self._home]
-        )
+        names = [INDEX, *self._shard_names()]
+        if isinstance(self._home, Far):
+            if not self.is_folder:
+                return self._home.state()[0]
+            sizes = self._home.sizes()
+            return sum(sizes.get(name, 0) for name in names)
+        files = [self._home / name for name in names] if self.is_folder else [self._home]
         return sum(file.stat().st_size for file in files if file.exists())
 
     def iter_batches(
@@ -247,7 +220,8 @@ class FeatureStore:
             Rows in a batch; the last may have fewer.
         seed : int, optional
             Shuffle the rows. Without it they come in source order, which for class folders means class by
-            class: learning in one pass needs them shuffled.
+            class: learning in one pass needs them shuffled. Behind a URL, shards are shuffled, and the rows of 64
+            of them at a time, so that each is fetched once.
 
         Yields
         ------
@@ -270,12 +244,21 @@ class FeatureStore:
         """
         if not hasattr(batch_size, "__index__") or batch_size < 1:
             raise ValueError(f"batch_size must be a whole number from 1, got {batch_size!r}")
-        order = np.arange(len(self)) if seed is None else np.random.default_rng(seed).permutation(len(self))
+        order = np.arange(len(self)) if seed is None else self._shuffled(np.random.default_rng(seed))
         names = np.unique(self.columns.label)
         labels = np.array(decode(names), dtype=np.str_)
         for start in range(0, len(self), batch_size):
             rows = order[start : start + batch_size]
             yield self._gather(rows), labels[np.searchsorted(names, self.columns.label[rows])]
+
+    def _shuffled(self, rng: np.random.Generator) -> NDArray[np.intp]:
+        if not self.is_folder or isinstance(self._home, Path):
+            return rng.permutation(len(self))
+        shard = self.places.shard
+        rank = rng.permutation(len(self.places.shards))
+        order = np.argsort(rank[shard], kind="stable")
+        window = rank[shard[order]] // _OPEN_SHARDS
+        return order[np.lexsort((rng.random(len(order)), window))]
 
     def close(self) -> None:
         """Close the files. Reading rows opens them again."""
@@ -313,7 +296,7 @@ class FeatureStore:
         """A shard of a folder store."""
         self._file()  # after a fork, nothing that the parent opened is used
         if number not in self._shards:
-            path = self._home / self.places.shards[number]
+            path = self.shard_path(number)
             try:
                 file, space, _ = open_checked(path)
             except FileNotFoundError as error:
@@ -329,6 +312,22 @@ class FeatureStore:
                 self._shards.popitem(last=False)[1].close()
         self._shards.move_to_end(number)
         return self._shards[number]
+
+    def shard_path(self, number: int) -> Path:
+        """Where a shard of a folder store lies; of one behind a URL, its copy here.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be copied.
+        """
+        home, name = self._home, self.places.shards[number]
+        return copy_of(home, name) if isinstance(home, Far) else home / name
+
+    def _check_unchanged(self) -> None:
+        """Parts that are read one after another must be of one state; a file here that is open stays as it is."""
+        if isinstance(self._home, Far) and _identity(self._home) != self._identity:
+            raise StoreFormatError(f"{self.path} was written anew since it was opened here; open it again")
 
     def _gather(self, index: NDArray[np.integer[Any]]) -> Rows:
         """Rows by number, in the order asked."""
@@ -348,7 +347,11 @@ class FeatureStore:
             check_rows(file, index, out, None)
             return out
         shard, row = self.places.shard[index], self.places.row[index]
-        sha256 = read_rows(file["sha256"], index)
+        if isinstance(self._home, Path):
+            sha256 = read_rows(file["sha256"], index)
+        else:
+            sha256 = self._hashes[index]
+            copied(self._home, [self.places.shards[i] for i in np.unique(shard).tolist() if i not in self._shards])
         order = np.argsort(shard, kind="stable")
         for wanted in np.split(order, np.flatnonzero(np.diff(shard[order])) + 1) if len(order) else []:
             holder = self._shard(int(shard[wanted[0]]))
@@ -363,6 +366,8 @@ def _as_strings(text: Text) -> NDArray[np.str_]:
     return np.array(decode(names), dtype=np.str_)[inverse]
 
 
-def _identity(path: Path) -> tuple[int, int, int]:
+def _identity(path: Place) -> tuple[int, ...]:
+    if isinstance(path, Far):
+        return (path if path.suffix.lower() in {".h5", ".hdf5"} else path / INDEX).state()
     stat = (path / INDEX if path.is_dir() else path).stat()
     return stat.st_ino, stat.st_size, stat.st_mtime_ns

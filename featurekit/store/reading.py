@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -10,7 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import StoreFormatError
+from ..errors import StoreError, StoreFormatError
 from .schema import (
     NUMBER_COLUMNS,
     SLAB_CHUNKS,
@@ -43,6 +44,8 @@ def read_dataset(dataset: h5py.Dataset, key: Any = ...) -> NDArray[Any]:
     try:
         values: NDArray[Any] = dataset[key]
     except (OSError, RuntimeError) as error:
+        if getattr(error, "errno", None) == errno.EIO:
+            raise StoreError(str(error.args[-1])) from error
         raise StoreFormatError(
             f"{dataset.file.filename} is damaged: values of '{dataset.name.strip('/')}' cannot be read ({error}). "
             f"{_REMEDY}"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import StoreFormatError
 from ..fingerprint import file_sha256
+from .far import Place
 from .reader import FeatureStore
 from .reading import damaged_rows_of, read_dataset, salvage
 from .schema import LEDGER_TEXT, NUMBER_COLUMNS, TEXT_COLUMNS, Columns, decode
@@ -89,7 +90,7 @@ def verify(path: str | os.PathLike[str]) -> Verification:
         published = set(store.places.shards) if store.is_folder and "places" in store.__dict__ else set()
         for shard in shards_in(parts_folder(store.path)):
             with suppress(FileNotFoundError):  # an extraction that ends meanwhile deletes them
-                if shard.name not in published and not is_whole(shard):
+                if isinstance(shard, Path) and shard.name not in published and not is_whole(shard):
                     problems.append(f"{shard}: work in progress; {_NOT_WHOLE}")
         return Verification(len(store), damaged.tolist(), decode(columns.path[damaged]), problems)
 
@@ -135,8 +136,8 @@ def damaged_rows(store: FeatureStore, problems: list[str] | None = None) -> NDAr
     expected, damaged = salvage(store._file()["sha256"])
     for number in np.unique(places.shard).tolist():
         mine = np.flatnonzero(places.shard == number)
-        path = store.path / places.shards[number]
         try:
+            path = store.shard_path(number)
             holder, rows = store._shard(number), places.row[mine]
             if is_whole(path):  # its name is the hash of all its bytes: nothing in it has to be looked at
                 bad, sha256 = np.zeros(len(holder["X"]), dtype=np.bool_), read_dataset(holder["sha256"])
@@ -181,6 +182,6 @@ def _damaged_parts(store: FeatureStore) -> list[str]:
     return found
 
 
-def _tell(damaged: NDArray[np.bool_], path: Path, problems: list[str]) -> None:
+def _tell(damaged: NDArray[np.bool_], path: Place, problems: list[str]) -> None:
     if damaged.any():
         problems.append(f"{path}: X: {damaged.sum()} of {len(damaged)} rows are not as they were written")

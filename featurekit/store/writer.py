@@ -15,13 +15,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, TypeGuard, overload
 
 import h5py
 import numpy as np
 
 from ..errors import StoreError
 from ..fingerprint import FeatureSpace
+from ..folders import cache_folder
+from .far import Far, Place, lock_name
 from .guards import SHARD_NAME
 from .schema import (
     DTYPES,
@@ -41,18 +44,30 @@ _LIBVER = ("v110", "v110")
 MERGED = "merged.tmp"
 
 
-def is_store_file(path: Path) -> bool:
-    """Whether a name is that of a store file; any other is that of a folder store."""
+def is_store_file(path: Place) -> TypeGuard[Path]:
+    """Whether a name is that of a store file, which lies here; any other is that of a folder store."""
+    if isinstance(path, Far):
+        return False
     return path.suffix.lower() in {".h5", ".hdf5"} and not path.is_dir()
 
 
-def parts_folder(target: Path) -> Path:
+@overload
+def parts_folder(target: Path) -> Path: ...
+@overload
+def parts_folder(target: Place) -> Place: ...
+def parts_folder(target: Place) -> Place:
     """Where the shards of `target` are written: beside a file, in a folder store itself."""
     return target.with_name(target.name + ".parts") if is_store_file(target) else target
 
 
-def lock_file(target: Path) -> Path:
-    """The file that is locked while `target` is written: beside a file, in a folder store itself."""
+def lock_file(target: Place) -> Path:
+    """The file that is locked while `target` is written: beside a file, in a folder store itself.
+
+    Behind a URL nothing can be locked; what is locked then is a file here, against other processes of this machine.
+    """
+    if isinstance(target, Far):
+        make_folder(cache_folder() / "locks")
+        return cache_folder() / "locks" / f"{lock_name(target)}.lock"
     return target.with_name(target.name + ".lock") if is_store_file(target) else target / "lock"
 
 
@@ -62,7 +77,11 @@ def refuse_link(target: Path) -> None:
         raise StoreError(f"{target} is a symbolic link; name what it leads to ({os.path.realpath(target)})")
 
 
-def check_target(target: Path) -> Path:
+@overload
+def check_target(target: Path) -> Path: ...
+@overload
+def check_target(target: Place) -> Place: ...
+def check_target(target: Place) -> Place:
     """Refuse what cannot become a store, and make the folder that it will lie in.
 
     Raises
@@ -70,6 +89,8 @@ def check_target(target: Path) -> Path:
     StoreError
         If it is a link, has another ending, or is a folder that holds other files.
     """
+    if isinstance(target, Far):
+        return _check_far_target(target)
     refuse_link(target)
     if SHARD_NAME.fullmatch(target.name) or (target.parent / INDEX).exists():
         raise StoreError(f"{target} is, or would lie, inside a folder store; choose another output")
@@ -92,32 +113,48 @@ def check_target(target: Path) -> Path:
     return target
 
 
+def _check_far_target(target: Far) -> Far:
+    target.check_writable()
+    if target.suffix.lower() in {".h5", ".hdf5"} or SHARD_NAME.fullmatch(target.name):
+        raise StoreError(f"{target} is the name of a file; behind a URL, a store is a folder: a name without ending")
+    if not all(map(_is_our_name, target.sizes())):
+        raise StoreError(f"{target} holds other files than those of a store; choose a new or an empty folder")
+    return target
+
+
 def _is_ours(folder: Path) -> bool:
     """Whether a folder may become, or is, a folder store: it is empty, or holds what such folders hold."""
-    ours = (INDEX, "lock", MERGED)
-    return all(p.name in ours or p.name.startswith(("rows-", ".rows-", INDEX)) for p in folder.iterdir())
+    return all(_is_our_name(p.name) for p in folder.iterdir())
 
 
-def shards_in(folder: Path) -> list[Path]:
+def _is_our_name(name: str) -> bool:
+    return name in (INDEX, "lock", MERGED) or name.startswith(("rows-", ".rows-", INDEX))
+
+
+def shards_in(folder: Place) -> list[Place]:
     """The shards in a folder, sorted by name: plain files only."""
+    if isinstance(folder, Far):
+        return [folder / name for name in sorted(folder.sizes()) if SHARD_NAME.fullmatch(name)]
     named = (path for path in folder.glob("rows-*.h5") if SHARD_NAME.fullmatch(path.name))
-    return sorted(path for path in named if path.is_file() and not path.is_symlink())
+    return [*sorted(path for path in named if path.is_file() and not path.is_symlink())]
 
 
-def discard_temporaries(folder: Path) -> None:
+def discard_temporaries(folder: Place) -> None:
     """Delete what a writer that was killed left behind. The caller holds the lock."""
+    if isinstance(folder, Far):
+        return  # nothing half-written has a name there
     for leftover in (folder / MERGED, *folder.glob(".rows-*.tmp")):  # a user's own files are not ours to delete
         leftover.unlink(missing_ok=True)
 
 
 def write_shard(
-    folder: Path,
+    folder: Place,
     space: FeatureSpace,
     provenance: Mapping[str, Any],
     columns: Columns,
     rows: Rows,
     dtype: np.dtype[Any] = DTYPES["float32"],
-) -> Path:
+) -> Place:
     """Write rows as one immutable shard whose name carries the SHA-256 of its bytes.
 
     The HDF5 file is built in memory, so a full disk is an ordinary error of one write (h5py itself can
@@ -134,7 +171,11 @@ def write_shard(
         write_columns(file, columns, Ledger.of(()))
         write_rows(file, space.dim, columns.sha256, dtype, [rows])
     data = buffer.getbuffer()
-    path = folder / f"rows-{hashlib.sha256(data).hexdigest()}.h5"
+    name = f"rows-{hashlib.sha256(data).hexdigest()}.h5"
+    if isinstance(folder, Far):
+        (folder / name).write(data)
+        return folder / name
+    path = folder / name
     with replacing(path, folder / f".{path.name[:24]}.{os.getpid()}.tmp") as out:
         _write_all(out, data)
     return path
@@ -168,7 +209,7 @@ def publish(
 
 
 def publish_index(
-    folder: Path,
+    folder: Place,
     space: FeatureSpace,
     provenance: Mapping[str, Any],
     columns: Columns,
@@ -182,14 +223,21 @@ def publish_index(
     StoreError
         If it cannot be written; the old index and the shards are as they were.
     """
+    if isinstance(folder, Far):
+        with TemporaryDirectory(prefix="featurekit-") as here:
+            publish_index(Path(here), space, provenance, columns, ledger, places)
+            (folder / INDEX).write(Path(here, INDEX))
+        return
     with replacing_hdf5(folder / INDEX, folder / MERGED) as (file, _):
         write_header(file, space, provenance)
         write_columns(file, columns, ledger)
         write_places(file, places)
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Place) -> None:
     """Make a folder of our own, never through a symbolic link that somebody left in its place."""
+    if isinstance(folder, Far):
+        return  # there are no folders, only names
     if folder.is_symlink():
         raise StoreError(f"{folder} is a symbolic link; refused to write through it. Remove it first.")
     _make(folder)

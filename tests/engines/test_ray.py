@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from servers import s3_server
 
 from featurekit import FeatureStore, extract
 
@@ -45,11 +46,14 @@ def here(photos, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    """A running cluster, with its address."""
+def cluster(tmp_path_factory):
+    """A running cluster, with its address, and the file in which its processes look for what AWS's need to know."""
     pipe, none = subprocess.PIPE, subprocess.DEVNULL
     start = [sys.executable, str(CLUSTER)]
-    with subprocess.Popen(start, stdin=pipe, stdout=pipe, stderr=none, text=True) as process:
+    aws = tmp_path_factory.mktemp("aws") / "config"
+    env = os.environ | {"AWS_CONFIG_FILE": str(aws)}
+    with subprocess.Popen(start, stdin=pipe, stdout=pipe, stderr=none, text=True, env=env) as process:
+        process.aws = aws
         try:
             process.address = next(line.strip() for line in process.stdout if ":" in line)
             yield process
@@ -98,6 +102,25 @@ def test_the_store_is_that_of_one_machine(photos, here, cluster, tmp_path):
     finally:
         (photos / "zero").rename(photos / "0")
     assert json.loads(again.stdout)["computed"] == 0, again.stderr
+
+
+def test_from_one_bucket_into_another(photos, here, cluster, tmp_path, monkeypatch):
+    """As of machines that have no folder in common."""
+    monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path / "caches"))
+    with s3_server(monkeypatch) as client:
+        cluster.aws.write_text(
+            "[default]\naws_access_key_id = test\naws_secret_access_key = test\nregion = us-east-1\n"
+            f"endpoint_url = {os.environ['AWS_ENDPOINT_URL']}\n"
+        )
+        client.create_bucket(Bucket="cluster")
+        for path in photos.glob("*/*.png"):
+            client.put_object(Bucket="cluster", Key=f"in/{path.parent.name}/{path.name}", Body=path.read_bytes())
+        done = ran(command("s3://cluster/in", "s3://cluster/out", cluster.address))
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["computed"] == here.summary.computed
+        assert_equal(FeatureStore("s3://cluster/out"), here)
+        again = ran(command("s3://cluster/in", "s3://cluster/out", cluster.address))
+        assert json.loads(again.stdout)["computed"] == 0, again.stderr
 
 
 def test_a_driver_that_was_killed_goes_on(photos, here, cluster, tmp_path):

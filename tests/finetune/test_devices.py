@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
+from featurekit_cli.main import main
 from sklearn.base import clone
 
 from featurekit import FineTuneClassifier
@@ -134,3 +140,57 @@ def test_wrong_use(together, paths, labels, monkeypatch):
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(MissingExtraError, match="training on several devices needs the package 'accelerate'"):
         clone(together).fit(paths, labels)
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds processes in /proc")
+def test_two_machines_train_as_two_devices_do(digits_folder, digits_store_path, tmp_path, capsys):
+    """Two launches of torchrun, each as on a machine of its own; killed after an epoch, and gone on with."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    store = tmp_path / "rows.h5"
+    shutil.copy(digits_store_path, store)
+    options = (
+        f"--epochs 4 --unfreeze 1 --train-batch 14 --learning-rate 1e-4 --device cpu --json --store {store}".split()
+    )
+    lo = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
+
+    def start(machine):
+        launcher = f"--nnodes 2 --node-rank {machine} --nproc-per-node 1 --master-addr 127.0.0.1 --master-port {port}"
+        command = ["-m", "torch.distributed.run", *launcher.split(), "-m", "featurekit_cli", "finetune"]
+        return subprocess.Popen(
+            [sys.executable, *command, str(digits_folder), "-o", "together", *options],
+            env=os.environ | {"GLOO_SOCKET_IFNAME": lo, "TMPDIR": str(tmp_path / f"tmp{machine}")},
+            cwd=tmp_path / str(machine),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    for machine in (0, 1):
+        (tmp_path / str(machine)).mkdir()
+        (tmp_path / f"tmp{machine}").mkdir()
+    both = [start(machine) for machine in (0, 1)]
+    checkpoints = tmp_path / "0" / "together.training"
+    deadline = time.monotonic() + 600
+    while not list(checkpoints.glob("*/checkpoint.safetensors")):
+        assert time.monotonic() < deadline
+        assert both[0].poll() is None, both[0].communicate()
+        time.sleep(0.02)
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):  # launchers and what they started
+        with suppress(OSError):
+            if str(store).encode() in entry.read_bytes():
+                os.kill(int(entry.parent.name), signal.SIGKILL)
+    for process in both:
+        process.communicate()
+    both = [start(machine) for machine in (0, 1)]
+    (out, err), (other, _) = (process.communicate(timeout=600) for process in both)
+    assert [process.returncode for process in both] == [0, 0], err
+    assert "going on after epoch" in err
+    assert other == ""
+    assert not (tmp_path / "1" / "together").exists()
+    assert not list(tmp_path.glob("tmp*/featurekit-finetune-*"))
+    assert main(["finetune", str(digits_folder), "-o", str(tmp_path / "two"), *options, "--devices", "2"]) == 0
+    losses, expected = ([r["loss"] for r in json.loads(text)["history"]] for text in (out, capsys.readouterr().out))
+    assert losses[1:] == pytest.approx(expected[1:], rel=1e-4)  # the number of threads differs

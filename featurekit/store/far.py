@@ -1,0 +1,231 @@
+"""Stores behind URLs: where they lie, how their files are read in parts, and how whole files get there."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+from collections import OrderedDict
+from pathlib import Path
+
+from ..errors import ImageError, SourceError, StoreError
+from ..images import is_url, public
+from ..images.remote import fetch, file_info, listed, send
+
+_BLOCK = 2**20  # bytes that are asked for at once
+_BLOCKS = 32  # of them that are kept
+_READ_ONLY = {"http", "https", "zip", "tar", "github"}
+
+
+class Far:
+    """A file or folder behind a URL. What it has in common with a `pathlib.Path` is called the same.
+
+    Parameters
+    ----------
+    url : str
+        As fsspec knows it: ``s3://bucket/features``.
+
+    Raises
+    ------
+    SourceError
+        If it holds a password.
+
+    Examples
+    --------
+    >>> place = Far("s3://bucket/features/") / "index.h5"
+    >>> str(place), place.name, place.suffix, str(place.parent)
+    ('s3://bucket/features/index.h5', 'index.h5', '.h5', 's3://bucket/features')
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = public(url).rstrip("/")
+
+    def __str__(self) -> str:
+        return self.url
+
+    def __repr__(self) -> str:
+        return f"Far({self.url!r})"
+
+    def __fspath__(self) -> str:
+        return self.url
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Far) and other.url == self.url
+
+    def __hash__(self) -> int:
+        return hash(self.url)
+
+    def __truediv__(self, name: str) -> Far:
+        return Far(f"{self.url}/{name}")
+
+    @property
+    def name(self) -> str:
+        """What follows the last slash."""
+        return self.url.rpartition("/")[2]
+
+    @property
+    def suffix(self) -> str:
+        """The ending of the name."""
+        return os.path.splitext(self.name)[1]
+
+    @property
+    def parent(self) -> Far:
+        """What it lies in."""
+        return Far(self.url.rpartition("/")[0])
+
+    def exists(self) -> bool:
+        """Whether there is such a file.
+
+        Raises
+        ------
+        StoreError
+            If that cannot be found out.
+        """
+        try:
+            self.state()
+        except FileNotFoundError:
+            return False
+        return True
+
+    def state(self) -> tuple[int, int]:
+        """Bytes, and a number that changes when the file is written anew.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        StoreError
+            If that cannot be found out.
+        """
+        try:
+            info = file_info(self.url)
+        except SourceError as error:
+            if str(error).endswith(": no such file"):
+                raise FileNotFoundError(f"no such store: {self.url}") from error
+            raise StoreError(str(error)) from error
+        if info is None:
+            raise StoreError(f"{self.url}: its server does not say how large it is, or in which state")
+        return info
+
+    def sizes(self) -> dict[str, int]:
+        """The files of a folder, by name, with their bytes; those of folders in it are left out.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be listed.
+        """
+        try:
+            found = listed(self.url)
+        except SourceError as error:
+            if str(error).endswith(": no such file"):
+                return {}
+            raise StoreError(str(error)) from error
+        return {name: 0 if info is None else info.size for name, _, info in found if "/" not in name}
+
+    def check_writable(self) -> None:
+        """Raise StoreError if this is no kind of URL that whole files can be written to in one step."""
+        kind = self.url.partition("://")[0].lower()
+        if kind in _READ_ONLY or "::" in self.url:
+            raise StoreError(f"{self.url} cannot be written to: of {kind}:// files are only read")
+        if kind in {"file", "local"}:
+            raise StoreError(f"{self.url} lies on this machine: name it without {kind}://")
+
+    def write(self, data: bytes | memoryview | Path) -> None:
+        """Write a whole file in one step: from memory, or a file here.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be written; what was there is as it was.
+        """
+        try:
+            send(self.url, data)
+        except SourceError as error:
+            raise StoreError(
+                f"{error}. What was complete before is kept; mend that, or choose another output, and run the same "
+                "command again."
+            ) from error
+
+
+Place = Path | Far
+"""Where a store lies."""
+
+
+def place_of(path: str | os.PathLike[str]) -> Place:
+    """A path here, or behind a URL."""
+    text = os.fspath(path)
+    return Far(text) if is_url(text) else Path(text)
+
+
+class Blocks(io.RawIOBase):
+    """A file behind a URL, of which h5py reads what it needs, in blocks.
+
+    Parameters
+    ----------
+    place : Far
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    StoreError
+        If it cannot be reached.
+    """
+
+    def __init__(self, place: Far) -> None:
+        self._url = place.url
+        self._size, _ = self.state = place.state()
+        self._at = 0
+        self._kept: OrderedDict[int, bytes] = OrderedDict()
+        self.failed = ""
+
+    def __repr__(self) -> str:
+        return self._url  # h5py calls the file so
+
+    def _block(self, number: int) -> bytes:
+        if number not in self._kept:
+            start = number * _BLOCK
+            try:
+                self._kept[number] = fetch(self._url, start, min(start + _BLOCK, self._size))
+            except ImageError as error:
+                self.failed = f"cannot read {self._url}: {error}"  # h5py keeps no more of an error than its kind
+                raise OSError(errno.EIO, self.failed) from error
+            if len(self._kept) > _BLOCKS:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(number)
+        return self._kept[number]
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # h5py gives nothing else
+        """Read as many bytes as fit, or are left."""
+        out, done = memoryview(buffer).cast("B"), 0
+        while done < len(out) and self._at < self._size:
+            number, offset = divmod(self._at, _BLOCK)
+            part = self._block(number)[offset : offset + len(out) - done]
+            out[done : done + len(part)] = part
+            done += len(part)
+            self._at += len(part)
+        return done
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place."""
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        """The place."""
+        return self._at
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+
+def lock_name(place: Far) -> str:
+    """A name of its own for what belongs to a place, here."""
+    return hashlib.sha256(place.url.encode()).hexdigest()[:32]

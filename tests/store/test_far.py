@@ -1,0 +1,205 @@
+"""Stores behind URLs: a real S3 server and a real HTTP server on loopback."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+from servers import http_server, s3_server
+
+from featurekit import FeatureExtractor, FeatureStore, extract
+from featurekit.errors import SourceError, StoreError, StoreFormatError
+from featurekit.heads import LDAPath
+from featurekit.store import Far, merge, place_of, remove, verify
+
+URL = "s3://rows/digits"
+
+
+@pytest.fixture
+def bucket(monkeypatch, tmp_path):
+    """A client, with an empty bucket `rows`; copies of shards go to a folder of the test."""
+    monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path / "caches"))
+    with s3_server(monkeypatch) as client:
+        client.create_bucket(Bucket="rows")
+        yield client
+        for key in keys(client):  # moto keeps them for the next server of this process
+            client.delete_object(Bucket="rows", Key=key)
+
+
+def keys(bucket):
+    return sorted(each["Key"] for each in bucket.list_objects_v2(Bucket="rows").get("Contents", []))
+
+
+def assert_same(store, here):
+    assert store.paths == here.paths
+    assert store.y.tolist() == here.y.tolist()
+    assert np.array_equal(store.X[:], here.X[:])
+    assert store.ledger == here.ledger
+
+
+def test_extracted_into_a_bucket_and_read_from_it(bucket, digits_folder, digits_store, tmp_path):
+    store = extract(digits_folder, output=URL)
+    assert (store.summary.computed, str(store.path)) == (60, URL)
+    assert_same(store, digits_store)
+    assert keys(bucket)[0] == "digits/index.h5"
+    assert all(key.startswith("digits/rows-") for key in keys(bucket)[1:])
+    again = extract(digits_folder, output=URL)
+    assert (again.summary.computed, again.summary.reused) == (0, 60)
+    with FeatureStore(URL) as far:
+        assert far.nbytes == sum(e["Size"] for e in bucket.list_objects_v2(Bucket="rows")["Contents"])
+        assert (far.class_counts, far.ledger_counts) == (digits_store.class_counts, digits_store.ledger_counts)
+        assert np.array_equal(far.X[[50, 3, 3]], digits_store.X[[50, 3, 3]])
+        head = LDAPath().fit_batches(far.X, far.y, batch_size=16)
+        assert np.allclose(head.coef_, LDAPath().fit_batches(digits_store.X, digits_store.y, batch_size=16).coef_)
+        seen = np.concatenate([X for X, _ in far.iter_batches(16, seed=0)])
+        assert sorted(map(bytes, seen)) == sorted(map(bytes, far.X[:]))
+    assert verify(URL).ok
+    assert_same(merge([URL], tmp_path / "here.h5"), digits_store)
+    assert remove(URL, labels=["2"]) == [path for path in digits_store.paths if path.startswith("2/")]
+    assert len(FeatureStore(URL)) == 40
+
+
+def test_a_run_that_was_killed_goes_on(bucket, digits_folder, digits_store):
+    extract(digits_folder, output=URL)
+    shards = [key for key in keys(bucket) if "rows-" in key]
+    bucket.delete_object(Bucket="rows", Key="digits/index.h5")
+    store = extract(digits_folder, output=URL)
+    assert (store.summary.computed, store.summary.reused) == (0, 60)
+    bucket.delete_object(Bucket="rows", Key=shards[0])
+    store = extract(digits_folder, output=URL)  # the index names a shard that has gone
+    assert store.summary.computed > 0
+    assert_same(store, digits_store)
+
+
+def test_info_reads_what_it_needs(digits_store, tmp_path, monkeypatch):
+    """Of a far store file that is many times as large as what is said of it, a small part is asked for."""
+    from featurekit.images import remote
+    from featurekit.store import far as far_module
+
+    monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path / "caches"))
+    monkeypatch.setattr(far_module, "_BLOCK", 4096)
+    merge([digits_store.path], tmp_path / "folder")
+    (tmp_path / "digits.h5").write_bytes(digits_store.path.read_bytes())
+    taken = []
+    plain = remote.fetch
+    monkeypatch.setattr(far_module, "fetch", lambda *a: taken.append(len(plain(*a))) or plain(*a))
+    with http_server(tmp_path) as (url, asked):
+        with FeatureStore(f"{url}/digits.h5") as far:
+            assert far.class_counts == digits_store.class_counts
+        assert 0 < sum(taken) < digits_store.nbytes / 4
+        with FeatureStore(f"{url}/folder") as far:
+            assert far.dtype == np.float32
+            assert far.shard_count == 1
+        assert not (tmp_path / "caches").exists()  # no shard was copied
+        assert np.array_equal(FeatureStore(f"{url}/folder").X[:], digits_store.X[:])
+        copies = list((tmp_path / "caches" / "shards").iterdir())
+        assert len(copies) == 1
+        before = len(asked)
+        assert np.array_equal(FeatureStore(f"{url}/folder").X[7:9], digits_store.X[7:9])
+        assert not any("rows-" in path for path in asked[before:])  # the copy is used
+
+
+def test_workers_and_pickles(bucket, digits_folder, digits_store):
+    store = extract(digits_folder, output=URL)
+    assert np.array_equal(pickle.loads(pickle.dumps(store)).X[5], digits_store.X[5])
+    for method in ("fork", "spawn"):
+        with get_context(method).Pool(1) as pool:
+            assert np.array_equal(pool.apply(_row, (store, 7)), digits_store.X[7])
+
+
+def _row(store, number):
+    return store.X[number]
+
+
+def test_what_goes_wrong(bucket, digits_folder, digits_store, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEATUREKIT_TIMEOUT", "1")
+    with pytest.raises(FileNotFoundError, match="no such store: s3://rows/nothing/index.h5"):
+        FeatureStore("s3://rows/nothing")
+    with pytest.raises(StoreError, match="behind a URL, a store is a folder"):
+        extract(digits_folder, output="s3://rows/digits.h5")
+    with pytest.raises(StoreError, match="are only read"):
+        extract(digits_folder, output="https://host/digits")
+    with pytest.raises(StoreError, match="name it without file://"):
+        extract(digits_folder, output="file:///tmp/digits")
+    with pytest.raises(SourceError, match="holds a password"):
+        extract(digits_folder, output="s3://key:secret@rows/digits")
+    with pytest.raises(StoreError, match="cannot be listed: NoSuchBucket"):
+        extract(digits_folder, output="s3://no-such-bucket/digits")
+    with pytest.raises(SourceError, match="must lie on this machine"):
+        FeatureExtractor(cache=URL).fit_transform(["a.jpg"])
+    bucket.put_object(Bucket="rows", Key="other/thesis.txt", Body=b"mine")
+    with pytest.raises(StoreError, match="holds other files"):
+        extract(digits_folder, output="s3://rows/other")
+    store = extract(digits_folder, output=URL)
+    shard = "digits/" + store.places.shards[store.places.shard[0]]
+    body = bucket.get_object(Bucket="rows", Key=shard)["Body"].read()
+    bucket.put_object(Bucket="rows", Key=shard, Body=body[:-1] + bytes([body[-1] ^ 1]))
+    with pytest.raises(StoreFormatError, match="not those that its name promises"):
+        FeatureStore(URL).X[0]
+    bucket.delete_object(Bucket="rows", Key=shard)
+    with pytest.raises(StoreFormatError, match="is missing"):
+        FeatureStore(URL).X[0]
+    bucket.put_object(Bucket="rows", Key=shard, Body=body)
+    bucket.put_object(Bucket="rows", Key="digits/index.h5", Body=b"no index")
+    with pytest.raises(StoreFormatError, match="not an HDF5 file"):
+        FeatureStore(URL)
+    with pytest.raises(StoreFormatError, match="was written anew"):
+        _ = store.ledger
+
+
+def test_a_server_that_fails_is_not_called_damage(digits_store, tmp_path, monkeypatch):
+    from featurekit.store import far as far_module
+
+    monkeypatch.setattr(far_module, "_BLOCK", 4096)
+    monkeypatch.setenv("FEATUREKIT_TIMEOUT", "1")
+    (tmp_path / "digits.h5").write_bytes(digits_store.path.read_bytes())
+    with http_server(tmp_path) as (url, _):
+        far = FeatureStore(f"{url}/digits.h5")
+        (tmp_path / "digits.h5").rename(tmp_path / "other.h5")
+        with pytest.raises(StoreError, match="cannot read http.*no such file") as caught:
+            _ = far.X[:]
+    assert not isinstance(caught.value, StoreFormatError)
+
+
+def test_copies_are_kept_within_limits(bucket, digits_folder, digits_store, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEATUREKIT_SHARDS_GB", "0.0001")
+    extract(digits_folder, output=URL)
+    first = FeatureStore(URL)
+    assert np.array_equal(first.X[:], digits_store.X[:])
+    copies = tmp_path / "caches" / "shards"
+    old = {path.name for path in copies.iterdir()}
+    extract(digits_folder, output="s3://rows/half", dtype="float16")
+    assert len(FeatureStore("s3://rows/half").X[:]) == 60
+    assert not old & {path.name for path in copies.iterdir()}  # what was used longest ago has gone
+    assert np.array_equal(FeatureStore(URL).X[:], digits_store.X[:])  # and comes again
+
+
+def test_on_the_command_line(bucket, digits_folder, tmp_path):
+    def run(*arguments):
+        command = [sys.executable, "-m", "featurekit_cli", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+
+    made = run("extract", digits_folder, "-o", URL, "--json", "-q")
+    assert json.loads(made.stdout)["store"] == URL, made.stderr
+    info = json.loads(run("store", "info", URL, "--json").stdout)
+    assert (info["rows"], info["shards"] > 0, info["classes"]) == (60, True, {"0": 20, "1": 20, "2": 20})
+    scored = run("evaluate", URL, "--head", "knn", "--json", "-q")
+    assert json.loads(scored.stdout)["accuracy"] > 0.9, scored.stderr
+    fitted = run("fit", URL, "-o", "model", "-q")
+    assert (fitted.returncode, (tmp_path / "model").is_dir()) == (0, True), fitted.stderr
+    script = f"import featurekit; store = featurekit.FeatureStore('{URL}'); print(store.X[3].shape)"
+    left_open = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert (left_open.returncode, left_open.stdout) == (0, "(1280,)\n")
+    wrong = run("store", "info", "s3://rows/nothing")
+    assert (wrong.returncode, wrong.stderr) == (1, "featurekit: error: no such store: s3://rows/nothing/index.h5\n")
+
+
+def test_places():
+    assert place_of("s3://a/b/") == Far("s3://a/b")
+    assert hash(Far("s3://a/b")) == hash(place_of("s3://a/b"))
+    assert repr(Far("s3://a/b?signature")) == "Far('s3://a/b')"
