@@ -51,7 +51,7 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument(
         "--engine",
-        choices=("local", "ray"),
+        choices=("local", "processes", "ray"),
         default="local",
         help="what drives the extraction: this process, or actors of Ray Data on the machines of a cluster, which all "
         "see images, weights and output under the same names (default: %(default)s)",

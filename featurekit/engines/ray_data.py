@@ -10,28 +10,24 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import platform
 import re
 import socket
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from .._optional import require
 from .._version import __version__
-from ..errors import FeaturekitError, SourceError, StoreError
-from ..images import Drawn, Item, is_url
-from ..pipeline import Destination, Outcome, check_counts, unchanged
-from ..store import HashIndex, ShardCache
+from ..errors import FeaturekitError, StoreError
+from ..images import Item
+from ..pipeline import Destination, Outcome, check_counts
+from ..store import HashIndex
+from .driving import Run, drive
 from .worker import Done, Job, Output, Worker
 
 logger = logging.getLogger(__name__)
-
-_CHUNK = 32, 512
-"""Images that are given out, and done again if they are lost, together; a shard holds at most so many."""
-
-_SHARES = 8
-"""Chunks of an actor, so that none is idle for long in the end."""
 
 _SENT = 100_000
 """Of more rows that are there already, the machines share the list instead of getting one each."""
@@ -77,34 +73,20 @@ def fill_with_ray(
         If the cluster cannot be reached, is too small, or its machines do not see the output.
     """
     check_counts(batch_size, workers)
-    caches = [_cache(destination) for destination in destinations]
-    outcomes = [unchanged(item, destinations) for item in items]
-    missing = [i for i, outcome in enumerate(outcomes) if outcome is None]
-    advance(len(items) - len(missing))
-    if missing:
-        ray = require("ray", extra="ray", purpose="extraction with --engine ray")
+
+    def begin() -> tuple[int, Run]:
+        ray = _ray()
         require("ray.data", extra="ray", purpose="extraction with --engine ray")
         _connect(ray, address)
         pool = _pool(ray.cluster_resources(), workers, device)
-        outputs = [Output(d.backbone, c.prepare(), c.root, c.dtype) for d, c in zip(destinations, caches, strict=True)]
-        job = Job(__version__, outputs, batch_size, pool.threads, pool.device, runtime)
-        size = min(max(len(missing) // (_SHARES * pool.actors), _CHUNK[0]), _CHUNK[1])
-        chunks = [missing[start : start + size] for start in range(0, len(missing), size)]
-        given = [[_absolute(items[i]) for i in chunk] for chunk in chunks]
-        try:
-            for done in _stream(ray, job, [cache.known for cache in caches], pool, given):
-                for i, outcome in zip(chunks[done.number], done.outcomes, strict=True):
-                    outcomes[i] = outcome
-                _note(destinations, done)
-                advance(len(done.outcomes))
-        finally:
-            for destination, cache in zip(destinations, caches, strict=True):
-                before = len(cache.known)
-                cache.refresh()  # takes in what was done before something went wrong, too
-                destination.computed += len(cache.known) - before
-    found = [outcome for outcome in outcomes if outcome is not None]
-    assert len(found) == len(items)
-    return found
+
+        def run(outputs: list[Output], known: list[HashIndex], chunks: list[list[Item]]) -> Iterator[Done]:
+            job = Job(__version__, outputs, batch_size, pool.threads, pool.device, runtime)
+            return _stream(ray, job, known, pool, chunks)
+
+        return pool.actors, run
+
+    return drive(items, destinations, advance, begin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +130,7 @@ def _connect(ray: Any, address: str | None) -> None:
         raise StoreError(f"no Ray cluster could be reached ({where}): {reason}") from error
 
 
-def _stream(ray: Any, job: Job, known: list[HashIndex], pool: _Pool, chunks: list[list[Item]]) -> Any:
+def _stream(ray: Any, job: Job, known: list[HashIndex], pool: _Pool, chunks: list[list[Item]]) -> Iterator[Done]:
     """Yield what becomes of each chunk, as it is done."""
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)
@@ -156,7 +138,7 @@ def _stream(ray: Any, job: Job, known: list[HashIndex], pool: _Pool, chunks: lis
     shared = [ray.put(each) if len(each) > _SENT else each for each in known]
     rows = [{"number": number, "items": pickle.dumps(chunk)} for number, chunk in enumerate(chunks)]
     dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), _BLOCKS)).map_batches(
-        Worker,
+        _Actor,
         fn_constructor_args=(pickle.dumps(job), shared),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=pool.actors),
@@ -176,6 +158,26 @@ def _stream(ray: Any, job: Job, known: list[HashIndex], pool: _Pool, chunks: lis
         logger.info("%s: %d images, %.1f images/s of one actor's time", node, images, images / max(seconds, 1e-9))
 
 
+class _Actor:
+    """A worker as Ray Data calls it."""
+
+    def __init__(self, job: bytes, known: Sequence[Any]) -> None:
+        here = [each if isinstance(each, HashIndex) else _ray().get(each) for each in known]
+        node = f"{platform.node()} ({str(_ray().get_runtime_context().get_node_id())[:6]})"
+        self._worker = Worker(pickle.loads(job), here, node)  # noqa: S301 (by our own driver)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        done = [
+            self._worker.do(int(number), pickle.loads(items))  # noqa: S301
+            for number, items in zip(batch["number"], batch["items"], strict=True)
+        ]
+        return {"done": [pickle.dumps(each) for each in done]}
+
+
+def _ray() -> Any:
+    return require("ray", extra="ray", purpose="extraction with --engine ray")
+
+
 def _cause(error: BaseException) -> Exception:
     """What went wrong in an actor, without what Ray wraps around it."""
     inner: BaseException | None = error
@@ -185,28 +187,3 @@ def _cause(error: BaseException) -> Exception:
         inner = getattr(inner, "cause", None) or inner.__cause__
     reason = " ".join(str(error).split())[-300:]
     return StoreError(f"the extraction on Ray failed: {reason}. What was complete is kept: run the same command again.")
-
-
-def _cache(destination: Destination) -> ShardCache:
-    assert isinstance(destination.cache, ShardCache)
-    return destination.cache
-
-
-def _absolute(item: Item) -> Item:
-    if isinstance(item.origin, Drawn):
-        raise SourceError("a data set object cannot be given to other machines; name its files")
-    if not isinstance(item.origin, str) or is_url(item.origin):
-        return item
-    return replace(item, origin=os.path.abspath(item.origin))
-
-
-def _note(destinations: Sequence[Destination], done: Done) -> None:
-    for i, destination in enumerate(destinations):
-        destination.decoder = done.decoder[i] or destination.decoder
-        destination.runtime = done.runtime[i] or destination.runtime
-        known, new = destination.fidelity, done.fidelity[i]
-        destination.fidelity = known if new is None else new if known is None else min(known, new, key=_cosine)
-
-
-def _cosine(fidelity: Any) -> float:
-    return float(fidelity.cosine)

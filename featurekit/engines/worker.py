@@ -1,9 +1,7 @@
-"""What one actor does: the extraction of this machine, for one chunk of images after the other."""
+"""What one worker does: the extraction of this machine, for one chunk of images after the other."""
 
 from __future__ import annotations
 
-import pickle
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from .._optional import require
 from .._version import __version__
 from ..backbones import Backbone
 from ..errors import StoreError
@@ -97,24 +94,33 @@ class ShardWriter:
 
 
 class Worker:
-    """An actor of Ray Data."""
+    """Does chunks of a job.
 
-    def __init__(self, pickled: bytes, known: Sequence[Any]) -> None:
-        self._job: Job = pickle.loads(pickled)  # noqa: S301 (by our own driver)
-        self._node = platform.node()
-        if self._job.version != __version__:
-            raise StoreError(f"{self._node} has featurekit {__version__}, and the driver {self._job.version}")
-        for output in self._job.outputs:
+    Parameters
+    ----------
+    job : Job
+    known : sequence of HashIndex
+        What each output held when the driver began.
+    node : str
+        What this worker is called.
+
+    Raises
+    ------
+    StoreError
+        If the driver is another version, or an output cannot be seen from here.
+    """
+
+    def __init__(self, job: Job, known: Sequence[HashIndex], node: str) -> None:
+        self._job, self._node = job, node
+        if job.version != __version__:
+            raise StoreError(f"{node} has featurekit {__version__}, and the driver {job.version}")
+        for output in job.outputs:
             if isinstance(output.folder, Path) and not output.folder.is_dir():
-                raise StoreError(_FOREIGN.format(node=self._node, folder=output.folder))
-        self._writers = [ShardWriter(p, _here(k)) for p, k in zip(self._job.outputs, known, strict=True)]
+                raise StoreError(_FOREIGN.format(node=node, folder=output.folder))
+        self._writers = [ShardWriter(output, index) for output, index in zip(job.outputs, known, strict=True)]
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Look at the images of some chunks, and compute and write their rows."""
-        numbers, chunks = batch["number"], batch["items"]
-        return {"done": [pickle.dumps(self._do(int(n), pickle.loads(c))) for n, c in zip(numbers, chunks, strict=True)]}  # noqa: S301
-
-    def _do(self, number: int, items: list[Item]) -> Done:
+    def do(self, number: int, items: list[Item]) -> Done:
+        """Look at the images of a chunk, and compute and write their rows."""
         begun, job = time.perf_counter(), self._job
         into = [Destination(output.backbone, w) for output, w in zip(job.outputs, self._writers, strict=True)]
         outcomes = fill(
@@ -126,19 +132,6 @@ class Worker:
             [each.decoder for each in into],
             [each.runtime for each in into],
             [each.fidelity for each in into],
-            f"{self._node} ({_node_id()})",
+            self._node,
             time.perf_counter() - begun,
         )
-
-
-def _here(shared: Any) -> HashIndex:
-    index: HashIndex = shared if isinstance(shared, HashIndex) else _ray().get(shared)
-    return index
-
-
-def _node_id() -> str:
-    return str(_ray().get_runtime_context().get_node_id())[:6]
-
-
-def _ray() -> Any:
-    return require("ray", extra="ray", purpose="extraction with --engine ray")

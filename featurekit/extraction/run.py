@@ -179,9 +179,10 @@ def extract(
         What runs the network. ``"auto"``: OpenVINO on a CPU, PyTorch elsewhere.
     offline : bool, optional
         Forbid downloading weights. Default: the environment variable ``FEATUREKIT_OFFLINE``.
-    engine : {"local", "ray"}
-        What drives the extraction: this process, or actors of Ray Data on the machines of a cluster, all of which see
-        images, weights and output under the same names. The content of the store is the same.
+    engine : {"local", "processes", "ray"}
+        What drives the extraction: this process; one process for each device of `device` (``"auto"``: each GPU), where
+        one could not feed them all; or actors of Ray Data on the machines of a cluster, all of which see images,
+        weights and output under the same names. The content of the store is the same.
     address : str, optional
         Of the Ray cluster, as ``ray.init`` takes it (``"auto"``, ``"host:6379"``). Default: ``RAY_ADDRESS``, or a
         cluster of this machine alone.
@@ -278,10 +279,14 @@ def _engine(engine: str, address: str | None) -> Callable[..., list[Outcome]]:
         from ..engines import fill_with_ray
 
         return partial(fill_with_ray, address=address)
-    if engine != "local":
-        raise ValueError(f"no engine called {engine!r}. There are: local, ray.")
+    if engine not in {"local", "processes"}:
+        raise ValueError(f"no engine called {engine!r}. There are: local, processes, ray.")
     if address is not None:
         raise ValueError("address goes with engine='ray'")
+    if engine == "processes":
+        from ..engines import fill_with_processes
+
+        return fill_with_processes
     return fill
 
 

@@ -9,7 +9,7 @@ from ..images import Item
 from ..runtime import load_decoder
 from .forward import forwards_for
 from .looking import looked_at
-from .records import Destination, Outcome
+from .records import NOTHING, Destination, Outcome
 
 
 def fill(
@@ -59,7 +59,7 @@ def fill(
                 if forward.preprocessing in outcome.pixels:
                     forward.add(item, outcome)
             if outcome.pixels:
-                outcome.pixels = {}  # the batches hold what is still needed
+                outcome.pixels = NOTHING  # the batches hold what is still needed
             outcomes.append(outcome)
             advance()
         for forward in forwards:

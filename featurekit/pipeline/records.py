@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +13,9 @@ from ..fidelity import Fidelity
 from ..fingerprint import HASH_BYTES, Preprocessing
 from ..store import Columns, RowCache, Signatures, Text
 
+NOTHING: Mapping[Preprocessing, NDArray[np.uint8]] = {}
+"""One for all, of which there may be very many."""
+
 
 @dataclass(slots=True)
 class Outcome:
@@ -22,7 +25,7 @@ class Outcome:
     size: int = 0
     mtime_ns: int = 0
     reason: str = ""
-    pixels: dict[Preprocessing, NDArray[np.uint8]] = field(default_factory=dict)
+    pixels: Mapping[Preprocessing, NDArray[np.uint8]] = field(default_factory=lambda: NOTHING)
 
 
 @dataclass(slots=True)

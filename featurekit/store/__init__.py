@@ -7,6 +7,7 @@ from .editing import merge, remove
 from .exporting import export
 from .far import Far, Place, place_of
 from .index import HashIndex
+from .joined import JoinedStores
 from .lock import WriteLock
 from .reader import FeatureStore
 from .row_view import RowView
@@ -42,6 +43,7 @@ __all__ = [
     "Far",
     "FeatureStore",
     "HashIndex",
+    "JoinedStores",
     "Ledger",
     "LedgerEntry",
     "MemoryCache",

@@ -52,7 +52,7 @@ class HashIndex:
         places[:, 0], places[:, 1] = file, rows
         if len(rows) > _FEW:
             self._flush()
-            self._merge(_keys(hashes.tobytes()), places)
+            self._merge(np.ascontiguousarray(hashes).view(_KEY)[:, 0], places)
             return
         unknown = np.flatnonzero(self._find(_keys(hashes.tobytes()))[:, 0] < 0)
         for content, row in zip(map(bytes, hashes[unknown]), places[unknown, 1].tolist(), strict=True):
@@ -66,10 +66,18 @@ class HashIndex:
             self._recent = {}
 
     def _merge(self, keys: NDArray[np.bytes_], places: NDArray[np.int32]) -> None:
-        keys, first = np.unique(keys, return_index=True)
-        new = self._find(keys)[:, 0] < 0
-        keys, places = keys[new], places[first[new]]
+        order = np.argsort(keys, kind="stable")
+        keys, places = keys[order], places[order]
+        new = np.ones(len(keys), dtype=np.bool_)
+        new[1:] = keys[1:] != keys[:-1]
         old_keys, old_places = self._sorted
+        if len(old_keys):
+            new &= self._find(keys)[:, 0] < 0
+        if not new.all():
+            keys, places = keys[new], places[new]
+        if not len(old_keys):  # most often everything comes at once
+            self._sorted = keys, places
+            return
         at = np.searchsorted(old_keys, keys)
         # One assignment: a thread that looks up sees both arrays of one state.
         self._sorted = np.insert(old_keys, at, keys), np.insert(old_places, at, places, axis=0)

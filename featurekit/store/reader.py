@@ -20,7 +20,7 @@ from ..errors import StoreError, StoreFormatError
 from .copies import copied, copy_of, nearest
 from .far import Far, Place, place_of
 from .guards import SHARD_NAME, open_checked
-from .reading import check_rows, read_columns, read_dataset, read_into, read_ledger, read_places, read_rows
+from .reading import check_rows, read_columns, read_dataset, read_into, read_ledger, read_places, read_rows, slabs
 from .row_view import RowView
 from .schema import INDEX, Columns, Ledger, Places, Rows, Text, decode
 from .summary import Summary
@@ -180,6 +180,27 @@ class FeatureStore:
         hashes: NDArray[np.uint8] = read_dataset(self._file()["sha256"])
         self._check_unchanged()
         return hashes
+
+    def find(self, path: str) -> int:
+        """The row of an image, by its path as the source names it. Reads no more than a part of the paths at a time.
+
+        Raises
+        ------
+        KeyError
+            If no row has this path.
+
+        Examples
+        --------
+        >>> store = getfixture("digits_store")
+        >>> store.find("1/003.png"), store.paths[23]
+        (23, '1/003.png')
+        """
+        dataset, wanted = self._file()["path"], path.encode("utf-8", "surrogateescape")
+        for start, stop in slabs(dataset):
+            here = np.flatnonzero(read_dataset(dataset, slice(start, stop)).astype("S") == wanted)
+            if len(here):
+                return start + int(here[0])
+        raise KeyError(f"no row of {self.path} has the path {path!r}")
 
     @property
     def class_counts(self) -> dict[str, int]:

@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from .schema import Rows
 
 if TYPE_CHECKING:
+    from .joined import JoinedStores
     from .reader import FeatureStore
 
 _SLAB_ROWS = 4096  # read at once, at most
@@ -31,7 +32,7 @@ class RowView:
     ((3, 1280), (3, 1280))
     """
 
-    def __init__(self, store: FeatureStore) -> None:
+    def __init__(self, store: FeatureStore | JoinedStores) -> None:
         self._store = store
         self.shape = (len(store), store.space.dim)
         self.dtype = store.dtype
@@ -41,7 +42,7 @@ class RowView:
         return self.shape[0]
 
     def __repr__(self) -> str:
-        return f"<rows {self.shape[0]} x {self.shape[1]} {self.dtype} of {self._store.path}>"
+        return f"<rows {self.shape[0]} x {self.shape[1]} {self.dtype} of {self._store!r}>"
 
     def __getitem__(self, key: Any) -> Rows:
         if isinstance(key, tuple):
