@@ -30,7 +30,7 @@ def add_parser(verbs: Any) -> None:
         "-o",
         "--output",
         metavar="STORE",
-        help="a FILE.h5, or a folder (a name without ending) that keeps shards, for very large data "
+        help="a FILE.h5, or a folder (a name without ending, or a URL) that keeps shards, for very large data "
         "(default: <SOURCE>.<BACKBONE>.h5 in this folder). For several backbones or layers, with {backbone} or "
         "{layer} in it",
     )
@@ -53,8 +53,9 @@ def add_parser(verbs: Any) -> None:
         "--engine",
         choices=("local", "processes", "ray"),
         default="local",
-        help="what drives the extraction: this process, or actors of Ray Data on the machines of a cluster, which all "
-        "see images, weights and output under the same names (default: %(default)s)",
+        help="what drives the extraction: this process; a process for each of --device (auto: each GPU); or actors of "
+        "Ray Data on the machines of a cluster, which all see images, weights and output under the same names "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--address", metavar="HOST:PORT", help="of the Ray cluster (default: RAY_ADDRESS, or one of this machine alone)"

@@ -1,16 +1,18 @@
-"""The same extraction by this process and by Ray Data on a cluster of two raylets on this machine.
+"""The same extraction by this process, by processes of it, and by Ray Data on a cluster of two raylets on this machine.
 
     python tests/benchmarks/engines.py [--images 1000] [--repeats 3]
 
-Each round extracts the photographs anew by both, one after the other. Both have the same processors, so that Ray can
-only lose: what it costs is the start of its actors (a Python process with OpenVINO each, the network compiled again)
-and the two processors shared by three processes. The rows must be equal. "One actor at work" is what the actors
-themselves needed for their chunks, without their start.
+Each round extracts the photographs anew by all, one after the other. "local" has both processors and keeps its network
+from round to round. "one worker" is one process on one processor, "two workers" are two with one each: what splitting a
+job gains. Ray has the same two processors, so that it can only lose: what it costs is the start of its actors (a Python
+process with OpenVINO each, the network compiled again) and the two processors shared by three processes. The rows must
+be equal. "One actor at work" is what Ray's actors themselves needed for their chunks, without their start.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import re
 import tempfile
 import time
@@ -49,27 +51,40 @@ def main() -> None:
     listener = _Listener()
     logging.getLogger("featurekit.engines").addHandler(listener)
     logging.getLogger("featurekit.engines").setLevel(logging.INFO)
-    seconds: dict[str, list[float]] = {"local": [], "ray": []}
+    ways = {
+        "local": {},
+        "one worker": {"engine": "processes", "device": "cpu"},
+        "two workers": {"engine": "processes", "device": "cpu,cpu"},
+        "ray": {"engine": "ray"},
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    processors = sorted(os.sched_getaffinity(0))
     for _ in range(arguments.repeats):
         rows = {}
-        for engine, times in seconds.items():
+        for name, times in seconds.items():
+            os.sched_setaffinity(0, processors[: 1 if name == "one worker" else 2])
             with tempfile.TemporaryDirectory() as folder:
                 begun = time.perf_counter()
-                store = extract(photos, output=Path(folder) / "rows", engine=engine)
+                store = extract(photos, output=Path(folder) / "rows", **ways[name])
                 times.append(time.perf_counter() - begun)
-                rows[engine] = (store.columns.sha256, store.X[:])
-        for one, other in zip(rows["local"], rows["ray"], strict=True):
-            assert np.array_equal(one, other), "the engines differ"
+                rows[name] = (store.columns.sha256, store.X[:])
+        for found in rows.values():
+            assert all(np.array_equal(*pair) for pair in zip(rows["local"], found, strict=True)), "the engines differ"
     ray.shutdown()
     cluster.shutdown()
-    median = {engine: float(np.median(times)) for engine, times in seconds.items()}
+    median = {name: float(np.median(times)) for name, times in seconds.items()}
     lines = [
-        {"engine": engine, "seconds": value, "images/s": len(photos) / value, "of local": median["local"] / value}
-        for engine, value in median.items()
+        {
+            "engine": name,
+            "seconds": value,
+            "images/s": len(photos) / value,
+            "of local": median["local"] / value,
+            "of one worker": median["one worker"] / value,
+        }
+        for name, value in median.items()
     ]
-    lines.append(
-        {"engine": "one actor at work", "seconds": "", "images/s": float(np.median(listener.rates)), "of local": ""}
-    )
+    rate = float(np.median(listener.rates))
+    lines.append({"engine": "one actor at work", "seconds": "", "images/s": rate, "of local": "", "of one worker": ""})
     report = bench.Report("engines")
     report.table(f"{len(photos)} photographs, Lite0, rows equal", lines)
     report.write(arguments.out)
