@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 import subprocess
 import sys
 from multiprocessing import get_context
@@ -29,6 +30,22 @@ def bucket(monkeypatch, tmp_path):
         yield client
         for key in keys(client):  # moto keeps them for the next server of this process
             client.delete_object(Bucket="rows", Key=key)
+
+
+@pytest.fixture(scope="module")
+def folder(digits_store_path, tmp_path_factory):
+    """The store of digits as a folder store."""
+    target = tmp_path_factory.mktemp("folder") / "digits"
+    merge([digits_store_path], target).close()
+    return target
+
+
+@pytest.fixture
+def uploaded(bucket, folder):
+    """The store in the bucket."""
+    for path in folder.iterdir():
+        bucket.upload_file(str(path), "rows", f"digits/{path.name}")
+    return FeatureStore(URL)
 
 
 def keys(bucket):
@@ -76,14 +93,14 @@ def test_a_run_that_was_killed_goes_on(bucket, digits_folder, digits_store):
     assert_same(store, digits_store)
 
 
-def test_info_reads_what_it_needs(digits_store, tmp_path, monkeypatch):
+def test_info_reads_what_it_needs(digits_store, folder, tmp_path, monkeypatch):
     """Of a far store file that is many times as large as what is said of it, a small part is asked for."""
     from featurekit.images import remote
     from featurekit.store import far as far_module
 
     monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path / "caches"))
     monkeypatch.setattr(far_module, "_BLOCK", 4096)
-    merge([digits_store.path], tmp_path / "folder")
+    shutil.copytree(folder, tmp_path / "folder")
     (tmp_path / "digits.h5").write_bytes(digits_store.path.read_bytes())
     taken = []
     plain = remote.fetch
@@ -104,8 +121,8 @@ def test_info_reads_what_it_needs(digits_store, tmp_path, monkeypatch):
         assert not any("rows-" in path for path in asked[before:])  # the copy is used
 
 
-def test_workers_and_pickles(bucket, digits_folder, digits_store):
-    store = extract(digits_folder, output=URL)
+def test_workers_and_pickles(uploaded, digits_store):
+    store = uploaded
     assert np.array_equal(pickle.loads(pickle.dumps(store)).X[5], digits_store.X[5])
     for method in ("fork", "spawn"):
         with get_context(method).Pool(1) as pool:
@@ -116,8 +133,8 @@ def _row(store, number):
     return store.X[number]
 
 
-def test_what_goes_wrong(bucket, digits_folder, digits_store, tmp_path, monkeypatch):
-    monkeypatch.setenv("FEATUREKIT_TIMEOUT", "1")
+def test_what_goes_wrong(bucket, uploaded, digits_folder, monkeypatch):
+    monkeypatch.setenv("FEATUREKIT_TIMEOUT", "5")
     with pytest.raises(FileNotFoundError, match="no such store: s3://rows/nothing/index.h5"):
         FeatureStore("s3://rows/nothing")
     with pytest.raises(StoreError, match="behind a URL, a store is a folder"):
@@ -135,7 +152,7 @@ def test_what_goes_wrong(bucket, digits_folder, digits_store, tmp_path, monkeypa
     bucket.put_object(Bucket="rows", Key="other/thesis.txt", Body=b"mine")
     with pytest.raises(StoreError, match="holds other files"):
         extract(digits_folder, output="s3://rows/other")
-    store = extract(digits_folder, output=URL)
+    store = uploaded
     shard = "digits/" + store.places.shards[store.places.shard[0]]
     body = bucket.get_object(Bucket="rows", Key=shard)["Body"].read()
     bucket.put_object(Bucket="rows", Key=shard, Body=body[:-1] + bytes([body[-1] ^ 1]))
@@ -166,26 +183,22 @@ def test_a_server_that_fails_is_not_called_damage(digits_store, tmp_path, monkey
     assert not isinstance(caught.value, StoreFormatError)
 
 
-def test_copies_are_kept_within_limits(bucket, digits_folder, digits_store, tmp_path, monkeypatch):
+def test_copies_are_kept_within_limits(bucket, uploaded, folder, digits_store, tmp_path, monkeypatch):
     monkeypatch.setenv("FEATUREKIT_SHARDS_GB", "0.0001")
-    extract(digits_folder, output=URL)
-    first = FeatureStore(URL)
-    assert np.array_equal(first.X[:], digits_store.X[:])
+    assert np.array_equal(uploaded.X[:], digits_store.X[:])
     copies = tmp_path / "caches" / "shards"
     old = {path.name for path in copies.iterdir()}
-    extract(digits_folder, output="s3://rows/half", dtype="float16")
+    merge([folder], "s3://rows/half", dtype="float16")
     assert len(FeatureStore("s3://rows/half").X[:]) == 60
     assert not old & {path.name for path in copies.iterdir()}  # what was used longest ago has gone
     assert np.array_equal(FeatureStore(URL).X[:], digits_store.X[:])  # and comes again
 
 
-def test_on_the_command_line(bucket, digits_folder, tmp_path):
+def test_on_the_command_line(uploaded, tmp_path):
     def run(*arguments):
         command = [sys.executable, "-m", "featurekit_cli", *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
 
-    made = run("extract", digits_folder, "-o", URL, "--json", "-q")
-    assert json.loads(made.stdout)["store"] == URL, made.stderr
     info = json.loads(run("store", "info", URL, "--json").stdout)
     assert (info["rows"], info["shards"] > 0, info["classes"]) == (60, True, {"0": 20, "1": 20, "2": 20})
     scored = run("evaluate", URL, "--head", "knn", "--json", "-q")
