@@ -33,7 +33,7 @@ _RAW_SIDE = 32
 _MOST_TUNED = 3000
 _TUNING: dict[str, Any] = {
     "unfreeze": 2,
-    "epochs": 4,
+    "epochs": 6,
     "learning_rate": 1e-3,
     "augment": "none",  # digits must not be mirrored
 }
