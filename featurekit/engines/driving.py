@@ -13,8 +13,8 @@ from ..pipeline import Destination, Outcome, unchanged
 from ..store import HashIndex, ShardCache
 from .worker import Done, Output
 
-_CHUNK = 32, 512
-"""Images that are given out, and done again if they are lost, together; a shard holds at most so many."""
+_CHUNK = 32, 4096
+"""Images that are given out, and done again if they are lost, together. A GPU does the most of them in seconds."""
 
 _SHARES = 8
 """Chunks of a worker, so that none is idle for long in the end."""
