@@ -108,15 +108,27 @@ class FeatureStore:
         for name in self._shard_names():
             with suppress(StoreError, OSError):  # damaged or lost: the others have the same
                 home = self._home
-                file, _, _ = open_checked(nearest(home, name) if isinstance(home, Far) else home / name)
+                file, space, _ = open_checked(nearest(home, name) if isinstance(home, Far) else home / name)
                 with file:
+                    if space != self.space or "X" not in file:
+                        continue
                     of_shard: np.dtype[Any] = file["X"].dtype
                     return of_shard
         return np.dtype(np.float32)
 
     def _shard_names(self) -> list[str]:
         """Of the shards that hold its rows, without reading where each row lies."""
-        return decode(read_dataset(self._file()["shards"]).astype("S")) if self.is_folder else []
+        return self._checked_names(decode(read_dataset(self._file()["shards"]).astype("S"))) if self.is_folder else []
+
+    def _checked_names(self, names: list[str]) -> list[str]:
+        """Raise StoreFormatError if a name is not that of a shard, or leads elsewhere."""
+        home = self._home
+        for name in names:
+            if not SHARD_NAME.fullmatch(name) or (isinstance(home, Path) and (home / name).is_symlink()):
+                raise StoreFormatError(
+                    f"{self.path / INDEX} names the shard {name!r:.100}, which no store does (refused, not opened)"
+                )
+        return names
 
     @property
     def shard_count(self) -> int:
@@ -162,16 +174,10 @@ class FeatureStore:
         """Where the rows of a folder store lie."""
         places = read_places(self._file())
         self._check_unchanged()
-        home = self._home
-        bad = [
-            name
-            for name in places.shards
-            if not SHARD_NAME.fullmatch(name) or (isinstance(home, Path) and (home / name).is_symlink())
-        ]
+        self._checked_names(places.shards)
         rows = (places.shard.min(initial=0), places.row.min(initial=0))
-        if bad or min(rows) < 0 or places.shard.max(initial=-1) >= len(places.shards):
-            what = f"names the shard {bad[0]!r:.100}" if bad else "has rows that lie in no shard"
-            raise StoreFormatError(f"{self.path / INDEX} {what}, which no store does (refused, not opened)")
+        if min(rows) < 0 or places.shard.max(initial=-1) >= len(places.shards):
+            raise StoreFormatError(f"{self.path / INDEX} has rows that lie in no shard, which no store does (refused)")
         return places
 
     @cached_property
