@@ -8,11 +8,11 @@ from sklearn.svm import SVC
 from featurekit import FeatureExtractor, FineTuneClassifier, TransferClassifier
 
 digits = load_digits()
-images = list((digits.images[:240] * 15).astype(np.uint8))
-train, test = (images[:160], digits.target[:160]), (images[160:], digits.target[160:240])
+images = list((digits.images[:400] * 15).astype(np.uint8))
+train, test = (images[:300], digits.target[:300]), (images[300:], digits.target[300:400])
 
 frozen = TransferClassifier().fit(*train)
-tuned = FineTuneClassifier.from_transfer(frozen, unfreeze=2, epochs=3, augment="none", say=print).fit(*train)
+tuned = FineTuneClassifier.from_transfer(frozen, unfreeze=2, epochs=4, augment="none", say=print).fit(*train)
 print(f"best epoch {tuned.best_epoch_}; moved: { {name: round(share, 3) for name, share in tuned.moved_.items()} }")
 print(f"test accuracy: frozen {frozen.score(*test):.3f}, fine-tuned {tuned.score(*test):.3f}")
 
