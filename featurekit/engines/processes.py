@@ -165,12 +165,15 @@ class _Crew:
                 chunk = self._chunks.get(timeout=0.1)  # one that another process died of may come back
             except queue.Empty:
                 continue
-            if number not in self._running:
-                self._running[number] = _Process(number, len(self._jobs), self._jobs[number], self._known)
             try:
+                if number not in self._running:
+                    self._running[number] = _Process(number, len(self._jobs), self._jobs[number], self._known)
                 self._answers.put(self._running[number].ask(chunk))
             except (OSError, EOFError, pickle.UnpicklingError):
-                self._died(chunk, self._running.pop(number).end())
+                process = self._running.pop(number, None)
+                self._died(chunk, "none started" if process is None else process.end())
+            except Exception as error:  # what cannot be sent: nobody else would say so
+                self._answers.put(error)
         if number in self._running:
             self._running.pop(number).end()
 

@@ -197,8 +197,10 @@ def _run_launched(job: Job, launch: Launch) -> Result:
                 stack.callback(shutil.rmtree, folder, ignore_errors=True)
         found = team.shared(checkpoint.read_bytes() if checkpoint.exists() and kept else None)
         if launch.leads:
-            if not kept and found is not None:
-                replace_file(checkpoint, found)
+            if not kept:
+                checkpoint.unlink(missing_ok=True)  # of a run that was killed
+                if found is not None:
+                    replace_file(checkpoint, found)
             with ExitStack() as closing:
                 _prepare(replace(job, say=say, progress=progress), folder, device, closing)  # fills the trunk cache
         team.wait()

@@ -161,6 +161,7 @@ def file_info(url: str) -> FileInfo | None:
     """
     try:
         fs, path = _file_system(url)
+        fs.invalidate_cache()  # of what was listed before: another machine may have written it anew
         return _info(_within(fs, "info", timeout(), path))
     except Exception as error:
         raise SourceError(f"{public(url)} cannot be read: {reason_of(error, url)}") from None

@@ -71,7 +71,11 @@ def _copy(folder: Far, name: str) -> None:
         raise StoreError(f"cannot read {folder}/{name}: {error}") from error
     if f"rows-{hashlib.sha256(data).hexdigest()}.h5" != name:
         raise StoreFormatError(f"{folder}/{name} is damaged: its bytes are not those that its name promises")
-    replace_file(_place(name), data)
+    try:
+        replace_file(_place(name), data)
+    except StoreError:
+        if not _place(name).exists():  # else another thread or process has copied it
+            raise
 
 
 def _tidy(in_use: set[str]) -> None:

@@ -101,8 +101,9 @@ def _open_far(path: Far) -> tuple[h5py.File, FeatureSpace, dict[str, Any]]:
     blocks = Blocks(path)
     try:
         file = h5py.File(blocks, "r", rdcc_nbytes=_CHUNK_CACHE)
+        checked = _checked(file, path)
         _far_files.add(file)
-        return _checked(file, path)
+        return checked
     except (OSError, RuntimeError, StoreFormatError) as error:
         if blocks.failed:
             raise StoreError(blocks.failed) from error

@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import StoreError, StoreFormatError
+from ..errors import StoreFormatError
 from .copies import copied, copy_of, nearest
 from .far import Far, Place, place_of
 from .guards import SHARD_NAME, open_checked
@@ -106,7 +106,7 @@ class FeatureStore:
             dtype: np.dtype[Any] = self._file()["X"].dtype
             return dtype
         for name in self._shard_names():
-            with suppress(StoreError, OSError):  # damaged or lost: the others have the same
+            with suppress(StoreFormatError, FileNotFoundError):  # damaged or lost: the others have the same
                 home = self._home
                 file, space, _ = open_checked(nearest(home, name) if isinstance(home, Far) else home / name)
                 with file:

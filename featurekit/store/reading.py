@@ -44,13 +44,18 @@ def read_dataset(dataset: h5py.Dataset, key: Any = ...) -> NDArray[Any]:
     try:
         values: NDArray[Any] = dataset[key]
     except (OSError, RuntimeError) as error:
-        if getattr(error, "errno", None) == errno.EIO:
+        if _is_far(dataset) and getattr(error, "errno", None) == errno.EIO:
             raise StoreError(str(error.args[-1])) from error
         raise StoreFormatError(
             f"{dataset.file.filename} is damaged: values of '{dataset.name.strip('/')}' cannot be read ({error}). "
             f"{_REMEDY}"
         ) from error
     return values
+
+
+def _is_far(dataset: h5py.Dataset) -> bool:
+    """Whether it is read through a Python object, whose errors are those of a network."""
+    return bool(dataset.file.driver == "fileobj")
 
 
 def read_columns(file: h5py.File) -> Columns:
@@ -176,8 +181,12 @@ def salvage(dataset: h5py.Dataset, *, keep: bool = True) -> tuple[NDArray[Any], 
 
 def _salvage_slab(dataset: h5py.Dataset, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     damaged = np.zeros(stop - start, dtype=np.bool_)
-    with suppress(OSError, RuntimeError):
-        return dataset[start:stop], damaged
+    if _is_far(dataset):
+        with suppress(StoreFormatError):
+            return read_dataset(dataset, slice(start, stop)), damaged
+    else:
+        with suppress(OSError, RuntimeError):
+            return dataset[start:stop], damaged
     block = np.zeros((stop - start, *dataset.shape[1:]), dtype=dataset.dtype)
     step = dataset.chunks[0]
     for low in range(start, stop, step):
