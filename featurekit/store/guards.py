@@ -95,9 +95,13 @@ def open_checked(path: Place) -> tuple[h5py.File, FeatureSpace, dict[str, Any]]:
     return _checked(file, path)
 
 
+def far_file(path: Far) -> Far:
+    """The file that is opened for a place behind a URL: itself, or, of a folder, its index."""
+    return path if path.suffix.lower() in {".h5", ".hdf5"} else path / INDEX
+
+
 def _open_far(path: Far) -> tuple[h5py.File, FeatureSpace, dict[str, Any]]:
-    if path.suffix.lower() not in {".h5", ".hdf5"}:
-        path = path / INDEX
+    path = far_file(path)
     blocks = Blocks(path)
     try:
         file = h5py.File(blocks, "r", rdcc_nbytes=_CHUNK_CACHE)

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from ..errors import StoreFormatError
 from .copies import copied, copy_of, nearest
 from .far import Far, Place, place_of
-from .guards import SHARD_NAME, open_checked
+from .guards import SHARD_NAME, far_file, open_checked
 from .reading import check_rows, read_columns, read_dataset, read_into, read_ledger, read_places, read_rows, slabs
 from .row_view import RowView
-from .schema import INDEX, Columns, Ledger, Places, Rows, Text, decode
+from .schema import INDEX, Columns, Ledger, Places, Rows, Text, counts_of, decode
 from .summary import Summary
 
 _OPEN_SHARDS = 64  # a process may have about a thousand files open
@@ -213,16 +213,14 @@ class FeatureStore:
         """Rows of each label, sorted by label; unlabelled rows are left out."""
         known = self.__dict__.get("columns")
         text = known.label if known is not None else read_dataset(self._file()["label"]).astype("S")
-        labels, counts = np.unique(text, return_counts=True)
-        return dict(sorted((decode(label), int(n)) for label, n in zip(labels, counts, strict=True) if label))
+        return dict(sorted((label, count) for label, count in counts_of(text).items() if label))
 
     @property
     def ledger_counts(self) -> dict[str, int]:
         """Images of each status."""
         if "ledger" in self.__dict__:
             return self.ledger.counts()
-        names, counts = np.unique(read_dataset(self._file()["ledger/status"]).astype("S"), return_counts=True)
-        return {decode(name): int(count) for name, count in zip(names, counts, strict=True)}
+        return counts_of(read_dataset(self._file()["ledger/status"]).astype("S"))
 
     @property
     def nbytes(self) -> int:
@@ -395,6 +393,6 @@ def _as_strings(text: Text) -> NDArray[np.str_]:
 
 def _identity(path: Place) -> tuple[int, ...]:
     if isinstance(path, Far):
-        return (path if path.suffix.lower() in {".h5", ".hdf5"} else path / INDEX).state()
+        return far_file(path).state()
     stat = (path / INDEX if path.is_dir() else path).stat()
     return stat.st_ino, stat.st_size, stat.st_mtime_ns

@@ -130,8 +130,7 @@ class Ledger(Sequence[LedgerEntry]):
 
     def counts(self) -> dict[str, int]:
         """Images of each status."""
-        names, counts = np.unique(self.status, return_counts=True)
-        return {decode(name): int(count) for name, count in zip(names, counts, strict=True)}
+        return counts_of(self.status)
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -205,6 +204,12 @@ def decode(value: bytes | Text) -> str | list[str]:
     if isinstance(value, np.ndarray):
         return [one.decode("utf-8", "surrogateescape") for one in value.tolist()]
     return value.decode("utf-8", "surrogateescape")
+
+
+def counts_of(values: Text) -> dict[str, int]:
+    """How often each text is there."""
+    names, counts = np.unique(values, return_counts=True)
+    return {decode(name): int(count) for name, count in zip(names, counts, strict=True)}
 
 
 # --- writing -----------------------------------------------------------------------------------------
