@@ -98,3 +98,8 @@ def s3_server(monkeypatch):
         yield client
     finally:
         server.stop()
+
+
+def keys(client):
+    """What is in the bucket `rows`."""
+    return sorted(each["Key"] for each in client.list_objects_v2(Bucket="rows").get("Contents", []))

@@ -33,7 +33,16 @@ def main(number: int, of: int) -> None:
             worker = worker or Worker(job, known, f"{job.device} ({os.getpid()})")
             _answer(answers, worker.do(chunk, items))
         except Exception as error:
-            _answer(answers, error)
+            _answer(answers, _sendable(error))
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error, or, of a kind that cannot be sent, what it says."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 (our own)
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def _answer(answers: IO[bytes], answer: object) -> None:

@@ -33,6 +33,8 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # of one letter it wo
 _PASSWORD = re.compile(r"(?:https?|ftp)://[^/?#]*@|://[^/?#@]*:[^/?#@]*@", re.IGNORECASE)
 _FAR = frozenset("http https s3 s3a gs gcs az abfs abfss adl wasb wasbs hf ftp sftp oss oci".split())
 _NO_RETRY = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError, ValueError, ImportError)
+# What file systems call the state of a file; S3 tells times in whole seconds, so hashes of contents come first.
+_STATES = "md5Hash ETag etag LastModified last_modified Last-Modified mtime updated created".split()
 _failures: dict[str, int] = {}
 _lock = threading.Lock()
 
@@ -195,6 +197,24 @@ def send(url: str, data: bytes | memoryview | Path) -> None:
     raise SourceError(f"{public(url)} cannot be written ({TRIES} times tried): {reason}")
 
 
+def delete(url: str) -> None:
+    """Delete a file, if it is there.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be deleted.
+    """
+    try:
+        fs, path = _file_system(url)
+        _within(fs, "rm_file", timeout(), path)
+        fs.invalidate_cache()
+    except FileNotFoundError:
+        return
+    except Exception as error:
+        raise SourceError(f"{public(url)} cannot be deleted: {reason_of(error, url)}") from None
+
+
 def open_file(url: str) -> IO[bytes]:
     """A file that is read where it is asked for, in blocks."""
     try:
@@ -251,19 +271,9 @@ def _below(name: str, folder: str) -> str:
 
 
 def _info(entry: dict[str, Any]) -> FileInfo | None:
-    """What file systems call the same by many names."""
+    """Size and state, which file systems call by many names."""
     size = entry.get("size")
-    for name in (
-        "LastModified",
-        "last_modified",
-        "Last-Modified",
-        "mtime",
-        "updated",
-        "ETag",
-        "etag",
-        "md5Hash",
-        "created",
-    ):
+    for name in _STATES:
         state = entry.get(name)
         if size is None or state is None:
             continue

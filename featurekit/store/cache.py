@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import DamagedRowsError, FeatureSpaceError, StoreError, StoreFormatError
 from ..fingerprint import FeatureSpace
+from .copies import delete_damaged, found_damaged
 from .far import Far, Place
 from .index import HashIndex
 from .lock import WriteLock
@@ -276,8 +277,11 @@ class ShardCache:
                 shards = np.unique(file.places.shard[bad])
                 set_aside = np.isin(file.places.shard, shards)
                 self._rescue(file, np.flatnonzero(set_aside & ~bad))
-                for number in shards.tolist():
-                    self._quarantine(file.path / file.places.shards[number], "not as it was written")
+                names = [file.places.shards[number] for number in shards.tolist()]
+                for name in names:
+                    self._quarantine(file.path / name, "not as it was written")
+                if isinstance(file.path, Far):
+                    delete_damaged(file.path, names)
                 bad = set_aside
             elif bad.any() and file is not self._base:
                 self._rescue(file, np.flatnonzero(~bad))
@@ -352,11 +356,14 @@ class ShardCache:
 
 def _bad_rows(file: FeatureStore) -> NDArray[np.bool_]:
     if isinstance(file.path, Far):
+        if not file.is_folder:
+            return np.zeros(len(file), dtype=np.bool_)
         # Whatever is fetched is compared with its name; to fetch everything for that would take as long as to compute
         # it again.
-        there = file.path.sizes() if file.is_folder else {}
-        lost = [number for number, name in enumerate(file.places.shards) if name not in there] if file.is_folder else []
-        return np.isin(file.places.shard, lost) if lost else np.zeros(len(file), dtype=np.bool_)
+        names = file.places.shards
+        there, damaged = file.path.sizes(), set(found_damaged(names))
+        lost = [number for number, name in enumerate(names) if name not in there or name in damaged]
+        return np.isin(file.places.shard, lost)
     try:
         return damaged_rows(file)
     except (StoreFormatError, FileNotFoundError):  # somebody changed or deleted it meanwhile

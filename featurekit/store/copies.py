@@ -13,7 +13,8 @@ from ..errors import ImageError, StoreError, StoreFormatError
 from ..folders import cache_folder
 from ..images.remote import fetch
 from .far import Far, Place
-from .writer import replace_file
+from .guards import is_whole
+from .writer import make_folder, replace_file
 
 _AT_ONCE = 16
 _GIGABYTES = 20.0
@@ -49,6 +50,46 @@ def copy_of(folder: Far, name: str) -> Path:
     return place
 
 
+def bytes_of(folder: Far, names: Sequence[str]) -> int:
+    """Bytes of files of a folder; 0 of one that is not there. Web servers list none, and are asked for each."""
+    sizes = folder.sizes()
+
+    def size(name: str) -> int:
+        with suppress(FileNotFoundError):
+            return sizes[name] if name in sizes else (folder / name).state()[0]
+        return 0
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return sum(pool.map(size, names))
+
+
+def drop_damaged_copy(name: str) -> bool:
+    """Delete the copy of a shard if it is not what its name promises: disks err, too. Whether it was."""
+    place = _place(name)
+    if not place.exists() or is_whole(place):
+        return False
+    place.unlink(missing_ok=True)
+    return True
+
+
+def found_damaged(names: Sequence[str]) -> list[str]:
+    """Those of the shards that were damaged when they were last fetched from where they lie."""
+    return [name for name in names if _mark(name).exists()]
+
+
+def delete_damaged(folder: Far, names: Sequence[str]) -> None:
+    """Delete the shards that were found damaged where they lie, so that no machine takes them in again.
+
+    Raises
+    ------
+    StoreError
+        If that is not allowed.
+    """
+    for name in found_damaged(names):
+        (folder / name).delete()
+        _mark(name).unlink(missing_ok=True)
+
+
 def nearest(folder: Far, name: str) -> Place:
     """The copy of a shard, if there is one, else the shard itself."""
     place = _place(name)
@@ -57,6 +98,10 @@ def nearest(folder: Far, name: str) -> Place:
 
 def _place(name: str) -> Path:
     return cache_folder() / "shards" / name
+
+
+def _mark(name: str) -> Path:
+    return cache_folder() / "damaged" / name
 
 
 def _copy(folder: Far, name: str) -> None:
@@ -70,9 +115,16 @@ def _copy(folder: Far, name: str) -> None:
             ) from error
         raise StoreError(f"cannot read {folder}/{name}: {error}") from error
     if f"rows-{hashlib.sha256(data).hexdigest()}.h5" != name:
-        raise StoreFormatError(f"{folder}/{name} is damaged: its bytes are not those that its name promises")
+        make_folder(_mark(name).parent)
+        _mark(name).touch()
+        raise StoreFormatError(
+            f"{folder}/{name} is damaged: its bytes are not those that its name promises. Extract into the "
+            "store again here, and its rows are computed anew; where the images are gone: "
+            f"featurekit store remove {folder} --damaged"
+        )
     try:
         replace_file(_place(name), data)
+        _mark(name).unlink(missing_ok=True)
     except StoreError:
         if not _place(name).exists():  # else another thread or process has copied it
             raise
@@ -84,7 +136,9 @@ def _tidy(in_use: set[str]) -> None:
     try:
         limit = float(text or _GIGABYTES) * 1e9
     except ValueError:
-        raise StoreError(f"FEATUREKIT_SHARDS_GB must be a number of gigabytes, got {text!r}") from None
+        limit = -1.0
+    if not 0 <= limit < float("inf"):
+        raise StoreError(f"FEATUREKIT_SHARDS_GB must be a number of gigabytes, got {text!r}")
     found = []
     with suppress(OSError), os.scandir(_place("")) as entries:
         for entry in entries:

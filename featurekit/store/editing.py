@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from ..errors import StoreError
 from .cache import check_space
-from .far import Place, place_of
+from .copies import delete_damaged
+from .far import Far, Place, place_of
 from .lock import WriteLock
 from .reader import FeatureStore
 from .schema import (
@@ -226,6 +227,8 @@ def _remove(store: FeatureStore, target: Place, chosen: NDArray[np.bool_]) -> No
         names = [store.places.shards[number] for number in used.tolist()]
         places = Places(names, shard.astype(np.int32), store.places.row[kept])
         publish_index(target, store.space, store.provenance, columns, ledger, places)
+        if isinstance(target, Far):
+            delete_damaged(target, sorted({*store.places.shards} - {*names}))
     elif is_store_file(target):
         publish(target, store.space, store.provenance, columns, ledger, _blocks(store, kept), store.dtype)
 

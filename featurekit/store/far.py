@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import errno
+import gc
 import hashlib
 import io
 import os
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import ImageError, SourceError, StoreError
 from ..images import is_url, public
-from ..images.remote import fetch, file_info, listed, send
+from ..images.remote import delete, fetch, file_info, listed, send
 
 _BLOCK = 2**20  # bytes that are asked for at once
 _BLOCKS = 32  # of them that are kept
-_READ_ONLY = {"http", "https", "zip", "tar", "github"}
+# Where a file that is written is there as a whole, or not at all: what is read meanwhile is never half of one.
+_OBJECTS = frozenset("s3 s3a gs gcs az abfs abfss adl oss oci memory".split())
 
 
 class Far:
@@ -127,10 +131,13 @@ class Far:
     def check_writable(self) -> None:
         """Raise StoreError if this is no kind of URL that whole files can be written to in one step."""
         kind = self.url.partition("://")[0].lower()
-        if kind in _READ_ONLY or "::" in self.url:
-            raise StoreError(f"{self.url} cannot be written to: of {kind}:// files are only read")
         if kind in {"file", "local"}:
             raise StoreError(f"{self.url} lies on this machine: name it without {kind}://")
+        if kind not in _OBJECTS or "::" in self.url:
+            raise StoreError(
+                f"{self.url} cannot be written to: of {kind}:// files are only read. Stores are written to object "
+                "stores (s3, gs, az, ...), where a file is there as a whole or not at all, and to folders."
+            )
 
     def write(self, data: bytes | memoryview | Path) -> None:
         """Write a whole file in one step: from memory, or a file here.
@@ -147,6 +154,19 @@ class Far:
                 f"{error}. What was complete before is kept; mend that, or choose another output, and run the same "
                 "command again."
             ) from error
+
+    def delete(self) -> None:
+        """Delete the file, if it is there.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be deleted.
+        """
+        try:
+            delete(self.url)
+        except SourceError as error:
+            raise StoreError(str(error)) from error
 
 
 Place = Path | Far
@@ -188,7 +208,8 @@ class Blocks(io.RawIOBase):
         if number not in self._kept:
             start = number * _BLOCK
             try:
-                self._kept[number] = fetch(self._url, start, min(start + _BLOCK, self._size))
+                with _no_collection():
+                    self._kept[number] = fetch(self._url, start, min(start + _BLOCK, self._size))
             except ImageError as error:
                 self.failed = f"cannot read {self._url}: {error}"  # h5py keeps no more of an error than its kind
                 raise OSError(errno.EIO, self.failed) from error
@@ -224,6 +245,21 @@ class Blocks(io.RawIOBase):
     def seekable(self) -> bool:
         """It is."""
         return True
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """No garbage is collected: fsspec's thread, if it freed an HDF5 object, would wait for h5py's lock.
+
+    That one is held by the thread that reads, and waits for fsspec's.
+    """
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
 
 
 def lock_name(place: Far) -> str:

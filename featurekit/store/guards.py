@@ -14,12 +14,12 @@ import re
 import stat
 from pathlib import Path
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import h5py
 
 from ..errors import StoreError, StoreFormatError
-from ..fingerprint import HASH_BYTES, FeatureSpace
+from ..fingerprint import HASH_BYTES, FeatureSpace, file_sha256
 from .far import Blocks, Far, Place
 from .schema import (
     ATTRIBUTES,
@@ -43,7 +43,7 @@ _MAX_CHUNK = 256 * 1024  # bytes; a chunk of one row may be larger. HDF5 allocat
 _TEXT_FACTOR, _TEXT_FREE, _TEXT_ROW = 64, 256 * 1024 * 1024, 256
 _NOT_THE_FILES_FAULT = {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE}
 _PLACES = {"shards": "text", "shard": "<i4", "row": "<i4"}
-_far_files: WeakSet[h5py.File] = WeakSet()
+_far_files: WeakKeyDictionary[h5py.File, Blocks] = WeakKeyDictionary()
 _CHUNK_CACHE = 2**20  # bytes of each dataset; 8 MB, the default of HDF5 2, are half a gigabyte for 64 open shards
 
 
@@ -95,6 +95,19 @@ def open_checked(path: Place) -> tuple[h5py.File, FeatureSpace, dict[str, Any]]:
     return _checked(file, path)
 
 
+def is_whole(shard: Path) -> bool:
+    """Whether the bytes of a shard are those that its name promises."""
+    return f"rows-{file_sha256(shard)}.h5" == shard.name
+
+
+def identity(path: Place, file: h5py.File | None = None) -> tuple[int, ...]:
+    """What changes when a store is written anew: as it is now, or, behind a URL, as it was when `file` was opened."""
+    if isinstance(path, Far):
+        return far_file(path).state() if file is None else _far_files[file].state
+    found = (path / INDEX if path.is_dir() else path).stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def far_file(path: Far) -> Far:
     """The file that is opened for a place behind a URL: itself, or, of a folder, its index."""
     return path if path.suffix.lower() in {".h5", ".hdf5"} else path / INDEX
@@ -106,7 +119,7 @@ def _open_far(path: Far) -> tuple[h5py.File, FeatureSpace, dict[str, Any]]:
     try:
         file = h5py.File(blocks, "r", rdcc_nbytes=_CHUNK_CACHE)
         checked = _checked(file, path)
-        _far_files.add(file)
+        _far_files[file] = blocks
         return checked
     except (OSError, RuntimeError, StoreFormatError) as error:
         if blocks.failed:

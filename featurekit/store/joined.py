@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,9 @@ from .cache import check_space
 from .reader import FeatureStore
 from .row_view import RowView
 from .schema import Rows
+
+T = TypeVar("T")
+_OPEN_STORES = 8  # of 64 shards each: a process may have about a thousand files open
 
 
 class JoinedStores:
@@ -55,11 +59,14 @@ class JoinedStores:
     def __init__(self, stores: Sequence[str | os.PathLike[str] | FeatureStore]) -> None:
         if isinstance(stores, str | os.PathLike) or not stores:
             raise ValueError(f"expected a list of one or more stores, got {stores!r}")
-        self.stores = [each if isinstance(each, FeatureStore) else FeatureStore(each) for each in stores]
+        self.stores: list[FeatureStore] = []
+        self._used: dict[int, None] = {}
+        for number, each in enumerate(stores):
+            self.stores.append(each if isinstance(each, FeatureStore) else FeatureStore(each))
+            check_space(self.stores[number], self.stores[0].space, "Extract all parts with the same options.")
+            self._keep_open(number)
         self.space = self.stores[0].space
-        for store in self.stores[1:]:
-            check_space(store, self.space, "Extract all parts with the same options.")
-        self.dtype: np.dtype[np.floating] = np.result_type(*(store.dtype for store in self.stores))
+        self.dtype: np.dtype[np.floating] = np.result_type(*self._of_each(lambda store: store.dtype))
         self._ends = np.cumsum([len(store) for store in self.stores])
 
     def __len__(self) -> int:
@@ -76,12 +83,12 @@ class JoinedStores:
     @cached_property
     def y(self) -> NDArray[np.str_]:
         """The labels, shape (n,)."""
-        return np.concatenate([store.y for store in self.stores])
+        return np.concatenate(self._of_each(lambda store: store.y))
 
     @cached_property
     def groups(self) -> NDArray[np.str_]:
         """The groups, shape (n,)."""
-        return np.concatenate([store.groups for store in self.stores])
+        return np.concatenate(self._of_each(lambda store: store.groups))
 
     def _gather(self, index: NDArray[np.integer]) -> Rows:
         out: Rows = np.empty((len(index), self.space.dim), dtype=self.dtype)
@@ -90,4 +97,21 @@ class JoinedStores:
             chosen = np.flatnonzero(holder == number)
             start = int(self._ends[number]) - len(self.stores[number])
             out[chosen] = self.stores[number].X[index[chosen] - start]
+            self._keep_open(number)
         return out
+
+    def _of_each(self, part: Callable[[FeatureStore], T]) -> list[T]:
+        parts = []
+        for number, store in enumerate(self.stores):
+            parts.append(part(store))
+            self._keep_open(number)
+        return parts
+
+    def _keep_open(self, number: int) -> None:
+        """Of the stores that were used, close those that were not for longest: each may have many files open."""
+        self._used.pop(number, None)
+        self._used[number] = None
+        if len(self._used) > _OPEN_STORES:
+            oldest = next(iter(self._used))
+            self._used.pop(oldest, None)
+            self.stores[oldest].close()  # reading opens it again

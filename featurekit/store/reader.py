@@ -5,27 +5,28 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import StoreFormatError
-from .copies import copied, copy_of, nearest
-from .far import Far, Place, place_of
-from .guards import SHARD_NAME, far_file, open_checked
-from .reading import check_rows, read_columns, read_dataset, read_into, read_ledger, read_places, read_rows, slabs
+from . import reading
+from .copies import bytes_of, copied, copy_of, drop_damaged_copy, nearest
+from .far import Far, place_of
+from .guards import SHARD_NAME, identity, open_checked
 from .row_view import RowView
-from .schema import INDEX, Columns, Ledger, Places, Rows, Text, counts_of, decode
+from .schema import INDEX, Columns, Ledger, Places, Rows, Text, as_strings, counts_of, decode
 from .summary import Summary
 
 _OPEN_SHARDS = 64  # a process may have about a thousand files open
+T = TypeVar("T")
 _READ_AGAIN = frozenset({"columns", "ledger", "places", "_hashes"})
 
 
@@ -81,7 +82,7 @@ class FeatureStore:
         self._handle: h5py.File | None = file
         self._shards: OrderedDict[int, h5py.File] = OrderedDict()
         self._pid = os.getpid()
-        self._identity = _identity(self.path)
+        self._identity = identity(self.path, file)
         self._length: int = file["sha256"].shape[0]
         self.is_folder = "X" not in file
         if self.is_folder and (self.path.is_file() if isinstance(self.path, Path) else self.path.name == INDEX):
@@ -118,7 +119,7 @@ class FeatureStore:
 
     def _shard_names(self) -> list[str]:
         """Of the shards that hold its rows, without reading where each row lies."""
-        return self._checked_names(decode(read_dataset(self._file()["shards"]).astype("S"))) if self.is_folder else []
+        return self._checked_names(decode(self._text("shards"))) if self.is_folder else []
 
     def _checked_names(self, names: list[str]) -> list[str]:
         """Raise StoreFormatError if a name is not that of a shard, or leads elsewhere."""
@@ -143,7 +144,7 @@ class FeatureStore:
     @property
     def y(self) -> NDArray[np.str_]:
         """The labels, shape (n,); empty text where there is none."""
-        return _as_strings(self.columns.label)
+        return as_strings(self.columns.label)
 
     @property
     def paths(self) -> list[str]:
@@ -153,27 +154,22 @@ class FeatureStore:
     @property
     def groups(self) -> NDArray[np.str_]:
         """The groups, shape (n,); empty text where there is none."""
-        return _as_strings(self.columns.group)
+        return as_strings(self.columns.group)
 
     @cached_property
     def columns(self) -> Columns:
         """Everything about the rows but the rows themselves."""
-        columns = read_columns(self._file())
-        self._check_unchanged()
-        return columns
+        return self._read(reading.read_columns)
 
     @cached_property
     def ledger(self) -> Ledger:
         """What became of every image, in source order."""
-        ledger = read_ledger(self._file())
-        self._check_unchanged()
-        return ledger
+        return self._read(reading.read_ledger)
 
     @cached_property
     def places(self) -> Places:
         """Where the rows of a folder store lie."""
-        places = read_places(self._file())
-        self._check_unchanged()
+        places = self._read(reading.read_places)
         self._checked_names(places.shards)
         rows = (places.shard.min(initial=0), places.row.min(initial=0))
         if min(rows) < 0 or places.shard.max(initial=-1) >= len(places.shards):
@@ -183,9 +179,7 @@ class FeatureStore:
     @cached_property
     def _hashes(self) -> NDArray[np.uint8]:
         """All content hashes: behind a URL, rows here and there are too many requests."""
-        hashes: NDArray[np.uint8] = read_dataset(self._file()["sha256"])
-        self._check_unchanged()
-        return hashes
+        return self._read(lambda file: reading.read_dataset(file["sha256"]))
 
     def find(self, path: str) -> int:
         """The row of an image, by its path as the source names it. Reads no more than a part of the paths at a time.
@@ -201,38 +195,32 @@ class FeatureStore:
         >>> store.find("1/003.png"), store.paths[23]
         (23, '1/003.png')
         """
-        dataset, wanted = self._file()["path"], path.encode("utf-8", "surrogateescape")
-        for start, stop in slabs(dataset):
-            here = np.flatnonzero(read_dataset(dataset, slice(start, stop)).astype("S") == wanted)
-            if len(here):
-                return start + int(here[0])
-        raise KeyError(f"no row of {self.path} has the path {path!r}")
+        row = self._read(lambda file: reading.find_text(file["path"], path.encode("utf-8", "surrogateescape")))
+        if row is None:
+            raise KeyError(f"no row of {self.path} has the path {path!r}")
+        return row
 
     @property
     def class_counts(self) -> dict[str, int]:
         """Rows of each label, sorted by label; unlabelled rows are left out."""
-        known = self.__dict__.get("columns")
-        text = known.label if known is not None else read_dataset(self._file()["label"]).astype("S")
+        text = self.columns.label if "columns" in self.__dict__ else self._text("label")
         return dict(sorted((label, count) for label, count in counts_of(text).items() if label))
 
     @property
     def ledger_counts(self) -> dict[str, int]:
         """Images of each status."""
-        if "ledger" in self.__dict__:
-            return self.ledger.counts()
-        return counts_of(read_dataset(self._file()["ledger/status"]).astype("S"))
+        return self.ledger.counts() if "ledger" in self.__dict__ else counts_of(self._text("ledger/status"))
 
     @property
     def nbytes(self) -> int:
         """Bytes on the disk, shards included."""
+        home = self._home
+        if not self.is_folder:
+            return home.state()[0] if isinstance(home, Far) else home.stat().st_size
         names = [INDEX, *self._shard_names()]
-        if isinstance(self._home, Far):
-            if not self.is_folder:
-                return self._home.state()[0]
-            sizes = self._home.sizes()
-            return sum(sizes.get(name, 0) for name in names)
-        files = [self._home / name for name in names] if self.is_folder else [self._home]
-        return sum(file.stat().st_size for file in files if file.exists())
+        if isinstance(home, Far):
+            return bytes_of(home, names)
+        return sum((home / name).stat().st_size for name in names if (home / name).exists())
 
     def iter_batches(
         self, batch_size: int = 1024, *, seed: int | None = None
@@ -310,8 +298,7 @@ class FeatureStore:
     def _file(self) -> h5py.File:
         # HDF5 handles must not be shared with the parent of a fork: each process opens its own.
         if self._handle is None or self._pid != os.getpid():
-            if _identity(self._home) != self._identity:
-                raise StoreFormatError(f"{self.path} was written anew since it was opened here; open it again")
+            self._check_unchanged()
             self._handle, _, _ = open_checked(self._home)
             self._shards = OrderedDict()
             self._pid = os.getpid()
@@ -349,9 +336,24 @@ class FeatureStore:
         home, name = self._home, self.places.shards[number]
         return copy_of(home, name) if isinstance(home, Far) else home / name
 
+    def _read(self, part: Callable[[h5py.File], T]) -> T:
+        """A part of the file. All must be of one state; a file here that is open stays as it is."""
+        file = self._file()
+        if isinstance(self._home, Path):
+            return part(file)
+        try:
+            value = part(file)
+        except StoreFormatError:  # half of another state looks like damage
+            self._check_unchanged()
+            raise
+        self._check_unchanged()
+        return value
+
+    def _text(self, name: str) -> Text:
+        return self._read(lambda file: reading.read_text(file[name]))
+
     def _check_unchanged(self) -> None:
-        """Parts that are read one after another must be of one state; a file here that is open stays as it is."""
-        if isinstance(self._home, Far) and _identity(self._home) != self._identity:
+        if identity(self._home) != self._identity:
             raise StoreFormatError(f"{self.path} was written anew since it was opened here; open it again")
 
     def _gather(self, index: NDArray[np.integer[Any]]) -> Rows:
@@ -368,31 +370,31 @@ class FeatureStore:
         file, every = self._file(), np.arange(len(index))
         out = np.empty((len(index), self.space.dim), dtype=self.dtype)
         if not self.is_folder:
-            read_into(out, every, file["X"], index)
-            check_rows(file, index, out, None)
+            reading.read_into(out, every, file["X"], index)
+            reading.check_rows(file, index, out, None)
             return out
         shard, row = self.places.shard[index], self.places.row[index]
-        if isinstance(self._home, Path):
-            sha256 = read_rows(file["sha256"], index)
-        else:
-            sha256 = self._hashes[index]
-            copied(self._home, [self.places.shards[i] for i in np.unique(shard).tolist() if i not in self._shards])
+        sha256 = reading.read_rows(file["sha256"], index) if isinstance(self._home, Path) else self._hashes[index]
         order = np.argsort(shard, kind="stable")
-        for wanted in np.split(order, np.flatnonzero(np.diff(shard[order])) + 1) if len(order) else []:
-            holder = self._shard(int(shard[wanted[0]]))
-            rows = read_rows(holder["X"], row[wanted])
-            check_rows(holder, row[wanted], rows, sha256[wanted])
-            out[wanted] = rows
+        parts = np.split(order, np.flatnonzero(np.diff(shard[order])) + 1) if len(order) else []
+        for start in range(0, len(parts), _OPEN_SHARDS):  # of far ones no more are copied at once than are kept
+            window = parts[start : start + _OPEN_SHARDS]
+            if isinstance(self._home, Far):
+                numbers = [int(shard[wanted[0]]) for wanted in window]
+                copied(self._home, [self.places.shards[i] for i in numbers if i not in self._shards])
+            for wanted in window:
+                out[wanted] = self._rows_of(int(shard[wanted[0]]), row[wanted], sha256[wanted])
         return out
 
-
-def _as_strings(text: Text) -> NDArray[np.str_]:
-    names, inverse = np.unique(text, return_inverse=True)
-    return np.array(decode(names), dtype=np.str_)[inverse]
-
-
-def _identity(path: Place) -> tuple[int, ...]:
-    if isinstance(path, Far):
-        return far_file(path).state()
-    stat = (path / INDEX if path.is_dir() else path).stat()
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+    def _rows_of(self, number: int, rows: NDArray[np.integer[Any]], sha256: NDArray[np.uint8]) -> Rows:
+        try:
+            holder = self._shard(number)
+            found = reading.read_rows(holder["X"], rows)
+            reading.check_rows(holder, rows, found, sha256)
+            return found
+        except StoreFormatError:
+            if isinstance(self._home, Path) or not drop_damaged_copy(self.places.shards[number]):
+                raise
+        if number in self._shards:
+            self._shards.pop(number).close()
+        return self._rows_of(number, rows, sha256)

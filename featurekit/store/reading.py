@@ -20,6 +20,7 @@ from .schema import (
     Ledger,
     Places,
     Rows,
+    Text,
     columns_digest,
     decode,
     ledger_digest,
@@ -58,9 +59,23 @@ def _is_far(dataset: h5py.Dataset) -> bool:
     return bool(dataset.file.driver == "fileobj")
 
 
+def read_text(dataset: h5py.Dataset, key: Any = ...) -> Text:
+    """As :func:`read_dataset`, of text."""
+    return read_dataset(dataset, key).astype("S")
+
+
+def find_text(dataset: h5py.Dataset, wanted: bytes) -> int | None:
+    """The first row with this text; no more than a part is read at a time."""
+    for start, stop in slabs(dataset):
+        here = np.flatnonzero(read_text(dataset, slice(start, stop)) == wanted)
+        if len(here):
+            return start + int(here[0])
+    return None
+
+
 def read_columns(file: h5py.File) -> Columns:
     """Everything but ``X`` and the ledger."""
-    text = [read_dataset(file[name]).astype("S") for name in TEXT_COLUMNS]
+    text: list[NDArray[Any]] = [read_text(file[name]) for name in TEXT_COLUMNS]
     columns = Columns(*text, *(read_dataset(file[name]) for name in ("sha256", *NUMBER_COLUMNS)))
     _check_digest(file, 0, columns_digest(columns), "paths, labels, groups or hashes")
     return columns
@@ -68,7 +83,7 @@ def read_columns(file: h5py.File) -> Columns:
 
 def read_ledger(file: h5py.File) -> Ledger:
     """The ledger."""
-    path, status = (read_dataset(file[f"ledger/{name}"]).astype("S") for name in ("path", "status"))
+    path, status = (read_text(file[f"ledger/{name}"]) for name in ("path", "status"))
     row = read_dataset(file["ledger/row"])
     ledger = Ledger(path, status, dict(_read_sparse_text(file["ledger/reason"])), row)
     _check_digest(file, 1, ledger_digest(ledger), "values of the ledger")
@@ -138,7 +153,7 @@ def read_into(out: NDArray[Any], at: NDArray[np.intp], dataset: h5py.Dataset, ro
 
 def read_places(file: h5py.File) -> Places:
     """Where the rows of a folder store lie."""
-    names = decode(read_dataset(file["shards"]).astype("S"))
+    names = decode(read_text(file["shards"]))
     return Places(names, read_dataset(file["shard"]), read_dataset(file["row"]))
 
 

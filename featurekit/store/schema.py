@@ -206,6 +206,12 @@ def decode(value: bytes | Text) -> str | list[str]:
     return value.decode("utf-8", "surrogateescape")
 
 
+def as_strings(values: Text) -> NDArray[np.str_]:
+    """What :func:`encode` encoded, as an array; each text that comes often is decoded once."""
+    names, inverse = np.unique(values, return_inverse=True)
+    return np.array(decode(names), dtype=np.str_)[inverse]
+
+
 def counts_of(values: Text) -> dict[str, int]:
     """How often each text is there."""
     names, counts = np.unique(values, return_counts=True)

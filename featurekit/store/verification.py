@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import StoreFormatError
-from ..fingerprint import file_sha256
 from .far import Place
+from .guards import is_whole
 from .reader import FeatureStore
 from .reading import damaged_rows_of, read_dataset, salvage
 from .schema import LEDGER_TEXT, NUMBER_COLUMNS, TEXT_COLUMNS, Columns, decode
@@ -157,11 +157,6 @@ def damaged_rows(store: FeatureStore, problems: list[str] | None = None) -> NDAr
             problems.append(str(error))
             damaged[mine] = True
     return damaged
-
-
-def is_whole(shard: Path) -> bool:
-    """Whether the bytes of a shard are those that its name promises."""
-    return f"rows-{file_sha256(shard)}.h5" == shard.name
 
 
 def _damaged_parts(store: FeatureStore) -> list[str]:

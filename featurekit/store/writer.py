@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
+from secrets import randbelow
 from tempfile import TemporaryDirectory
 from typing import Any, TypeGuard, overload
 
@@ -176,7 +177,7 @@ def write_shard(
         (folder / name).write(data)
         return folder / name
     path = folder / name
-    with replacing(path, folder / f".{path.name[:24]}.{os.getpid()}.tmp") as out:
+    with replacing(path, folder / f".{path.name[:24]}.{_own()}.tmp") as out:
         _write_all(out, data)
     return path
 
@@ -294,7 +295,11 @@ def replacing(target: Path, temporary: Path) -> Iterator[FileIO]:
 
 def beside(target: Path) -> Path:
     """Where a file is written that is to take the place of `target`."""
-    return target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    return target.with_name(f".{target.name}.{_own()}.tmp")
+
+
+def _own() -> str:
+    return f"{os.getpid()}{randbelow(10**6):06d}"  # on another machine, a process may have the same number
 
 
 def replace_file(target: Path, data: bytes) -> None:

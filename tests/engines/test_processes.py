@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -122,6 +123,28 @@ def test_images_of_which_every_process_dies(photos, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(StoreError, match="3 processes died of the images from .*png on.*as if killed"):
         extract(photos, output=tmp_path / "far", engine="processes", device="cpu,cpu")
+
+
+def test_processes_that_cannot_be_started(photos, tmp_path, monkeypatch):
+    """The system has no more of them: no thread may end without saying so."""
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
+    with pytest.raises(StoreError, match="3 processes died of the images from .*none started"):
+        extract(photos, output=tmp_path / "far", engine="processes", device="cpu,cpu")
+
+
+class OddError(Exception):
+    """One that pickle makes, and cannot read."""
+
+    def __init__(self, first, second):
+        super().__init__(f"{first} and {second}")
+
+
+def test_errors_that_cannot_be_sent():
+    from featurekit.engines.process import _sendable
+
+    sent = pickle.loads(pickle.dumps(_sendable(OddError("this", "that"))))
+    assert (type(sent), str(sent)) == (RuntimeError, "OddError: this and that")
+    assert isinstance(_sendable(StoreError("full")), StoreError)
 
 
 def test_what_cannot_be_is_said(photos, tmp_path):

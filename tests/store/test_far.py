@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import pickle
 import shutil
@@ -11,7 +12,7 @@ from multiprocessing import get_context
 
 import numpy as np
 import pytest
-from servers import http_server, s3_server
+from servers import http_server, keys
 
 from featurekit import FeatureExtractor, FeatureStore, extract
 from featurekit.errors import SourceError, StoreError, StoreFormatError
@@ -19,17 +20,6 @@ from featurekit.heads import LDAPath
 from featurekit.store import Far, merge, place_of, remove, verify
 
 URL = "s3://rows/digits"
-
-
-@pytest.fixture
-def bucket(monkeypatch, tmp_path):
-    """A client, with an empty bucket `rows`; copies of shards go to a folder of the test."""
-    monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path / "caches"))
-    with s3_server(monkeypatch) as client:
-        client.create_bucket(Bucket="rows")
-        yield client
-        for key in keys(client):  # moto keeps them for the next server of this process
-            client.delete_object(Bucket="rows", Key=key)
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +36,6 @@ def uploaded(bucket, folder):
     for path in folder.iterdir():
         bucket.upload_file(str(path), "rows", f"digits/{path.name}")
     return FeatureStore(URL)
-
-
-def keys(bucket):
-    return sorted(each["Key"] for each in bucket.list_objects_v2(Bucket="rows").get("Contents", []))
 
 
 def assert_same(store, here):
@@ -141,6 +127,8 @@ def test_what_goes_wrong(bucket, uploaded, digits_folder, monkeypatch):
         extract(digits_folder, output="s3://rows/digits.h5")
     with pytest.raises(StoreError, match="are only read"):
         extract(digits_folder, output="https://host/digits")
+    with pytest.raises(StoreError, match="sftp:// files are only read.*a file is there as a whole or not at all"):
+        extract(digits_folder, output="sftp://host/digits")
     with pytest.raises(StoreError, match="name it without file://"):
         extract(digits_folder, output="file:///tmp/digits")
     with pytest.raises(SourceError, match="holds a password"):
@@ -210,6 +198,30 @@ def test_on_the_command_line(uploaded, tmp_path):
     assert (left_open.returncode, left_open.stdout) == (0, "(1280,)\n")
     wrong = run("store", "info", "s3://rows/nothing")
     assert (wrong.returncode, wrong.stderr) == (1, "featurekit: error: no such store: s3://rows/nothing/index.h5\n")
+
+
+def test_writes_within_a_second_are_told_apart(bucket):
+    """S3 tells whole seconds of when a file was written."""
+    states = set()
+    for body in (b"one", b"two", b"six"):
+        bucket.put_object(Bucket="rows", Key="file", Body=body)
+        states.add(Far("s3://rows/file").state())
+    assert len(states) == 3
+
+
+def test_no_garbage_is_collected_while_a_block_is_fetched(digits_store, tmp_path, monkeypatch):
+    """Freeing an HDF5 object needs a lock that the reading thread holds; fsspec's thread would wait for it."""
+    from featurekit.store import far as far_module
+
+    monkeypatch.setattr(far_module, "_BLOCK", 4096)
+    (tmp_path / "digits.h5").write_bytes(digits_store.path.read_bytes())
+    plain, collected = far_module.fetch, []
+    monkeypatch.setattr(far_module, "fetch", lambda *a: collected.append(gc.isenabled()) or plain(*a))
+    with http_server(tmp_path) as (url, _):
+        assert len(FeatureStore(f"{url}/digits.h5").ledger) == 60
+    assert collected
+    assert not any(collected)
+    assert gc.isenabled()
 
 
 def test_places():

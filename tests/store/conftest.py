@@ -1,0 +1,17 @@
+"""A bucket of a real S3 server on loopback."""
+
+from __future__ import annotations
+
+import pytest
+from servers import keys, s3_server
+
+
+@pytest.fixture
+def bucket(monkeypatch, tmp_path):
+    """A client, with an empty bucket `rows`; copies of shards go to a folder of the test."""
+    monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path / "caches"))
+    with s3_server(monkeypatch) as client:
+        client.create_bucket(Bucket="rows")
+        yield client
+        for key in keys(client):  # moto keeps them for the next server of this process
+            client.delete_object(Bucket="rows", Key=key)

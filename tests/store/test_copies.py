@@ -1,0 +1,111 @@
+"""Copies of far shards, and damage here and there."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+from servers import http_server, keys
+
+from featurekit import FeatureStore, extract
+from featurekit.errors import StoreError, StoreFormatError
+from featurekit.store import merge, reader, remove, verify
+
+URL = "s3://rows/digits"
+
+
+@pytest.fixture
+def two_shards(bucket, digits_folder, tmp_path):
+    """A far store of two shards: class 0, and all others; its images."""
+    photos = tmp_path / "photos"
+    shutil.copytree(digits_folder / "0", photos / "0")
+    extract(photos, output=URL)
+    shutil.copytree(digits_folder, photos, dirs_exist_ok=True)
+    extract(photos, output=URL)
+    assert len(keys(bucket)) == 3
+    return photos
+
+
+def flipped(data):
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+def damage(bucket, row):
+    """Change one byte of the far shard in which a row lies; its key."""
+    store = FeatureStore(URL)
+    key = "digits/" + store.places.shards[store.places.shard[row]]
+    body = bucket.get_object(Bucket="rows", Key=key)["Body"].read()
+    bucket.put_object(Bucket="rows", Key=key, Body=flipped(body))
+    return key
+
+
+def elsewhere(monkeypatch, tmp_path):
+    """From here on, another machine, which has no copies."""
+    monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path / "elsewhere"))
+
+
+def test_a_damaged_shard_is_computed_again(bucket, two_shards, digits_store, monkeypatch, tmp_path):
+    key = damage(bucket, 0)
+    with pytest.raises(StoreFormatError, match=f"{key} is damaged.*Extract into the store again here"):
+        FeatureStore(URL).X[0]
+    assert FeatureStore(URL).X[40].shape == (1280,)
+    assert verify(URL).damaged == list(range(20))
+    store = extract(two_shards, output=URL)
+    assert (store.summary.computed, store.summary.reused) == (20, 40)
+    elsewhere(monkeypatch, tmp_path)
+    assert verify(URL).ok
+    assert np.array_equal(FeatureStore(URL).X[:], digits_store.X[:])
+
+
+def test_a_damaged_shard_that_is_removed_does_not_come_back(bucket, two_shards, monkeypatch, tmp_path):
+    key = damage(bucket, 0)
+    assert len(remove(URL, damaged=True)) == 20
+    assert key not in keys(bucket)
+    elsewhere(monkeypatch, tmp_path)
+    store = extract(two_shards, output=URL)
+    assert (store.summary.computed, store.summary.reused) == (20, 40)
+    assert verify(URL).ok
+
+
+def test_a_damaged_copy_is_fetched_again(bucket, two_shards, digits_store, tmp_path):
+    assert len(FeatureStore(URL).X[:]) == 60
+    copies = list((tmp_path / "caches" / "shards").iterdir())
+    assert len(copies) == 2
+    for copy in copies:
+        copy.write_bytes(flipped(copy.read_bytes()))
+    copies[0].write_bytes(b"")
+    assert np.array_equal(FeatureStore(URL).X[:], digits_store.X[:])
+    with FeatureStore(URL) as store:
+        assert len(store.X[:]) == 60
+        for copy in copies:  # while they are open
+            data = bytearray(copy.read_bytes())
+            data[len(data) // 2] ^= 1
+            with copy.open("r+b") as file:
+                file.write(data)
+        assert np.array_equal(store.X[:], digits_store.X[:])
+    assert verify(URL).ok
+
+
+def test_no_more_copies_than_a_window_at_once(bucket, two_shards, digits_store, monkeypatch, tmp_path):
+    monkeypatch.setattr(reader, "_OPEN_SHARDS", 1)
+    monkeypatch.setenv("FEATUREKIT_SHARDS_GB", "0")
+    order = np.random.default_rng(0).permutation(60)
+    assert np.array_equal(FeatureStore(URL).X[order], digits_store.X[order])
+    assert len(list((tmp_path / "caches" / "shards").iterdir())) == 1
+
+
+@pytest.mark.parametrize("said", ["nan", "inf", "-1", "much"])
+def test_a_limit_that_is_none(bucket, two_shards, monkeypatch, said):
+    monkeypatch.setenv("FEATUREKIT_SHARDS_GB", said)
+    with pytest.raises(StoreError, match=f"FEATUREKIT_SHARDS_GB must be a number of gigabytes, got '{said}'"):
+        FeatureStore(URL).X[0]
+
+
+def test_bytes_where_no_files_are_listed(digits_store_path, monkeypatch, tmp_path):
+    monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path / "caches"))
+    here = merge([digits_store_path], tmp_path / "digits")
+    (tmp_path / "digits" / "index.html").write_text("what a web server shows instead of a listing")
+    with http_server(tmp_path) as (url, _):
+        assert FeatureStore(f"{url}/digits").nbytes == here.nbytes
+        assert verify(f"{url}/digits").ok
