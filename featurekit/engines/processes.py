@@ -87,13 +87,17 @@ class _Process:
     def __init__(self, number: int, of: int, job: Job, known: list[HashIndex]) -> None:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
-        self._process = subprocess.Popen(  # noqa: S603 (our own module)
-            [sys.executable, "-m", _MODULE, str(number), str(of)],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-        )
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 (our own module)
+                [sys.executable, "-m", _MODULE, str(number), str(of)],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+            )
+        except OSError:
+            self._log.close()
+            raise
         self._setup: Any = job, known
 
     def ask(self, chunk: tuple[int, list[Item]]) -> Any:
@@ -169,9 +173,9 @@ class _Crew:
                 if number not in self._running:
                     self._running[number] = _Process(number, len(self._jobs), self._jobs[number], self._known)
                 self._answers.put(self._running[number].ask(chunk))
-            except (OSError, EOFError, pickle.UnpicklingError):
+            except (OSError, EOFError, pickle.UnpicklingError) as error:
                 process = self._running.pop(number, None)
-                self._died(chunk, "none started" if process is None else process.end())
+                self._died(chunk, f"none started: {error}" if process is None else process.end())
             except Exception as error:  # what cannot be sent: nobody else would say so
                 self._answers.put(error)
         if number in self._running:

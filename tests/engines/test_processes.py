@@ -128,7 +128,7 @@ def test_images_of_which_every_process_dies(photos, tmp_path, monkeypatch):
 def test_processes_that_cannot_be_started(photos, tmp_path, monkeypatch):
     """The system has no more of them: no thread may end without saying so."""
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
-    with pytest.raises(StoreError, match="3 processes died of the images from .*none started"):
+    with pytest.raises(StoreError, match="3 processes died of the images from .*none started: .*no-python"):
         extract(photos, output=tmp_path / "far", engine="processes", device="cpu,cpu")
 
 
