@@ -24,17 +24,26 @@ EXPECTED = {
     r"best epoch \d(.|\n)*test accuracy: frozen 0\.\d+, fine-tuned 0\.\d+\nSVC on its rows: 0\.\d+",
     "07_advise.py": r"\((clear|likely|unsure)\); now: (transfer|fine-tune)\n250 images, 10 classes(.|\n)*frozen "
     r"features, efficientnet_lite0 with \w+: \d\d\.\d% right(.|\n)*expected gain of fine-tuning: [+-]\d+\.\d points",
-    "08_several_machines.py": r"200 rows by \w+(.|\n)*3 folds on Ray: best C = [\d.]+, accuracy 0\.\d+",
+    "08_several_machines.py": r"200 rows by \w+(.|\n)*3 folds on (?P<where>ray|dask): best C = [\d.]+, accuracy 0\.\d+",
 }
+
+
+def run(path, folder, *arguments):
+    command = [sys.executable, "-W", "error::FutureWarning", path, *arguments]
+    out = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    assert out.returncode == 0, out.stderr
+    found = re.search(EXPECTED[path.name], out.stdout)
+    assert found, out.stdout
+    return found
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
 def test_example(path, tmp_path):
-    out = subprocess.run(
-        [sys.executable, "-W", "error::FutureWarning", path], capture_output=True, text=True, cwd=tmp_path
-    )
-    assert out.returncode == 0, out.stderr
-    assert re.search(EXPECTED[path.name], out.stdout), out.stdout
+    run(path, tmp_path)
+
+
+def test_example_with_the_search_on_dask(tmp_path):
+    assert run(ROOT / "examples" / "08_several_machines.py", tmp_path, "dask")["where"] == "dask"
 
 
 def test_the_commands_of_the_readme_are_those_of_ci():

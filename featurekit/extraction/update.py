@@ -8,6 +8,7 @@ import os
 import platform
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -29,6 +30,7 @@ from ..store import (
     REMOVED,
     STORED,
     Columns,
+    Far,
     FeatureStore,
     Ledger,
     Place,
@@ -73,6 +75,7 @@ class Update:
         self, target: Place, backbone: Backbone, listing: Source, *, replace: bool, refresh: bool, dtype: str | None
     ) -> None:
         self.target = target
+        self._state = _far_state(target)
         self._listing = listing
         self._replace = replace
         self._old = old = _read_old(target, refresh)
@@ -96,6 +99,7 @@ class Update:
             if verify and (not self._changed or not is_store_file(target)):
                 cache.check()
             if self._changed:
+                self._check_alone()
                 _publish(target, self.destination.backbone, cache, self._provenance(source), columns, ledger)
         except DamagedRowsError:
             dropped = cache.drop_damaged()
@@ -106,6 +110,14 @@ class Update:
             return False
         self._columns, self._ledger = columns, ledger
         return True
+
+    def _check_alone(self) -> None:
+        """Behind a URL nothing is locked, so another machine may have published meanwhile."""
+        if _far_state(self.target) != self._state:
+            raise StoreError(
+                f"another command has written to {self.target} meanwhile, and that is kept as it is. So are the rows "
+                "that were computed here: run the same command again when the other one is done."
+            )
 
     def finish(self, started: float) -> FeatureStore:
         """The published store, opened for reading, with what the run that began at `started` did."""
@@ -171,6 +183,12 @@ class _Old:
     columns: Columns | None = None
     ledger: Ledger | None = None
     damaged: bool = False
+
+
+def _far_state(target: Place) -> tuple[int, int] | None:
+    with suppress(FileNotFoundError):
+        return (target / INDEX).state() if isinstance(target, Far) else None
+    return None
 
 
 def _read_old(target: Place, refresh: bool) -> _Old:

@@ -226,6 +226,8 @@ def _remove(store: FeatureStore, target: Place, chosen: NDArray[np.bool_]) -> No
         used, shard = np.unique(store.places.shard[kept], return_inverse=True)
         names = [store.places.shards[number] for number in used.tolist()]
         places = Places(names, shard.astype(np.int32), store.places.row[kept])
+        if isinstance(target, Far):
+            store.check_unchanged()  # nothing is locked there
         publish_index(target, store.space, store.provenance, columns, ledger, places)
         if isinstance(target, Far):
             delete_damaged(target, sorted({*store.places.shards} - {*names}))

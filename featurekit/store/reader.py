@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import h5py
@@ -285,9 +284,7 @@ class FeatureStore:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -298,7 +295,7 @@ class FeatureStore:
     def _file(self) -> h5py.File:
         # HDF5 handles must not be shared with the parent of a fork: each process opens its own.
         if self._handle is None or self._pid != os.getpid():
-            self._check_unchanged()
+            self.check_unchanged()
             self._handle, _, _ = open_checked(self._home)
             self._shards = OrderedDict()
             self._pid = os.getpid()
@@ -344,15 +341,16 @@ class FeatureStore:
         try:
             value = part(file)
         except StoreFormatError:  # half of another state looks like damage
-            self._check_unchanged()
+            self.check_unchanged()
             raise
-        self._check_unchanged()
+        self.check_unchanged()
         return value
 
     def _text(self, name: str) -> Text:
         return self._read(lambda file: reading.read_text(file[name]))
 
-    def _check_unchanged(self) -> None:
+    def check_unchanged(self) -> None:
+        """Raise StoreFormatError if the store was written anew since it was opened here."""
         if identity(self._home) != self._identity:
             raise StoreFormatError(f"{self.path} was written anew since it was opened here; open it again")
 
@@ -367,10 +365,10 @@ class FeatureStore:
         return self._guard
 
     def _gather_alone(self, index: NDArray[np.integer[Any]]) -> Rows:
-        file, every = self._file(), np.arange(len(index))
+        file = self._file()
         out = np.empty((len(index), self.space.dim), dtype=self.dtype)
         if not self.is_folder:
-            reading.read_into(out, every, file["X"], index)
+            reading.read_into(out, np.arange(len(index)), file["X"], index)
             reading.check_rows(file, index, out, None)
             return out
         shard, row = self.places.shard[index], self.places.row[index]
@@ -379,11 +377,11 @@ class FeatureStore:
         parts = np.split(order, np.flatnonzero(np.diff(shard[order])) + 1) if len(order) else []
         for start in range(0, len(parts), _OPEN_SHARDS):  # of far ones no more are copied at once than are kept
             window = parts[start : start + _OPEN_SHARDS]
+            numbers = [int(shard[wanted[0]]) for wanted in window]
             if isinstance(self._home, Far):
-                numbers = [int(shard[wanted[0]]) for wanted in window]
                 copied(self._home, [self.places.shards[i] for i in numbers if i not in self._shards])
-            for wanted in window:
-                out[wanted] = self._rows_of(int(shard[wanted[0]]), row[wanted], sha256[wanted])
+            for number, wanted in zip(numbers, window, strict=True):
+                out[wanted] = self._rows_of(number, row[wanted], sha256[wanted])
         return out
 
     def _rows_of(self, number: int, rows: NDArray[np.integer[Any]], sha256: NDArray[np.uint8]) -> Rows:

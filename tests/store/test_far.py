@@ -79,6 +79,27 @@ def test_a_run_that_was_killed_goes_on(bucket, digits_folder, digits_store):
     assert_same(store, digits_store)
 
 
+def test_two_runs_at_once(bucket, digits_folder, monkeypatch, tmp_path):
+    """Nothing can be locked behind a URL: the second to publish is told, and its rows are kept."""
+    from featurekit.extraction import update
+
+    plain = update._rows_and_ledger
+
+    def slowly(*arguments):
+        monkeypatch.setattr(update, "_rows_and_ledger", plain)
+        monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path / "another-machine"))  # where its locks lie, too
+        extract(digits_folder / "1", output=URL)
+        return plain(*arguments)
+
+    monkeypatch.setattr(update, "_rows_and_ledger", slowly)
+    with pytest.raises(StoreError, match="another command has written to s3://rows/digits meanwhile"):
+        extract(digits_folder / "0", output=URL)
+    assert FeatureStore(URL).paths[0] == "000.png"
+    assert FeatureStore(URL).provenance["root"].endswith("1")
+    store = extract(digits_folder, output=URL, replace=True)
+    assert (store.summary.computed, store.summary.reused) == (20, 40)
+
+
 def test_info_reads_what_it_needs(digits_store, folder, tmp_path, monkeypatch):
     """Of a far store file that is many times as large as what is said of it, a small part is asked for."""
     from featurekit.images import remote
