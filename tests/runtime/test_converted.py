@@ -19,6 +19,7 @@ from featurekit.runtime import load_runtime
 from featurekit.runtime.converted import ConversionError, converted_network
 
 pytest.importorskip("openvino")
+from featurekit.runtime.openvino_runtime import OpenVinoRuntime
 
 LITE0 = find("efficientnet_lite0")
 START = (
@@ -55,18 +56,47 @@ def test_the_second_start_needs_no_pytorch(cache):
     assert said == ""
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A small network, the file of its conversion, and what it makes of an image."""
+    import torchvision
+
+    folder = tmp_path_factory.mktemp("kept")
+    torch.manual_seed(0)
+    torch.save(torchvision.models.squeezenet1_1().state_dict(), folder / "small.pth")
+    small = find("squeezenet1_1", folder / "small.pth")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("FEATUREKIT_CACHE", str(folder))
+        rows = computed(small)
+    (file,) = (folder / "networks").iterdir()
+    return small, file, rows
+
+
+def computed(backbone):
+    network = OpenVinoRuntime(backbone, [backbone.rows])
+    return network.submit(np.full((1, 224, 224, 3), 99, np.uint8)).result()
+
+
+def made_again(kept, tmp_path, monkeypatch, caplog, content):
+    """What is said of a file with this content, which is replaced; the rows are the same, and stay so."""
+    small, file, rows = kept
+    place = tmp_path / "networks" / file.name
+    place.parent.mkdir()
+    place.write_bytes(content)
+    monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path))
+    assert np.array_equal(computed(small), rows)
+    said, written = caplog.text, place.stat().st_mtime_ns
+    assert np.array_equal(computed(small), rows)
+    assert (caplog.text, place.stat().st_mtime_ns) == (said, written)
+    return said
+
+
 @pytest.mark.parametrize(
     "spoil", [lambda data: data[: len(data) // 2], lambda data: data[:-1] + b"?", lambda data: b""]
 )
-def test_a_damaged_file_is_made_again(cache, tmp_path, spoil):
-    folder, total = cache
-    (file,) = (folder / "networks").iterdir()
-    (tmp_path / "networks").mkdir()
-    (tmp_path / "networks" / file.name).write_bytes(spoil(file.read_bytes()))
-    again, said = start(FEATUREKIT_CACHE=str(tmp_path))
-    assert again == ["openvino", "True", "False", total]
+def test_a_damaged_file_is_made_again(kept, tmp_path, monkeypatch, caplog, spoil):
+    said = made_again(kept, tmp_path, monkeypatch, caplog, spoil(kept[1].read_bytes()))
     assert "is damaged and is made again" in said
-    assert start(FEATUREKIT_CACHE=str(tmp_path))[0][1] == "False"
 
 
 def test_a_cache_that_cannot_be_written_costs_time_only(cache, tmp_path):
@@ -133,11 +163,9 @@ def test_rows_are_pytorchs(photos):
 
 
 @pytest.mark.parametrize("nonsense", ["garbage", "truncated weights", "other images", "empty", "length"])
-def test_a_whole_file_of_nonsense_is_made_again(cache, tmp_path, nonsense):
-    folder, total = cache
-    (file,) = (folder / "networks").iterdir()
+def test_a_whole_file_of_nonsense_is_made_again(kept, tmp_path, monkeypatch, caplog, nonsense):
     head = len(b"featurekit network 2\n")
-    data = file.read_bytes()
+    data = kept[1].read_bytes()
     magic, content = data[:head], data[head + 32 :]
     end = 8 + int.from_bytes(content[:8], "little")
     graph, weights = content[8:end], content[end:]
@@ -150,12 +178,8 @@ def test_a_whole_file_of_nonsense_is_made_again(cache, tmp_path, nonsense):
         graph = graph.replace(b"<dim>224</dim>", b"<dim>192</dim>").replace(b'"4,224,224,3"', b'"4,192,192,3"')
     content = len(graph).to_bytes(8, "little") + graph + weights
     content = {"empty": b"", "length": (2**62).to_bytes(8, "little") + content[8:]}.get(nonsense, content)
-    (tmp_path / "networks").mkdir()
-    (tmp_path / "networks" / file.name).write_bytes(magic + hashlib.sha256(content).digest() + content)
-    again, said = start(FEATUREKIT_CACHE=str(tmp_path))
-    assert again == ["openvino", "True", "False", total]
-    assert "is of no use and is made again" in said
-    assert start(FEATUREKIT_CACHE=str(tmp_path))[0][1] == "False"
+    content = magic + hashlib.sha256(content).digest() + content
+    assert "is of no use and is made again" in made_again(kept, tmp_path, monkeypatch, caplog, content)
 
 
 def test_no_room_for_temporary_files(cache, tmp_path):
