@@ -145,7 +145,7 @@ def test_wrong_use(options, error, message, tmp_path):
 def test_labels_that_contradict_each_other_are_named(tmp_path):
     images, labels = colours(30)
     again = images[:20]
-    found = advise(images + again, labels=labels + ["c2"] * 20, output=tmp_path, budget=60)
+    found = advise(images + again, labels=labels + ["c2"] * 20, output=tmp_path, budget=20)
     assert found.evidence.size.contradicting == 40
     assert (found.verdict, found.do) == ("cannot tell", "transfer")
     assert any("40 images are there under more than one label" in reason for reason in found.reasons)

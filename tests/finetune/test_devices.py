@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,14 +17,14 @@ import pytest
 from featurekit_cli.main import main
 from sklearn.base import clone
 
-from featurekit import FineTuneClassifier
+from featurekit import FineTuneClassifier, extract
 from featurekit.errors import ImageError, MissingExtraError, TrainingError
 
 
 @pytest.fixture
 def together(small_weights):
     options = {"weights": small_weights, "runtime": "torch", "learning_rate": 1e-4, "batch_size": 14, "device": "cpu"}
-    return FineTuneClassifier("mobilenet_v3_small", epochs=2, devices=2, **options)
+    return FineTuneClassifier("mobilenet_v3_small", epochs=2, devices=2, image_size=96, **options)
 
 
 def test_two_train_as_one_does(paths, labels, digits_store_path):
@@ -143,16 +142,15 @@ def test_wrong_use(together, paths, labels, monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds processes in /proc")
-def test_two_machines_train_as_two_devices_do(digits_folder, digits_store_path, tmp_path, capsys):
+def test_two_machines_train_as_two_devices_do(digits_folder, tmp_path, capsys):
     """Two launches of torchrun, each as on a machine of its own; killed after an epoch, and gone on with."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     store = tmp_path / "rows.h5"
-    shutil.copy(digits_store_path, store)
-    options = (
-        f"--epochs 4 --unfreeze 1 --train-batch 14 --learning-rate 1e-4 --device cpu --json --store {store}".split()
-    )
+    extract(digits_folder, output=store, image_size=96).close()
+    options = f"--epochs 3 --unfreeze 1 --train-batch 14 --learning-rate 1e-4 --image-size 96 --json --store {store}"
+    options = [*options.split(), "--device", "cpu"]
     lo = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
 
     def start(machine):
