@@ -31,8 +31,9 @@ def default_name(source: str) -> str:
 
 def is_store(source: str) -> bool:
     """Whether SOURCE names a store: an .h5 file, or a folder with an index; here, or behind a URL."""
-    path = Path(source)
-    is_file = path.suffix.lower() in {".h5", ".hdf5"}
+    from featurekit.folders import is_store_name
+
+    path, is_file = Path(source), is_store_name(source)
     if "://" not in source or is_file:
         return (path / "index.h5").is_file() if path.is_dir() else is_file
     from featurekit.errors import FeaturekitError

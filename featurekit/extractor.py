@@ -17,6 +17,7 @@ from .backbones import DEFAULT_BACKBONE, LITE, Backbone, describe, find, short_n
 from .bundle import is_bundle
 from .errors import DamagedRowsError, FeatureSpaceError, ImageError, SourceError
 from .fingerprint import PENULTIMATE, FeatureSpace
+from .folders import is_store_name
 from .images import Item, is_url, items_from
 from .pipeline import Destination, fill, progress_bar
 from .store import (
@@ -303,7 +304,7 @@ def _open_cache(cache: str | os.PathLike[str] | None, space: FeatureSpace) -> It
     if is_url(os.fspath(cache)):
         raise SourceError(f"the cache must lie on this machine; {os.fspath(cache)} is a URL")
     path = Path(cache)
-    if path.suffix.lower() in {".h5", ".hdf5"} or (path / INDEX).exists():
+    if is_store_name(path) or (path / INDEX).exists():
         base = FeatureStore(path) if path.exists() else None
         folder, lock = parts_folder(path), lock_file(path)
     elif path.is_file():

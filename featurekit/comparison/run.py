@@ -18,6 +18,7 @@ from ..errors import HeadError, SourceError
 from ..evaluation import CrossValidation, CurvePoint, cross_validate_head, learning_curve
 from ..extraction import extract
 from ..fingerprint import PENULTIMATE
+from ..folders import is_store_name
 from ..heads import head_name, make_head
 from ..metrics import Evaluation, paired_difference
 from ..splits import can_be_split
@@ -207,7 +208,7 @@ def _stores(
     source: Any, backbones: Sequence[str], layers: Sequence[str], home: Path | None, extraction: dict[str, Any]
 ) -> list[FeatureStore]:
     given = [source] if isinstance(source, FeatureStore) else source
-    if isinstance(given, str | os.PathLike) and Path(given).suffix.lower() in {".h5", ".hdf5"}:
+    if isinstance(given, str | os.PathLike) and is_store_name(given):
         given = [FeatureStore(given)]
     if isinstance(given, list | tuple) and given and all(isinstance(store, FeatureStore) for store in given):
         if extraction:

@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..backbones import DEFAULT_BACKBONE, Backbone, described, find
 from ..errors import HeadError
 from ..extractor import FeatureExtractor
+from ..folders import is_store_name
 from ..heads.layer import calibrate, head_of, layer_of
 from ..images import Item
 from ..splits import holdout
@@ -367,7 +368,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
     def _new_extractor(self) -> FeatureExtractor:
         weights = weights_file(self.network_) if self.network_ else None
         cache = self.cache
-        if weights is not None and cache is not None and Path(cache).suffix.lower() in {".h5", ".hdf5"}:
+        if weights is not None and cache is not None and is_store_name(cache):
             cache = None  # a store of the frozen network's rows
         return FeatureExtractor(
             self.backbone, weights=self.weights if weights is None else weights, cache=cache, **self._shared()

@@ -9,13 +9,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import SourceError
+from ..folders import is_store_name
 from .archives import is_archive, is_compressed_tar, read_archive, read_shards
 from .items import IMAGE_SUFFIXES, UNLISTED, Item, Source, is_image
 from .manifests import is_manifest, read_manifest
 from .objects import items_from
 from .remote import file_info, is_url, listed, public
-
-_STORES = frozenset({".h5", ".hdf5"})
 
 _SPLIT_NAMES = frozenset("train training val valid validation test testing".split())
 
@@ -65,7 +64,7 @@ def read_source(
         public(place)
         far = is_url(place)
     path = Path(place)
-    if not far and ((path.suffix.lower() in _STORES and path.is_file()) or (path / "index.h5").is_file()):
+    if not far and ((is_store_name(path) and path.is_file()) or (path / "index.h5").is_file()):
         raise SourceError(
             f"{path} is a store: its features are there already. Fit, evaluate, predict and 'store merge' take it as "
             "it is; to extract, name the images."
@@ -78,7 +77,7 @@ def read_source(
         return _read_folder(path)
     if is_archive(place):
         return read_archive(place)
-    if far and Path(public(place)).suffix.lower() in _STORES:
+    if far and is_store_name(public(place)):
         raise SourceError(f"{public(place)} is a store; one behind a URL is not read: download it first")
     if is_compressed_tar(place):
         raise SourceError(f"{place} can only be read from its beginning: unpack it, or pack it without compression")

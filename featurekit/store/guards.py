@@ -20,6 +20,7 @@ import h5py
 
 from ..errors import StoreError, StoreFormatError
 from ..fingerprint import HASH_BYTES, FeatureSpace, file_sha256
+from ..folders import is_store_name
 from .far import Blocks, Far, Place
 from .schema import (
     ATTRIBUTES,
@@ -110,7 +111,7 @@ def identity(path: Place, file: h5py.File | None = None) -> tuple[int, ...]:
 
 def far_file(path: Far) -> Far:
     """The file that is opened for a place behind a URL: itself, or, of a folder, its index."""
-    return path if path.suffix.lower() in {".h5", ".hdf5"} else path / INDEX
+    return path if is_store_name(path) else path / INDEX
 
 
 def _open_far(path: Far) -> tuple[h5py.File, FeatureSpace, dict[str, Any]]:

@@ -24,7 +24,7 @@ import numpy as np
 
 from ..errors import StoreError
 from ..fingerprint import FeatureSpace
-from ..folders import cache_folder
+from ..folders import cache_folder, is_store_name
 from .far import Far, Place, lock_name
 from .guards import SHARD_NAME
 from .schema import (
@@ -49,7 +49,7 @@ def is_store_file(path: Place) -> TypeGuard[Path]:
     """Whether a name is that of a store file, which lies here; any other is that of a folder store."""
     if isinstance(path, Far):
         return False
-    return path.suffix.lower() in {".h5", ".hdf5"} and not path.is_dir()
+    return is_store_name(path) and not path.is_dir()
 
 
 @overload
@@ -95,7 +95,7 @@ def check_target(target: Place) -> Place:
     refuse_link(target)
     if SHARD_NAME.fullmatch(target.name) or (target.parent / INDEX).exists():
         raise StoreError(f"{target} is, or would lie, inside a folder store; choose another output")
-    if target.suffix.lower() in {".h5", ".hdf5"}:
+    if is_store_name(target):
         if target.is_dir():
             raise StoreError(f"{target} is a folder; expected the name of an .h5 file")
         folder = target.parent
@@ -116,7 +116,7 @@ def check_target(target: Place) -> Place:
 
 def _check_far_target(target: Far) -> Far:
     target.check_writable()
-    if target.suffix.lower() in {".h5", ".hdf5"} or SHARD_NAME.fullmatch(target.name):
+    if is_store_name(target) or SHARD_NAME.fullmatch(target.name):
         raise StoreError(f"{target} is the name of a file; behind a URL, a store is a folder: a name without ending")
     if not all(map(_is_our_name, target.sizes())):
         raise StoreError(f"{target} holds other files than those of a store; choose a new or an empty folder")
