@@ -25,7 +25,9 @@ def default_store(source: str, backbone: str, layer: str, weights: Any = None) -
 
 def default_name(source: str) -> str:
     """What is made of SOURCE is called by its name."""
-    path = Path(source)
+    from featurekit.images import public
+
+    path = Path(public(source))
     return (path.resolve().name if path.is_dir() else path.stem) or "images"
 
 
@@ -40,6 +42,6 @@ def is_store(source: str) -> bool:
     from featurekit.store import place_of
 
     try:
-        return not path.suffix and (place_of(source) / "index.h5").exists()
+        return (place_of(source) / "index.h5").exists()
     except FeaturekitError:
         return False  # what is wrong with it is said when it is read

@@ -85,6 +85,7 @@ class Update:
         self._gone, self._removed = _removed(old, listing, replace)
         self._damaged = old.damaged
         self._changed = False
+        self._again = False
         self.destination = Destination(backbone, self._cache, None if refresh else self._cache.signatures())
 
     def publish(self, source: Any, outcomes: Sequence[Outcome], verify: bool) -> bool:
@@ -101,12 +102,15 @@ class Update:
             if self._changed:
                 self._check_alone()
                 _publish(target, self.destination.backbone, cache, self._provenance(source), columns, ledger)
-        except DamagedRowsError:
+        except DamagedRowsError as error:
             dropped = cache.drop_damaged()
-            if not dropped:
+            if not dropped and self._again:
                 raise
-            logger.warning("%d rows of %s were damaged on the disk and are computed again", dropped, target)
-            self._damaged = True
+            if dropped:
+                logger.warning("%d rows of %s were damaged on the disk and are computed again", dropped, target)
+            else:
+                logger.warning("%s", error)
+            self._damaged = self._again = True
             return False
         self._columns, self._ledger = columns, ledger
         return True

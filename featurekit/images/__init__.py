@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .blocks import Blocks
 from .decode import centre_box, jpeg_orientation, open_image, prepare, to_rgb
 from .fast import ORIENTATIONS, Stored, decode_fast, is_fast, prepare_fast
 from .items import IMAGE_SUFFIXES, UNLISTED, Drawn, Item, Member, Origin, Source, is_missing
@@ -14,6 +15,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "ORIENTATIONS",
     "UNLISTED",
+    "Blocks",
     "Drawn",
     "FileInfo",
     "Item",

@@ -6,6 +6,7 @@ machine reads by itself, from a server in one request.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import stat
@@ -14,17 +15,18 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import PurePosixPath
 from typing import IO
 
 from ..errors import ImageError, SourceError
+from .blocks import Blocks
 from .items import UNLISTED, Item, Member, Source, as_text, is_image
-from .remote import TRIES, FileInfo, fetch, file_info, is_url, open_file, public, reason_of
+from .remote import FileInfo, fetch, file_info, file_size, is_url, public, reason_of
 
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _CHAIN = re.compile(r"^(zip|tar)://(.*?)(?:::(.+))?$")
 _MOST_SHARDS = 10**6
 _MOST_LABEL = 8192
+_MOST_NAME = 4096  # characters, as many as a file system allows
 _MOST_BYTES = 2**28  # of one image; more is no photograph
 _LOCAL_HEADER = struct.Struct("<26xHH")  # of a member of a ZIP file: the lengths of its name and of what follows that
 
@@ -60,7 +62,10 @@ def read_archive(place: str) -> Source:
     """
     kind, inside, files = _parsed(place)
     if len(files) > 1:
-        return read_shards([(PurePosixPath(public(file)).name, file) for file in files])
+        named = [public(file) for file in files]
+        apart = next(i for i, (a, b) in enumerate(zip(named[0], named[-1], strict=False)) if a != b)
+        common = named[0].rindex("/", 0, apart) + 1
+        return read_shards([(name[common:], file) for name, file in zip(named, files, strict=True)])
     items = []
     for item in _zip_items(files[0]) if kind == "zip" else _tar_items(files[0]):
         below = item.path.removeprefix(inside)
@@ -80,7 +85,7 @@ def read_shards(files: list[tuple[str, str]]) -> Source:
         for name, file in files
         for item in _tar_items(file)
     ]
-    where = os.path.dirname(public(files[0][1]))
+    where = public(files[0][1]).removesuffix(files[0][0]).rstrip("/")
     return Source(items, f"{len(files)} tar files", where, where)
 
 
@@ -92,17 +97,18 @@ def read_member(member: Member) -> bytes:
     ImageError
         If they cannot be read.
     """
-    if max(member.end - member.start, member.size) > _MOST_BYTES:
-        raise ImageError(f"{max(member.end - member.start, member.size)} bytes are too many for an image")
+    size = max(member.end - member.start, member.size, member.packed)
+    if size > _MOST_BYTES:
+        raise ImageError(f"{size} bytes are too many for an image")
     if not member.zipped:
-        return _part(member.file, member.start, member.end)
+        return _part(member, member.end)
     # How long the header is stands in it; what the list of the archive says is a good guess.
-    data = _part(member.file, member.start, member.end)
+    data = _part(member, member.end)
     if len(data) < 30 or data[:4] != b"PK\3\4":
         raise ImageError(f"{public(member.file)} is damaged, or changed while it was read")
     begin = 30 + sum(_LOCAL_HEADER.unpack(data[:30]))
     if len(data) < begin + member.packed:
-        data = _part(member.file, member.start, member.start + begin + member.packed)
+        data = _part(member, member.start + begin + member.packed)
     packed = data[begin : begin + member.packed]
     try:
         found = zlib.decompressobj(-15).decompress(packed, member.size + 1) if member.deflated else packed
@@ -113,13 +119,17 @@ def read_member(member: Member) -> bytes:
     return found
 
 
-def _part(file: str, start: int, end: int) -> bytes:
+def _part(member: Member, end: int) -> bytes:
+    file, start = member.file, member.start
     if is_url(file):
         return fetch(file, start, end)
     try:
         if not stat.S_ISREG(os.stat(file).st_mode):
             raise ImageError(f"{file} is no plain file")
         with open(file, "rb") as opened:
+            info = os.fstat(opened.fileno())
+            if member.state not in {None, FileInfo(info.st_size, info.st_mtime_ns)}:
+                raise ImageError(f"{file} was written anew while its images were read")
             opened.seek(start)
             data = opened.read(end - start)
     except OSError as error:
@@ -157,28 +167,25 @@ def _state(file: str) -> FileInfo | None:
         return file_info(file)
     try:
         info = os.stat(file)
+        if not stat.S_ISREG(info.st_mode):
+            raise SourceError(f"{file} is no plain file")
     except OSError as error:
         raise SourceError(f"cannot read {file}: {error.strerror or error}") from None
     return FileInfo(info.st_size, info.st_mtime_ns)
 
 
 def _listed(file: str, kind: str, read: Callable[[IO[bytes]], list[Item]]) -> list[Item]:
-    """What `read` makes of an open archive; tried again where it lies behind a URL."""
-    tries = TRIES if is_url(file) else 1
-    for attempt in range(tries):
-        try:
-            with open_file(file) if is_url(file) else open(file, "rb") as opened:
-                return read(opened)
-        except SourceError:
-            raise
-        except Exception as error:  # each file system has errors of its own
-            if "range requests" in str(error) or "seek" in str(error):  # fsspec's words
-                raise SourceError(
-                    f"{public(file)} is read in parts, which its server does not give: download it first"
-                ) from None
-            if attempt + 1 == tries or isinstance(error, zipfile.BadZipFile | tarfile.TarError):
-                raise SourceError(f"{public(file)} is no {kind} file, or damaged: {reason_of(error, file)}") from None
-    raise AssertionError
+    """What `read` makes of an open archive."""
+    blocks = Blocks(file, file_size(file)) if is_url(file) else None
+    try:
+        with open(file, "rb") if blocks is None else io.BufferedReader(blocks) as opened:
+            return read(opened)
+    except SourceError:
+        raise
+    except Exception as error:  # zipfile and tarfile raise many kinds for what is damaged
+        if blocks is not None and blocks.failed:
+            raise SourceError(blocks.failed) from None
+        raise SourceError(f"{public(file)} is no {kind} file, or damaged: {reason_of(error, file)}") from None
 
 
 def _zip_items(file: str) -> list[Item]:
@@ -188,10 +195,11 @@ def _zip_items(file: str) -> list[Item]:
 
 def _members(file: str, opened: IO[bytes]) -> Iterator[Item]:
     with zipfile.ZipFile(opened) as archive:
-        infos = [info for info in archive.infolist() if is_image(info.filename) and not info.is_dir()]
+        # Of two of one name, the last counts, as it does when they are unpacked.
+        infos = {info.filename: info for info in archive.infolist() if not info.is_dir() and _is_image(info.filename)}
         last = archive.start_dir
-    for info in sorted(infos, key=lambda info: info.filename.split("/")):
-        problem = "encrypted" if info.flag_bits & 1 else ""
+    for info in sorted(infos.values(), key=lambda info: info.filename.split("/")):
+        problem = _problem(info.filename) or ("encrypted" if info.flag_bits & 1 else "")
         if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
             problem = problem or f"compressed in a way that is not read here ({info.compress_type}): pack it again"
         begin = info.header_offset
@@ -209,8 +217,9 @@ def _tar_items(file: str) -> list[Item]:
 
 
 def _entries(file: str, opened: IO[bytes], state: FileInfo | None) -> list[Item]:
-    items: list[Item] = []
+    found: dict[str, Item] = {}
     labels: dict[str, set[str]] = {}
+    wrong: dict[str, str] = {}
     place = -1
     try:
         with tarfile.open(fileobj=opened, mode="r:") as tar:
@@ -222,37 +231,67 @@ def _entries(file: str, opened: IO[bytes], state: FileInfo | None) -> list[Item]
                 if member.isfile() and name.lower().endswith(".cls"):
                     extracted = tar.extractfile(member)
                     text = b"" if extracted is None else extracted.read(_MOST_LABEL + 1)
-                    labels.setdefault(name[:-4], set()).add(_label(text, f"{name} in {public(file)}"))
-                elif member.isfile() and is_image(name):
-                    start = member.offset_data
-                    problem = "a sparse file" if member.issparse() else "" if member.size else "empty file (0 bytes)"
-                    known = FileInfo(member.size, state.mtime_ns) if state else None
-                    items.append(Item(name, Member(file, start, start + member.size), "", "", problem, known))
+                    try:
+                        labels.setdefault(name[:-4], set()).add(_label(text))
+                    except ValueError as error:
+                        wrong[name[:-4]] = f"{name} holds no label: {error}"
+                elif _is_image(name) and not member.isdir():
+                    # Of two of one name, the last counts, as it does when they are unpacked.
+                    found.pop(name, None)
+                    found[name] = _entry(file, member, name, state, found)
                 tar.members = []  # type: ignore[attr-defined]  # else it keeps all it has seen
     except tarfile.TarError as error:
-        if not items:
+        if not found:
             raise
         # What comes before the damage is good. That the rest is unknown is no reason for its rows to leave a store.
-        items.append(Item("", file, "", "", f"{UNLISTED}: the tar file is damaged or cut short ({error})", state))
-    return [Item(i.path, i.origin, *_labelled(i, labels), i.info) for i in items]
+        found[""] = Item("", file, "", "", f"{UNLISTED}: the tar file is damaged or cut short ({error})", state)
+    return [Item(i.path, i.origin, *_labelled(i, labels, wrong), i.info) for i in found.values()]
 
 
-def _label(data: bytes, name: str) -> str:
-    try:
-        if len(data) > _MOST_LABEL:
-            raise ValueError("it is too long")
-        return as_text(data.decode().strip())
-    except ValueError as error:
-        raise SourceError(f"{name} holds no label: {error}") from None
+def _entry(file: str, member: tarfile.TarInfo, name: str, state: FileInfo | None, found: dict[str, Item]) -> Item:
+    """An image of a tar file; a hard link is another name of one that came before."""
+    if member.islnk():
+        first = found.get(member.linkname.removeprefix("./"))
+        if first is not None:
+            return Item(name, first.origin, "", "", first.problem, first.info)
+    start = member.offset_data
+    problem = _problem(name)
+    if not member.isfile():
+        problem = problem or "a link to what is not in the archive before it, or no plain file"
+    elif member.issparse():
+        problem = problem or "a sparse file"
+    elif not member.size:
+        problem = problem or "empty file (0 bytes)"
+    if len(name) > _MOST_NAME:
+        name, problem = name[:_MOST_NAME], f"its name has {len(name)} characters"
+    known = FileInfo(member.size, state.mtime_ns) if state else None
+    return Item(name, Member(file, start, start + member.size, state=state), "", "", problem, known)
 
 
-def _labelled(item: Item, labels: dict[str, set[str]]) -> tuple[str, str, str]:
+def _is_image(name: str) -> bool:
+    """Whether it is called as one, wherever its name leads."""
+    return is_image(re.sub(r"^(\.\.?/)+", "", name).replace("/../", "/"))
+
+
+def _problem(name: str) -> str:
+    return "its name leads out of the archive" if ".." in name.split("/") or name.startswith("/") else ""
+
+
+def _label(data: bytes) -> str:
+    if len(data) > _MOST_LABEL:
+        raise ValueError("it is too long")
+    return as_text(data.decode().strip())
+
+
+def _labelled(item: Item, labels: dict[str, set[str]], wrong: dict[str, str]) -> tuple[str, str, str]:
     """Label, group and problem of an image: what is called like it holds its class.
 
     First by all of its name but the ending, else, as webdataset has it, by that up to the first dot.
     """
     folder, slash, last = item.path.rpartition("/")
     for key in (item.path.rpartition(".")[0], folder + slash + last.partition(".")[0]):
+        if key in wrong:
+            return "", "", item.problem or wrong[key]
         if found := labels.get(key):
             if len(found) > 1:
                 return "", "", item.problem or f"{key}.cls is there more than once, with different labels"

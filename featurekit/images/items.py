@@ -59,6 +59,8 @@ class Member:
         Whether it is one of a ZIP file, and whether it is compressed.
     packed, size, checksum : int
         Of one of a ZIP file: bytes as they are there, bytes of the image, and their CRC-32.
+    state : FileInfo or None
+        Of a tar file, which has no checksums, when its names were read.
     """
 
     file: str
@@ -69,6 +71,7 @@ class Member:
     packed: int = 0
     size: int = 0
     checksum: int = 0
+    state: FileInfo | None = None
 
 
 Origin = str | Image.Image | NDArray[np.uint8] | Drawn | Member

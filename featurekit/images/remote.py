@@ -16,7 +16,7 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from ..errors import ImageError, SourceError
@@ -29,8 +29,8 @@ _LISTING = 10  # a listing may take so many times as long as a file
 _WRITING = 60  # and a file of any size that is written
 _PATIENCE = 8  # so many files in a row that a server did not give: from then on each is asked for once, and shortly
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # of one letter it would be a disk of Windows
-# Tokens are names, too, in the first kinds; Azure's container@account is no secret.
-_PASSWORD = re.compile(r"(?:https?|ftp)://[^/?#]*@|://[^/?#@]*:[^/?#@]*@", re.IGNORECASE)
+# Tokens are names, too, in the first kinds. Secrets hold slashes. Azure's container@account is none, nor is a port.
+_PASSWORD = re.compile(r"(?:https?|ftp)://[^/?#]*@|://[^/?#@]*:(?!\d+/)[^?#]*@", re.IGNORECASE)
 _FAR = frozenset("http https s3 s3a gs gcs az abfs abfss adl wasb wasbs hf ftp sftp oss oci".split())
 _NO_RETRY = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError, ValueError, ImportError)
 # What file systems call the state of a file; S3 tells times in whole seconds, so hashes of contents come first.
@@ -95,8 +95,8 @@ def timeout() -> float:
     return seconds
 
 
-def fetch(url: str, start: int | None = None, end: int | None = None) -> bytes:
-    """All of a file, or its bytes from `start` to before `end`.
+def fetch(url: str, start: int | None = None, end: int | None = None, patience: float = 1) -> bytes:
+    """All of a file, or its bytes from `start` to before `end`; `patience`: so many times as long may it take.
 
     Asked for again where it does not come; of a server that gives nothing any more, once and shortly.
 
@@ -107,7 +107,7 @@ def fetch(url: str, start: int | None = None, end: int | None = None) -> bytes:
     """
     server = url.partition("://")[2].partition("/")[0]
     tired = _failures.get(server, 0) >= _PATIENCE
-    tries, seconds = (1, timeout() / 10) if tired else (TRIES, timeout())
+    tries, seconds = (1, patience * timeout() / 10) if tired else (TRIES, patience * timeout())
     reason = ""
     for attempt in range(tries):
         if attempt:
@@ -123,7 +123,8 @@ def fetch(url: str, start: int | None = None, end: int | None = None) -> bytes:
                 raise ImageError(reason) from None
             continue
         if start is not None and end is not None:
-            data = data if len(data) <= end - start else data[start:end]  # some servers send all of it
+            if len(data) > end - start:
+                raise ImageError("its server gives whole files only, and it is read in parts: download it first")
             if len(data) < end - start:
                 reason = f"cut short: {len(data)} of {end - start} bytes"
                 continue
@@ -151,6 +152,24 @@ def listed(url: str) -> list[tuple[str, str, FileInfo | None]]:
     except Exception as error:
         raise SourceError(f"{public(url)} cannot be listed: {reason_of(error, url)}") from None
     return sorted((each for each in whole if each[0]), key=lambda each: each[0].split("/"))
+
+
+def sizes(url: str) -> dict[str, int]:
+    """The files of a folder, by name, with their bytes; not those of folders in it, nor what is hidden.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be listed.
+    """
+    try:
+        fs, path = _file_system(url)
+        fs.invalidate_cache()
+        found = _within(fs, "ls", _LISTING * timeout(), path, detail=True)
+    except Exception as error:
+        raise SourceError(f"{public(url)} cannot be listed: {reason_of(error, url)}") from None
+    files = {_below(entry["name"], path): int(entry.get("size") or 0) for entry in found if entry["type"] == "file"}
+    return {name: size for name, size in files.items() if name and "/" not in name}
 
 
 def file_info(url: str) -> FileInfo | None:
@@ -215,18 +234,24 @@ def delete(url: str) -> None:
         raise SourceError(f"{public(url)} cannot be deleted: {reason_of(error, url)}") from None
 
 
-def open_file(url: str) -> IO[bytes]:
-    """A file that is read where it is asked for, in blocks."""
+def file_size(url: str) -> int:
+    """Bytes of one file. Raises SourceError if it is not there, or its server does not tell."""
     try:
         fs, path = _file_system(url)
-        opened: IO[bytes] = fs.open(path, "rb")
+        size = _within(fs, "info", timeout(), path).get("size")
     except Exception as error:
         raise SourceError(f"{public(url)} cannot be read: {reason_of(error, url)}") from None
-    return opened
+    if size is None:
+        raise SourceError(f"{public(url)}: its server does not say how large it is; download it first")
+    return int(size)
 
 
 def joined(base: str, name: str) -> str | None:
     """The URL of a name below another; None if it leads out of it."""
+    if base.startswith("http"):
+        if ".." in unquote(name).split("/"):
+            return None
+        name = name if is_url(name) else name.replace("#", "%23").replace("?", "%3F")  # as files may be called
     if is_url(name):
         return name if name.startswith(base.rstrip("/") + "/") and ".." not in name.split("/") else None
     clean = posixpath.normpath(name)

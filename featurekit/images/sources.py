@@ -64,10 +64,11 @@ def read_source(
         public(place)
         far = is_url(place)
     path = Path(place)
-    if not far and ((is_store_name(path) and path.is_file()) or (path / "index.h5").is_file()):
+    is_file = is_store_name(public(place)) and (far or path.is_file())
+    if is_file or (not far and (path / "index.h5").is_file()):
         raise SourceError(
-            f"{path} is a store: its features are there already. Fit, evaluate, predict and 'store merge' take it as "
-            "it is; to extract, name the images."
+            f"{public(place)} is a store: its features are there already. Fit, evaluate, predict and 'store merge' "
+            "take it as it is; to extract, name the images."
         )
     if is_manifest(place) and (far or path.is_file()):
         return read_manifest(place, root)
@@ -77,8 +78,6 @@ def read_source(
         return _read_folder(path)
     if is_archive(place):
         return read_archive(place)
-    if far and is_store_name(public(place)):
-        raise SourceError(f"{public(place)} is a store; one behind a URL is not read: download it first")
     if is_compressed_tar(place):
         raise SourceError(f"{place} can only be read from its beginning: unpack it, or pack it without compression")
     if far:
@@ -124,8 +123,9 @@ def _read_folder(folder: Path) -> Source:
     for path, problem in _walk(start, "", frozenset(), ignored):
         label, slash, _ = path.partition("/")
         items.append(Item(path, start + path, label if slash else "", "", problem))
-    tars = sorted(path for path in folder.rglob("*.tar") if not path.name.startswith(".")) if not items else []
-    shards = [(path.relative_to(folder).as_posix(), str(path.resolve())) for path in tars]
+    tars = sorted(path for path in folder.rglob("*.tar") if path.is_file()) if not items else []
+    named = [(path.relative_to(folder).as_posix(), str(path.resolve())) for path in tars]
+    shards = [(name, path) for name, path in named if not any(part.startswith(".") for part in name.split("/"))]
     return _folder(str(folder.resolve()), items, ignored, shards, str(folder))
 
 

@@ -180,7 +180,7 @@ def unchanged(item: Item, destinations: Sequence[Destination]) -> Outcome | None
 
 
 _Image = tuple[Outcome, bytes | Image.Image, set[Preprocessing]]
-_FAILURES = (OSError, ValueError, MemoryError)
+_FAILURES = (OSError, ValueError, ArithmeticError, MemoryError)
 
 
 @contextmanager

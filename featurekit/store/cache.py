@@ -15,6 +15,7 @@ from ..errors import DamagedRowsError, FeatureSpaceError, StoreError, StoreForma
 from ..fingerprint import FeatureSpace
 from .copies import delete_damaged, found_damaged
 from .far import Far, Place
+from .guards import identity
 from .index import HashIndex
 from .lock import WriteLock
 from .reader import FeatureStore
@@ -26,6 +27,7 @@ from .writer import discard_temporaries, make_folder, shards_in, write_shard
 logger = logging.getLogger(__name__)
 
 _BLOCK_ROWS = 4096
+_LOST = "{count} rows that were computed are not in {folder}: was something deleted there?"
 
 
 class RowCache(Protocol):
@@ -126,19 +128,22 @@ class ShardCache:
         self._root = root
         self._lock = lock
         self._locked = False
-        self._refused: set[str] = set()  # names of shards that were set aside, whether or not they could be renamed
+        # Shards that are damaged and could not be set aside, as they were then: one may be written anew.
+        self._refused: dict[str, tuple[int, ...]] = {}
+        self._condemned: list[str] = []  # damaged where they lie, behind a URL
         self._bad = np.zeros(0 if base is None else len(base), dtype=np.bool_)  # rows of the base that are damaged
         self._start()
 
     def _start(self) -> None:
         self._files: list[FeatureStore] = []
-        self._seen = set(self._refused)
+        self._seen: set[str] = set()
         self._index = HashIndex()
         self._known: list[Columns] = []
         if self._base is not None:
             check_space(self._base, self.space)
             if self._base.is_folder:
-                self._seen.update(self._base.places.shards)
+                places = self._base.places  # one that is damaged or lost may be written anew under its name
+                self._seen.update(places.shards[i] for i in np.unique(places.shard[~self._bad]).tolist())
             self._include(self._base)
         self.refresh()
 
@@ -147,8 +152,10 @@ class ShardCache:
         for path in self.shards():
             if path.name in self._seen:
                 continue
-            self._seen.add(path.name)
             try:
+                if path.name in self._refused and self._refused[path.name] == identity(path):
+                    continue
+                self._seen.add(path.name)
                 shard = FeatureStore(path)
                 check_space(shard, self.space)
                 if shard.dtype == self.dtype:  # others can always be computed again
@@ -207,14 +214,17 @@ class ShardCache:
         """Write rows as a new shard; they are safe on the disk when this returns."""
         path = write_shard(self.folder, self.space, {"root": self._root, "runtime": runtime}, columns, rows, self.dtype)
         self._seen.add(path.name)
-        self._include(FeatureStore(path))
+        try:
+            self._include(FeatureStore(path))
+        except FileNotFoundError as error:
+            raise StoreError(f"{path} was deleted as soon as it was written. Run the same command again.") from error
 
     def gather(self, contents: Sequence[bytes]) -> Rows:
         """The rows of these hashes, in this order."""
         out = np.empty((len(contents), self.space.dim), dtype=self.dtype)
         places = self._index.find(contents)
         if (places[:, 0] < 0).any():
-            raise KeyError("a content hash that is not in the cache")
+            raise DamagedRowsError(_LOST.format(count=(places[:, 0] < 0).sum(), folder=self.folder))
         for number in np.unique(places[:, 0]).tolist():
             chosen = np.flatnonzero(places[:, 0] == number)
             file = self._files[number]
@@ -234,6 +244,8 @@ class ShardCache:
     def places(self, contents: NDArray[np.uint8]) -> Places:
         """Where the rows of these hashes lie: for the index of a folder store."""
         found = self._index.find(map(bytes, contents))
+        if (found[:, 0] < 0).any():
+            raise DamagedRowsError(_LOST.format(count=(found[:, 0] < 0).sum(), folder=self.folder))
         names: dict[str, int] = {}
         shard, row = np.empty(len(found), np.int32), np.empty(len(found), np.int32)
         for number in np.unique(found[:, 0]).tolist():
@@ -280,8 +292,7 @@ class ShardCache:
                 names = [file.places.shards[number] for number in shards.tolist()]
                 for name in names:
                     self._quarantine(file.path / name, "not as it was written")
-                if isinstance(file.path, Far):
-                    delete_damaged(file.path, names)
+                self._condemned += names
                 bad = set_aside
             elif bad.any() and file is not self._base:
                 self._rescue(file, np.flatnonzero(~bad))
@@ -300,7 +311,8 @@ class ShardCache:
 
     def _quarantine(self, path: Place, reason: str) -> None:
         """Set a damaged shard aside. Its rows are work that can be done again, so nothing stops."""
-        self._refused.add(path.name)
+        with suppress(FileNotFoundError):
+            self._refused[path.name] = identity(path)
         if isinstance(path, Far):
             logger.warning("A shard is damaged or missing, its rows are computed again: %s (%s)", path, reason)
             return
@@ -319,7 +331,9 @@ class ShardCache:
     def discard_published(self, published: FeatureStore) -> None:
         """Delete the shards that `published` makes superfluous, and the folder if it is empty then."""
         if isinstance(self.folder, Far):
-            return  # nothing is locked there: another machine may need them
+            # Others stay: nothing is locked there, and another machine may need them.
+            delete_damaged(self.folder, sorted({*self._condemned} - {*published.places.shards}))
+            return
         index = HashIndex()
         index.add(published.columns.sha256, 0, np.arange(len(published)))
         used = set(published.places.shards) if published.is_folder else set()
@@ -361,7 +375,7 @@ def _bad_rows(file: FeatureStore) -> NDArray[np.bool_]:
         # Whatever is fetched is compared with its name; to fetch everything for that would take as long as to compute
         # it again.
         names = file.places.shards
-        there, damaged = file.path.sizes(), set(found_damaged(names))
+        there, damaged = file.path.sizes(), set(found_damaged(file.path, names))
         lost = [number for number, name in enumerate(names) if name not in there or name in damaged]
         return np.isin(file.places.shard, lost)
     try:

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import errno
-import gc
 import hashlib
-import io
 import os
-from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import ImageError, SourceError, StoreError
+from ..errors import SourceError, StoreError
 from ..images import is_url, public
-from ..images.remote import delete, fetch, file_info, listed, send
+from ..images.remote import delete, file_info, send, sizes
 
-_BLOCK = 2**20  # bytes that are asked for at once
-_BLOCKS = 32  # of them that are kept
 # Where a file that is written is there as a whole, or not at all: what is read meanwhile is never half of one.
 _OBJECTS = frozenset("s3 s3a gs gcs az abfs abfss adl oss oci memory".split())
 
@@ -121,12 +113,11 @@ class Far:
             If it cannot be listed.
         """
         try:
-            found = listed(self.url)
+            return sizes(self.url)
         except SourceError as error:
             if str(error).endswith(": no such file"):
                 return {}
             raise StoreError(str(error)) from error
-        return {name: 0 if info is None else info.size for name, _, info in found if "/" not in name}
 
     def check_writable(self) -> None:
         """Raise StoreError if this is no kind of URL that whole files can be written to in one step."""
@@ -176,90 +167,14 @@ Place = Path | Far
 def place_of(path: str | os.PathLike[str]) -> Place:
     """A path here, or behind a URL."""
     text = os.fspath(path)
-    return Far(text) if is_url(text) else Path(text)
-
-
-class Blocks(io.RawIOBase):
-    """A file behind a URL, of which h5py reads what it needs, in blocks.
-
-    Parameters
-    ----------
-    place : Far
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    StoreError
-        If it cannot be reached.
-    """
-
-    def __init__(self, place: Far) -> None:
-        self._url = place.url
-        self._size, _ = self.state = place.state()
-        self._at = 0
-        self._kept: OrderedDict[int, bytes] = OrderedDict()
-        self.failed = ""
-
-    def __repr__(self) -> str:
-        return self._url  # h5py calls the file so
-
-    def _block(self, number: int) -> bytes:
-        if number not in self._kept:
-            start = number * _BLOCK
-            try:
-                with _no_collection():
-                    self._kept[number] = fetch(self._url, start, min(start + _BLOCK, self._size))
-            except ImageError as error:
-                self.failed = f"cannot read {self._url}: {error}"  # h5py keeps no more of an error than its kind
-                raise OSError(errno.EIO, self.failed) from error
-            if len(self._kept) > _BLOCKS:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(number)
-        return self._kept[number]
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # h5py gives nothing else
-        """Read as many bytes as fit, or are left."""
-        out, done = memoryview(buffer).cast("B"), 0
-        while done < len(out) and self._at < self._size:
-            number, offset = divmod(self._at, _BLOCK)
-            part = self._block(number)[offset : offset + len(out) - done]
-            out[done : done + len(part)] = part
-            done += len(part)
-            self._at += len(part)
-        return done
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place."""
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
-        return self._at
-
-    def tell(self) -> int:
-        """The place."""
-        return self._at
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def seekable(self) -> bool:
-        """It is."""
-        return True
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """No garbage is collected: fsspec's thread, if it freed an HDF5 object, would wait for h5py's lock.
-
-    That one is held by the thread that reads, and waits for fsspec's.
-    """
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
+    if not is_url(text):
+        return Path(text)
+    if "?" in text:
+        raise StoreError(
+            f"{public(text)}?...: what follows a question mark would be left out; stores are named without"
+        )
+    kind, _, rest = text.partition("://")
+    return Far(f"{kind.lower()}://{rest}")
 
 
 def lock_name(place: Far) -> str:

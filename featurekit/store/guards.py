@@ -21,7 +21,8 @@ import h5py
 from ..errors import StoreError, StoreFormatError
 from ..fingerprint import HASH_BYTES, FeatureSpace, file_sha256
 from ..folders import is_store_name
-from .far import Blocks, Far, Place
+from ..images import Blocks
+from .far import Far, Place
 from .schema import (
     ATTRIBUTES,
     DTYPES,
@@ -44,7 +45,7 @@ _MAX_CHUNK = 256 * 1024  # bytes; a chunk of one row may be larger. HDF5 allocat
 _TEXT_FACTOR, _TEXT_FREE, _TEXT_ROW = 64, 256 * 1024 * 1024, 256
 _NOT_THE_FILES_FAULT = {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE}
 _PLACES = {"shards": "text", "shard": "<i4", "row": "<i4"}
-_far_files: WeakKeyDictionary[h5py.File, Blocks] = WeakKeyDictionary()
+_far_files: WeakKeyDictionary[h5py.File, tuple[int, int]] = WeakKeyDictionary()
 _CHUNK_CACHE = 2**20  # bytes of each dataset; 8 MB, the default of HDF5 2, are half a gigabyte for 64 open shards
 
 
@@ -104,7 +105,7 @@ def is_whole(shard: Path) -> bool:
 def identity(path: Place, file: h5py.File | None = None) -> tuple[int, ...]:
     """What changes when a store is written anew: as it is now, or, behind a URL, as it was when `file` was opened."""
     if isinstance(path, Far):
-        return far_file(path).state() if file is None else _far_files[file].state
+        return far_file(path).state() if file is None else _far_files[file]
     found = (path / INDEX if path.is_dir() else path).stat()
     return found.st_ino, found.st_size, found.st_mtime_ns
 
@@ -116,20 +117,21 @@ def far_file(path: Far) -> Far:
 
 def _open_far(path: Far) -> tuple[h5py.File, FeatureSpace, dict[str, Any]]:
     path = far_file(path)
-    blocks = Blocks(path)
+    state = path.state()
+    blocks = Blocks(path.url, state[0])
     try:
+        # h5py keeps a file object that fails for as long as its error is kept, and HDF5 may then ask for it when Python
+        # has gone: so the beginning is read before, and what goes wrong later is raised without its traceback.
+        blocks.begin()
         file = h5py.File(blocks, "r", rdcc_nbytes=_CHUNK_CACHE)
         checked = _checked(file, path)
-        _far_files[file] = blocks
+        _far_files[file] = state
         return checked
-    except (OSError, RuntimeError, StoreFormatError) as error:
-        if blocks.failed:
-            raise StoreError(blocks.failed) from error
-        if isinstance(error, StoreFormatError):
-            raise
-        raise StoreFormatError(
-            f"{path} is not an HDF5 file, or its start is damaged ({blocks.state[0]} bytes; {error})"
-        ) from error
+    except StoreFormatError as error:
+        failure: StoreError = StoreFormatError(*error.args)
+    except (OSError, RuntimeError) as error:
+        failure = StoreFormatError(f"{path} is not an HDF5 file, or its start is damaged ({state[0]} bytes; {error})")
+    raise StoreError(blocks.failed) if blocks.failed else failure
 
 
 @atexit.register

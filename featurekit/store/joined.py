@@ -114,4 +114,4 @@ class JoinedStores:
         if len(self._used) > _OPEN_STORES:
             oldest = next(iter(self._used))
             self._used.pop(oldest, None)
-            self.stores[oldest].close()  # reading opens it again
+            self.stores[oldest].release()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cached_property
@@ -17,14 +16,14 @@ from numpy.typing import NDArray
 
 from ..errors import StoreFormatError
 from . import reading
-from .copies import bytes_of, copied, copy_of, drop_damaged_copy, nearest
+from .copies import bytes_of, nearest
 from .far import Far, place_of
 from .guards import SHARD_NAME, identity, open_checked
 from .row_view import RowView
 from .schema import INDEX, Columns, Ledger, Places, Rows, Text, as_strings, counts_of, decode
+from .shards import OPEN_SHARDS, OpenShards
 from .summary import Summary
 
-_OPEN_SHARDS = 64  # a process may have about a thousand files open
 T = TypeVar("T")
 _READ_AGAIN = frozenset({"columns", "ledger", "places", "_hashes"})
 
@@ -79,7 +78,7 @@ class FeatureStore:
         self._guard, self._guard_pid = threading.RLock(), os.getpid()
         file, self.space, self.provenance = open_checked(self.path)
         self._handle: h5py.File | None = file
-        self._shards: OrderedDict[int, h5py.File] = OrderedDict()
+        self._shards = OpenShards(self._home, self.space)
         self._pid = os.getpid()
         self._identity = identity(self.path, file)
         self._length: int = file["sha256"].shape[0]
@@ -269,17 +268,23 @@ class FeatureStore:
         shard = self.places.shard
         rank = rng.permutation(len(self.places.shards))
         order = np.argsort(rank[shard], kind="stable")
-        window = rank[shard[order]] // _OPEN_SHARDS
+        window = rank[shard[order]] // OPEN_SHARDS
         return order[np.lexsort((rng.random(len(order)), window))]
 
     def close(self) -> None:
         """Close the files. Reading rows opens them again."""
         with self._own_guard():
             if self._pid == os.getpid():
-                for file in (self._handle, *self._shards.values()):
-                    if file is not None:
-                        file.close()
-            self._handle, self._shards = None, OrderedDict()
+                self._shards.close()
+                if self._handle is not None:
+                    self._handle.close()
+            self._handle, self._shards = None, OpenShards(self._home, self.space)
+
+    def release(self) -> None:
+        """Close the files, and forget what was read of them. It is read again when it is asked for."""
+        self.close()
+        for name in _READ_AGAIN:
+            self.__dict__.pop(name, None)
 
     def __enter__(self) -> Self:
         return self
@@ -290,61 +295,35 @@ class FeatureStore:
     def __getstate__(self) -> dict[str, Any]:
         # What was read of it stays here: a search sends the store with every task, and the others can read it, too.
         kept = {name: value for name, value in self.__dict__.items() if name not in _READ_AGAIN}
-        return kept | {"_handle": None, "_shards": OrderedDict(), "_guard": None, "_guard_pid": -1}
+        shards = OpenShards(self._home, self.space)
+        return kept | {"_handle": None, "_shards": shards, "_guard": None, "_guard_pid": -1}
 
     def _file(self) -> h5py.File:
         # HDF5 handles must not be shared with the parent of a fork: each process opens its own.
         if self._handle is None or self._pid != os.getpid():
             self.check_unchanged()
             self._handle, _, _ = open_checked(self._home)
-            self._shards = OrderedDict()
+            self._shards = OpenShards(self._home, self.space)
             self._pid = os.getpid()
         return self._handle
 
-    def _shard(self, number: int) -> h5py.File:
-        """A shard of a folder store."""
+    def shards(self) -> OpenShards:
+        """Of a folder store."""
         self._file()  # after a fork, nothing that the parent opened is used
-        if number not in self._shards:
-            path = self.shard_path(number)
-            try:
-                file, space, _ = open_checked(path)
-            except FileNotFoundError as error:
-                raise StoreFormatError(
-                    f"{path} is missing: the store was written anew since it was opened here (open it again), "
-                    "or the shard was set aside or deleted (extract again)"
-                ) from error
-            if space != self.space or "X" not in file:
-                file.close()
-                raise StoreFormatError(f"{path} holds rows of another feature space than the index beside it")
-            self._shards[number] = file
-            if len(self._shards) > _OPEN_SHARDS:
-                self._shards.popitem(last=False)[1].close()
-        self._shards.move_to_end(number)
-        return self._shards[number]
-
-    def shard_path(self, number: int) -> Path:
-        """Where a shard of a folder store lies; of one behind a URL, its copy here.
-
-        Raises
-        ------
-        StoreError
-            If it cannot be copied.
-        """
-        home, name = self._home, self.places.shards[number]
-        return copy_of(home, name) if isinstance(home, Far) else home / name
+        return self._shards
 
     def _read(self, part: Callable[[h5py.File], T]) -> T:
         """A part of the file. All must be of one state; a file here that is open stays as it is."""
-        file = self._file()
-        if isinstance(self._home, Path):
-            return part(file)
-        try:
-            value = part(file)
-        except StoreFormatError:  # half of another state looks like damage
+        with self._own_guard():  # no other thread may close the file meanwhile
+            if isinstance(self._home, Path):
+                return part(self._file())
+            try:
+                value = part(self._file())
+            except StoreFormatError:  # half of another state looks like damage
+                self.check_unchanged()
+                raise
             self.check_unchanged()
-            raise
-        self.check_unchanged()
-        return value
+            return value
 
     def _text(self, name: str) -> Text:
         return self._read(lambda file: reading.read_text(file[name]))
@@ -371,28 +350,6 @@ class FeatureStore:
             reading.read_into(out, np.arange(len(index)), file["X"], index)
             reading.check_rows(file, index, out, None)
             return out
-        shard, row = self.places.shard[index], self.places.row[index]
         sha256 = reading.read_rows(file["sha256"], index) if isinstance(self._home, Path) else self._hashes[index]
-        order = np.argsort(shard, kind="stable")
-        parts = np.split(order, np.flatnonzero(np.diff(shard[order])) + 1) if len(order) else []
-        for start in range(0, len(parts), _OPEN_SHARDS):  # of far ones no more are copied at once than are kept
-            window = parts[start : start + _OPEN_SHARDS]
-            numbers = [int(shard[wanted[0]]) for wanted in window]
-            if isinstance(self._home, Far):
-                copied(self._home, [self.places.shards[i] for i in numbers if i not in self._shards])
-            for number, wanted in zip(numbers, window, strict=True):
-                out[wanted] = self._rows_of(number, row[wanted], sha256[wanted])
+        self._shards.rows(out, self.places, index, sha256)
         return out
-
-    def _rows_of(self, number: int, rows: NDArray[np.integer[Any]], sha256: NDArray[np.uint8]) -> Rows:
-        try:
-            holder = self._shard(number)
-            found = reading.read_rows(holder["X"], rows)
-            reading.check_rows(holder, rows, found, sha256)
-            return found
-        except StoreFormatError:
-            if isinstance(self._home, Path) or not drop_damaged_copy(self.places.shards[number]):
-                raise
-        if number in self._shards:
-            self._shards.pop(number).close()
-        return self._rows_of(number, rows, sha256)

@@ -137,8 +137,9 @@ def damaged_rows(store: FeatureStore, problems: list[str] | None = None) -> NDAr
     for number in np.unique(places.shard).tolist():
         mine = np.flatnonzero(places.shard == number)
         try:
-            path = store.shard_path(number)
-            holder, rows = store._shard(number), places.row[mine]
+            shards, name = store.shards(), places.shards[number]
+            path, rows = shards.whole(name), places.row[mine]
+            holder = shards.file(name)
             if is_whole(path):  # its name is the hash of all its bytes: nothing in it has to be looked at
                 bad, sha256 = np.zeros(len(holder["X"]), dtype=np.bool_), read_dataset(holder["sha256"])
             else:

@@ -17,6 +17,7 @@ import pytest
 
 from featurekit import extract
 from featurekit.errors import BackboneError, SourceError, StoreError
+from featurekit.store import ShardCache, verify
 
 PROC = Path("/proc")
 linux = pytest.mark.skipif(not (PROC / "self" / "cmdline").exists(), reason="finds processes in /proc")
@@ -67,6 +68,49 @@ def test_the_store_is_that_of_one_process(photos, tmp_path):
     assert store.summary.runtime == here.summary.runtime
     again = extract(photos, **options)
     assert (again.summary.computed, again.summary.reused) == (0, 110)
+
+
+def test_shards_that_were_lost_or_damaged_are_computed_again(photos, tmp_path):
+    """The same rows make a shard of the same name."""
+    here = extract(photos, output=tmp_path / "here.h5")
+    options = {"output": tmp_path / "far", "engine": "processes", "device": "cpu,cpu"}
+    extract(photos, **options)
+    first, second = sorted((tmp_path / "far").glob("rows-*.h5"))[:2]
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:-1000])
+    store = extract(photos, **options)
+    assert store.summary.computed > 30
+    assert_same(store, here)
+    assert verify(tmp_path / "far").ok
+    assert extract(photos, **options).summary.computed == 0
+
+
+def test_a_shard_that_vanishes_meanwhile_is_no_row(photos, tmp_path, monkeypatch):
+    """What was lost is computed again; if it is lost again, that is said, and the published state stays."""
+    options = {"output": tmp_path / "far", "engine": "processes", "device": "cpu,cpu"}
+    extract(photos / "0", **options)
+    before = set((tmp_path / "far").glob("rows-*.h5"))
+    index = (tmp_path / "far" / "index.h5").read_bytes()
+    plain, gone = ShardCache.refresh, []
+
+    def refresh(cache):
+        for path in sorted(set((tmp_path / "far").glob("rows-*.h5")) - before)[: most - len(gone)]:
+            path.unlink()
+            gone.append(path)
+        plain(cache)
+
+    monkeypatch.setattr(ShardCache, "refresh", refresh)
+    most = 99
+    with pytest.raises(StoreError, match="rows that were computed are not in .*was something deleted there"):
+        extract(photos, replace=True, **options)
+    assert (tmp_path / "far" / "index.h5").read_bytes() == index
+    gone.clear()
+    most = 1
+    store = extract(photos, replace=True, **options)
+    assert len(gone) == 1
+    here = extract(photos, output=tmp_path / "here.h5")
+    assert store.paths == here.paths
+    assert np.array_equal(store.X[:], here.X[:])
 
 
 @linux

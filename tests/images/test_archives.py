@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 import zipfile
 
@@ -177,8 +178,10 @@ def test_keys_of_webdataset_with_dots(files, tmp_path):
     first, second, third, fourth = read_source(make_tar(tmp_path / "a.tar", entries)).items
     assert [item.label for item in (first, second, third, fourth)] == ["cat", "dog", "coarse", ""]
     assert fourth.problem == "x.cls is there more than once, with different labels"
-    with pytest.raises(SourceError, match="holds no label"):
-        read_source(make_tar(tmp_path / "b.tar", [("a.png", data[0]), ("a.cls", b"\xff\xfe")]))
+    entries = [("a.png", data[0]), ("a.cls", b"\xff\xfe"), ("b.png", data[1]), ("b.cls", b"x" * 9000)]
+    first, second = read_source(make_tar(tmp_path / "b.tar", entries)).items
+    assert first.problem.startswith("a.cls holds no label: 'utf-8' codec")
+    assert second.problem == "b.cls holds no label: it is too long"
 
 
 def test_sizes_that_cannot_be_end_the_reading(tmp_path):
@@ -200,12 +203,99 @@ def test_members_that_are_packed_otherwise_or_named_alike(files, tmp_path):
             archive.writestr("0/d.png", files[3][1])
     items = read_source(tmp_path / "a.zip").items
     assert "compressed in a way that is not read" in items[0].problem
-    assert [read_origin(item.origin)[0] for item in items[1:]] == [data for _, data in files[1:4]]
+    assert [item.path for item in items[1:]] == ["0/b::c.png", "0/d.png"]  # as unpacked: the last of one name counts
+    assert [read_origin(item.origin)[0] for item in items[1:]] == [files[1][1], files[3][1]]
     damaged = bytearray((tmp_path / "a.zip").read_bytes())
     damaged[damaged.find(files[1][1]) + 20] ^= 1
     (tmp_path / "a.zip").write_bytes(damaged)
     with pytest.raises(ImageError, match="its checksum is wrong"):
         read_origin(items[1].origin)
+
+
+def test_a_tar_that_is_replaced_while_it_is_read(files, tmp_path):
+    """It has no checksums: what lies where another image lay is not that image."""
+    same = [("0/a.png", files[0][1]), ("1/b.png", files[0][1][:-1] + b"?")]
+    items = read_source(make_tar(tmp_path / "a.tar", same)).items
+    make_tar(tmp_path / "b.tar", [(same[1][0], same[1][1]), (same[0][0], same[0][1])]).replace(tmp_path / "a.tar")
+    with pytest.raises(ImageError, match="was written anew while its images were read"):
+        read_origin(items[0].origin)
+
+
+def test_members_of_one_name_links_and_names_that_lead_out(files, tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name, data in (("0/a.png", b"none"), ("0/b.png", files[1][1]), ("0/a.png", files[0][1])):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+        for name, kind, target in (
+            ("1/hard.png", tarfile.LNKTYPE, "0/b.png"),
+            ("1/lost.png", tarfile.LNKTYPE, "0/z.png"),
+            ("1/soft.png", tarfile.SYMTYPE, "/etc/passwd"),
+            ("../out.png", tarfile.REGTYPE, ""),
+        ):
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = kind, target
+            tar.addfile(info)
+    items = {item.path: item for item in read_source(tmp_path / "a.tar").items}
+    assert sorted(items) == ["../out.png", "0/a.png", "0/b.png", "1/hard.png", "1/lost.png", "1/soft.png"]
+    assert read_origin(items["0/a.png"].origin)[0] == files[0][1]
+    assert read_origin(items["1/hard.png"].origin)[0] == files[1][1]
+    assert items["1/lost.png"].problem == items["1/soft.png"].problem != ""
+    assert items["../out.png"].problem == "its name leads out of the archive"
+    first = extract(tmp_path / "a.tar", output=tmp_path / "a.h5")
+    assert (first.summary.images, first.summary.failed) == (6, 3)
+    assert extract(tmp_path / "a.tar", output=tmp_path / "a.h5").ledger == first.ledger
+    make_zip(tmp_path / "a.zip", [("../out.png", files[0][1]), files[1]])
+    assert [item.problem for item in read_source(tmp_path / "a.zip").items] == ["its name leads out of the archive", ""]
+
+
+def test_a_name_without_end_is_one_failure(files, tmp_path):
+    source = read_source(make_tar(tmp_path / "a.tar", [("0/" + "x" * 10**5 + ".png", files[0][1]), files[1]]))
+    assert [(len(item.path), bool(item.problem)) for item in source.items] == [(4096, True), (len(files[1][0]), False)]
+
+
+def test_sizes_of_a_zip_that_cannot_be(files, tmp_path):
+    import struct
+
+    data = make_zip(tmp_path / "a.zip", files[:2], method=zipfile.ZIP_STORED).read_bytes()
+    at = data.index(b"PK\1\2")
+    extra = struct.pack("<HHQ", 1, 8, 2**63 + 5)  # ZIP64's compressed size
+    entry = bytearray(data[at : at + 46 + len(files[0][0])])
+    entry[20:24], entry[30:32] = b"\xff" * 4, struct.pack("<H", len(extra))
+    rest = bytearray(data[at + len(entry) :])
+    end = rest.index(b"PK\5\6")
+    rest[end + 12 : end + 16] = struct.pack("<I", struct.unpack("<I", rest[end + 12 : end + 16])[0] + len(extra))
+    (tmp_path / "a.zip").write_bytes(data[:at] + bytes(entry) + extra + bytes(rest))
+    store = extract(tmp_path / "a.zip", output=tmp_path / "a.h5")
+    assert (store.summary.computed, store.summary.failed) == (1, 1)
+    assert "bytes are too many for an image" in store.ledger[0].reason
+
+
+def test_shards_of_one_name_in_several_folders(files, tmp_path):
+    for number in (0, 1):
+        (tmp_path / f"part-{number}").mkdir()
+        make_tar(tmp_path / f"part-{number}" / "data.tar", files[number : number + 1])
+    source = read_source(str(tmp_path / "part-{0..1}" / "data.tar"))
+    assert [item.path.split("/")[0] for item in source.items] == ["part-0", "part-1"]
+    assert source.root == str(tmp_path)
+    (tmp_path / "x.tar").mkdir()
+    (tmp_path / ".trash").mkdir()
+    make_tar(tmp_path / ".trash" / "old.tar", files)
+    assert contents(read_source(tmp_path)) == contents(source)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_is_no_archive(tmp_path):
+    os.mkfifo(tmp_path / "a.tar")
+    with pytest.raises(SourceError, match="is no plain file"):
+        read_source(tmp_path / "a.tar")
+
+
+def test_a_server_that_stalls_is_left_in_time(files, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEATUREKIT_TIMEOUT", "1")
+    make_zip(tmp_path / "stall.zip", files)
+    with http_server(tmp_path) as (url, _), pytest.raises(SourceError, match="no answer within 1 s"):
+        read_source(f"{url}/stall.zip")
 
 
 def test_names_that_look_like_places_are_names(files, tmp_path):
@@ -227,7 +317,7 @@ def test_a_server_that_fails_within_an_archive(files, tmp_path, monkeypatch):
         (tmp_path / "www" / "a.zip").rename(tmp_path / "www" / "b.zip")
         with pytest.raises(ImageError, match="no such file"):
             read_origin(source.items[0].origin)
-        (tmp_path / "www" / "secret.tar").write_bytes(b"")
+        (tmp_path / "www" / "secret.tar").write_bytes(bytes(600))
         with pytest.raises(SourceError) as refused:
             read_source(f"{url}/secret.tar?X-Amz-Signature=SECRET")
     assert "403" in str(refused.value)

@@ -127,8 +127,11 @@ def test_secrets_stand_nowhere(tmp_path):
     assert "secret" not in str(refused.value)
     assert public("abfss://container@account/a.jpg") == "abfss://container@account/a.jpg"
     assert public("https://host/a.jpg?token=secret") == "https://host/a.jpg"
-    with pytest.raises(SourceError, match="holds a password"):
-        read_source(["https://me:secret@host/a.jpg"])
+    for url in ("https://me:secret@host/a.jpg", "s3://KEY:wJal/se/cret@bucket/a.jpg", "https://me:pa/secret@host/x"):
+        with pytest.raises(SourceError, match="holds a password") as refused:
+            read_source([url])
+        assert "ret@" not in str(refused.value)
+    assert public("http://host:8080/a@b.jpg") == "http://host:8080/a@b.jpg"
 
 
 def test_what_follows_a_question_mark_is_not_stored(photos, tmp_path):
@@ -157,3 +160,5 @@ def test_a_name_may_not_lead_out_of_its_root():
     assert joined("s3://b/in", "s3://b/in/c.png") == "s3://b/in/c.png"
     for name in ("../c.png", "/c.png", "s3://b/inside/c.png", "s3://b/in/../c.png", "file:///etc/passwd"):
         assert joined("s3://b/in", name) is None
+    assert joined("http://h/in", "%2e%2e/secret.png") is None
+    assert joined("http://h/in", "c at/a#1?.png") == "http://h/in/c at/a%231%3F.png"

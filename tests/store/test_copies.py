@@ -10,7 +10,7 @@ from servers import http_server, keys
 
 from featurekit import FeatureStore, extract
 from featurekit.errors import StoreError, StoreFormatError
-from featurekit.store import merge, reader, remove, verify
+from featurekit.store import copies, merge, remove, shards, verify
 
 URL = "s3://rows/digits"
 
@@ -87,8 +87,50 @@ def test_a_damaged_copy_is_fetched_again(bucket, two_shards, digits_store, tmp_p
     assert verify(URL).ok
 
 
+def test_a_damaged_copy_is_no_reason_to_remove_rows(bucket, two_shards, tmp_path):
+    assert len(FeatureStore(URL).X[:]) == 60
+    for copy in (tmp_path / "caches" / "shards").iterdir():
+        copy.write_bytes(flipped(copy.read_bytes()))
+    assert remove(URL, damaged=True) == []
+    assert verify(URL).ok
+    assert len(FeatureStore(URL)) == 60
+
+
+def test_a_shard_that_came_wrongly_once_is_not_deleted(bucket, two_shards, digits_store, monkeypatch):
+    """A proxy's page with status 200, say; and what was found here is looked at again before anything is deleted."""
+    plain, wrong = copies.fetch, [b"<html>", b"<html>"]
+    monkeypatch.setattr(copies, "fetch", lambda *a, **k: wrong.pop() if len(wrong) > 1 else plain(*a, **k))
+    assert np.array_equal(FeatureStore(URL).X[:20], digits_store.X[:20])  # asked for twice
+    monkeypatch.setattr(copies, "fetch", lambda *a, **k: b"<html>")
+    with pytest.raises(StoreFormatError, match="is damaged"):
+        FeatureStore(URL).X[40]
+    monkeypatch.setattr(copies, "fetch", plain)
+    before = keys(bucket)
+    store = extract(two_shards, output=URL)
+    assert (store.summary.computed, keys(bucket)) == (0, before)
+    assert np.array_equal(FeatureStore(URL).X[:], digits_store.X[:])
+
+
+def test_a_shard_of_the_same_name_elsewhere_stays(bucket, two_shards, digits_store):
+    for key in keys(bucket):
+        bucket.copy_object(Bucket="rows", Key=key.replace("digits", "mirror"), CopySource=f"rows/{key}")
+    damage(bucket, 0)
+    with pytest.raises(StoreFormatError, match="is damaged"):
+        FeatureStore(URL).X[0]
+    assert extract(two_shards, output="s3://rows/mirror").summary.computed == 0
+    assert np.array_equal(FeatureStore("s3://rows/mirror").X[:], digits_store.X[:])
+
+
+def test_no_room_for_copies(bucket, two_shards, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path / "file"))
+    with pytest.raises(StoreError, match="no copy of s3://rows/digits.*can be kept in.*FEATUREKIT_CACHE"):
+        FeatureStore(URL).X[0]
+
+
 def test_no_more_copies_than_a_window_at_once(bucket, two_shards, digits_store, monkeypatch, tmp_path):
-    monkeypatch.setattr(reader, "_OPEN_SHARDS", 1)
+    monkeypatch.setattr(shards, "OPEN_SHARDS", 1)
+    monkeypatch.setattr(copies, "_YOUNG", 0)
     monkeypatch.setenv("FEATUREKIT_SHARDS_GB", "0")
     order = np.random.default_rng(0).permutation(60)
     assert np.array_equal(FeatureStore(URL).X[order], digits_store.X[order])

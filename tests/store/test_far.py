@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import pickle
 import shutil
 import subprocess
@@ -17,7 +18,7 @@ from servers import http_server, keys
 from featurekit import FeatureExtractor, FeatureStore, extract
 from featurekit.errors import SourceError, StoreError, StoreFormatError
 from featurekit.heads import LDAPath
-from featurekit.store import Far, merge, place_of, remove, verify
+from featurekit.store import Far, copies, merge, place_of, remove, verify
 
 URL = "s3://rows/digits"
 
@@ -102,16 +103,15 @@ def test_two_runs_at_once(bucket, digits_folder, monkeypatch, tmp_path):
 
 def test_info_reads_what_it_needs(digits_store, folder, tmp_path, monkeypatch):
     """Of a far store file that is many times as large as what is said of it, a small part is asked for."""
-    from featurekit.images import remote
-    from featurekit.store import far as far_module
+    from featurekit.images import blocks, remote
 
     monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path / "caches"))
-    monkeypatch.setattr(far_module, "_BLOCK", 4096)
+    monkeypatch.setattr(blocks, "_BLOCK", 4096)
     shutil.copytree(folder, tmp_path / "folder")
     (tmp_path / "digits.h5").write_bytes(digits_store.path.read_bytes())
     taken = []
     plain = remote.fetch
-    monkeypatch.setattr(far_module, "fetch", lambda *a: taken.append(len(plain(*a))) or plain(*a))
+    monkeypatch.setattr(blocks, "fetch", lambda *a: taken.append(len(plain(*a))) or plain(*a))
     with http_server(tmp_path) as (url, asked):
         with FeatureStore(f"{url}/digits.h5") as far:
             assert far.class_counts == digits_store.class_counts
@@ -156,6 +156,8 @@ def test_what_goes_wrong(bucket, uploaded, digits_folder, monkeypatch):
         extract(digits_folder, output="s3://key:secret@rows/digits")
     with pytest.raises(StoreError, match="cannot be listed: NoSuchBucket"):
         extract(digits_folder, output="s3://no-such-bucket/digits")
+    with pytest.raises(StoreError, match=r"s3://rows/digits\?\.\.\.: what follows a question mark"):
+        extract(digits_folder, output="s3://rows/digits?1")
     with pytest.raises(SourceError, match="must lie on this machine"):
         FeatureExtractor(cache=URL).fit_transform(["a.jpg"])
     bucket.put_object(Bucket="rows", Key="other/thesis.txt", Body=b"mine")
@@ -179,9 +181,9 @@ def test_what_goes_wrong(bucket, uploaded, digits_folder, monkeypatch):
 
 
 def test_a_server_that_fails_is_not_called_damage(digits_store, tmp_path, monkeypatch):
-    from featurekit.store import far as far_module
+    from featurekit.images import blocks
 
-    monkeypatch.setattr(far_module, "_BLOCK", 4096)
+    monkeypatch.setattr(blocks, "_BLOCK", 4096)
     monkeypatch.setenv("FEATUREKIT_TIMEOUT", "1")
     (tmp_path / "digits.h5").write_bytes(digits_store.path.read_bytes())
     with http_server(tmp_path) as (url, _):
@@ -192,14 +194,28 @@ def test_a_server_that_fails_is_not_called_damage(digits_store, tmp_path, monkey
     assert not isinstance(caught.value, StoreFormatError)
 
 
+def test_a_server_that_fails_at_once_does_not_crash_the_process(tmp_path):
+    """h5py keeps a file object for as long as an error is, and HDF5 then asked for it when Python had gone."""
+    (tmp_path / "error").mkdir()
+    (tmp_path / "error" / "index.h5").write_bytes(bytes(5000))
+    with http_server(tmp_path) as (url, _):
+        command = [sys.executable, "-m", "featurekit_cli", "fit", f"{url}/error", "-o", str(tmp_path / "model")]
+        environment = os.environ | {"FEATUREKIT_TIMEOUT": "5"}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.returncode == 1, done.stderr
+    assert "cannot read http" in done.stderr
+    assert "500" in done.stderr
+
+
 def test_copies_are_kept_within_limits(bucket, uploaded, folder, digits_store, tmp_path, monkeypatch):
     monkeypatch.setenv("FEATUREKIT_SHARDS_GB", "0.0001")
+    monkeypatch.setattr(copies, "_YOUNG", 0)
     assert np.array_equal(uploaded.X[:], digits_store.X[:])
-    copies = tmp_path / "caches" / "shards"
-    old = {path.name for path in copies.iterdir()}
+    kept = tmp_path / "caches" / "shards"
+    old = {path.name for path in kept.iterdir()}
     merge([folder], "s3://rows/half", dtype="float16")
     assert len(FeatureStore("s3://rows/half").X[:]) == 60
-    assert not old & {path.name for path in copies.iterdir()}  # what was used longest ago has gone
+    assert not old & {path.name for path in kept.iterdir()}  # what was used longest ago has gone
     assert np.array_equal(FeatureStore(URL).X[:], digits_store.X[:])  # and comes again
 
 
@@ -215,6 +231,8 @@ def test_on_the_command_line(uploaded, tmp_path):
     fitted = run("fit", URL, "-o", "model", "-q")
     assert (fitted.returncode, (tmp_path / "model").is_dir()) == (0, True), fitted.stderr
     script = f"import featurekit; store = featurekit.FeatureStore('{URL}'); print(store.X[3].shape)"
+    merge([URL], "s3://rows/digits.v2").close()
+    assert run("evaluate", "s3://rows/digits.v2", "--head", "knn", "-q").returncode == 0
     left_open = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
     assert (left_open.returncode, left_open.stdout) == (0, "(1280,)\n")
     wrong = run("store", "info", "s3://rows/nothing")
@@ -232,12 +250,12 @@ def test_writes_within_a_second_are_told_apart(bucket):
 
 def test_no_garbage_is_collected_while_a_block_is_fetched(digits_store, tmp_path, monkeypatch):
     """Freeing an HDF5 object needs a lock that the reading thread holds; fsspec's thread would wait for it."""
-    from featurekit.store import far as far_module
+    from featurekit.images import blocks
 
-    monkeypatch.setattr(far_module, "_BLOCK", 4096)
+    monkeypatch.setattr(blocks, "_BLOCK", 4096)
     (tmp_path / "digits.h5").write_bytes(digits_store.path.read_bytes())
-    plain, collected = far_module.fetch, []
-    monkeypatch.setattr(far_module, "fetch", lambda *a: collected.append(gc.isenabled()) or plain(*a))
+    plain, collected = blocks.fetch, []
+    monkeypatch.setattr(blocks, "fetch", lambda *a: collected.append(gc.isenabled()) or plain(*a))
     with http_server(tmp_path) as (url, _):
         assert len(FeatureStore(f"{url}/digits.h5").ledger) == 60
     assert collected
@@ -248,4 +266,5 @@ def test_no_garbage_is_collected_while_a_block_is_fetched(digits_store, tmp_path
 def test_places():
     assert place_of("s3://a/b/") == Far("s3://a/b")
     assert hash(Far("s3://a/b")) == hash(place_of("s3://a/b"))
+    assert place_of("S3://A/b") == Far("s3://A/b")
     assert repr(Far("s3://a/b?signature")) == "Far('s3://a/b')"

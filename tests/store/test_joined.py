@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -37,6 +38,29 @@ def test_rows_of_many(folder, digits_store, monkeypatch):
     assert many.groups.tolist() == digits_store.groups.tolist() * 6
     assert len(opened()) <= 2
     assert np.array_equal(pickle.loads(pickle.dumps(many)).X[300:], many.X[300:])
+
+
+def test_threads_may_read_different_things(folder, digits_store, monkeypatch):
+    """A store that one thread closes, as others were used, is not closed under another's hands."""
+    monkeypatch.setattr(joined, "_OPEN_STORES", 1)
+    many = JoinedStores([folder] * 6)
+    expected = np.tile(digits_store.X[:], (6, 1))
+
+    def read(seed):
+        order = np.random.default_rng(seed).permutation(360)[:40]
+        assert np.array_equal(many.X[order], expected[order])
+        return many._of_each(lambda store: store.y)
+
+    with ThreadPoolExecutor(6) as pool:
+        for found in pool.map(read, range(40)):
+            assert [y.tolist() for y in found] == [digits_store.y.tolist()] * 6
+
+
+def test_what_was_read_of_a_closed_one_is_forgotten(folder, monkeypatch):
+    monkeypatch.setattr(joined, "_OPEN_STORES", 2)
+    many = JoinedStores([folder] * 6)
+    assert len(many.X[:]) == len(many.y) == 360
+    assert sum("columns" in store.__dict__ or "places" in store.__dict__ for store in many.stores) <= 2
 
 
 def test_what_does_not_fit(folder, digits_folder, tmp_path):
