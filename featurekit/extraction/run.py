@@ -252,7 +252,7 @@ def extract(
     targets = [check_target(path) for path in outputs]  # makes folders, so it comes last
     with ExitStack() as locks:
         for target in targets:
-            locks.enter_context(WriteLock(lock_file(target)))
+            locks.enter_context(WriteLock(lock_file(target), of=target))
         updates = [
             Update(target, each, listing, replace=replace, refresh=refresh, dtype=dtype)
             for target, each in zip(targets, found, strict=True)

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from .._optional import require
 from ..errors import ImageError, SourceError
 from .items import Item, Source, as_text
-from .remote import fetch, is_far_url, is_url, joined, public
+from .remote import fetch, is_far_url, is_url, joined, public, timeout
 
 _Column = Sequence[object]
 
@@ -123,6 +123,7 @@ def _listed(place: str, columns: dict[str, _Column], root: str | os.PathLike[str
 
 def _behind_url(base: str, name: str) -> tuple[str, str]:
     """The URL of a line, and why it may not be opened, or nothing."""
+    timeout()  # nonsense in its variable is said once, not for each image
     if not name:
         return "", "the manifest has no path in this line"
     if is_url(base):

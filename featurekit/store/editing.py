@@ -117,7 +117,7 @@ def merge(
     rows = [np.flatnonzero(mask) for mask in masks]
     blocks = (block for store, mine in zip(stores, rows, strict=True) for block in _blocks(store, mine))
     target = check_target(place_of(output))
-    with WriteLock(lock_file(target)):
+    with WriteLock(lock_file(target), of=target):
         if (target if is_store_file(target) else target / INDEX).exists():
             raise StoreError(f"{target} is there already. Nothing was changed. Choose a new name for the merged store.")
         _write(target, stores[0], provenance, columns, ledger, blocks, kind)
@@ -178,7 +178,7 @@ def remove(
     target = place_of(path)
     FeatureStore(target).close()  # before a lock is made beside something else
     check_target(target)
-    with WriteLock(lock_file(target)), FeatureStore(target) as store:
+    with WriteLock(lock_file(target), of=target), FeatureStore(target) as store:
         chosen = np.zeros(len(store), dtype=np.bool_)
         if damaged:
             store.columns, chosen = salvage_columns(store)

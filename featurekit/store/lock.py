@@ -33,6 +33,8 @@ class WriteLock:
         The lock file. It exists only while somebody holds or awaits the lock.
     wait : bool
         Wait for the owner instead of raising.
+    of : path or Far, optional
+        What it protects, for messages. Default: what the file lies in, or beside.
 
     Raises
     ------
@@ -42,8 +44,9 @@ class WriteLock:
         On entering, if the folder cannot be written to.
     """
 
-    def __init__(self, path: Path, *, wait: bool = False) -> None:
+    def __init__(self, path: Path, *, wait: bool = False, of: object = None) -> None:
         self._path = path
+        self._of = of or (path.parent if path.name == "lock" else path.with_suffix(""))
         self._wait = wait
         self._descriptor = -1
 
@@ -68,9 +71,8 @@ class WriteLock:
             owner = _read_owner(descriptor)
             os.close(descriptor)
             if not self._wait:
-                target = self._path.parent if self._path.name == "lock" else self._path.with_suffix("")
                 raise StoreLockedError(
-                    f"{target} is being written by {owner}. Nothing was changed. "
+                    f"{self._of} is being written by {owner}. Nothing was changed. "
                     "Wait until it has finished, or write to another output."
                 )
             time.sleep(_POLL_SECONDS)

@@ -155,6 +155,13 @@ def test_what_is_no_url(text):
     assert not is_url(text)
 
 
+def test_a_time_limit_that_is_none_is_said_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("FEATUREKIT_TIMEOUT", "soon")
+    (tmp_path / "list.csv").write_text("path,label\nhttp://127.0.0.1:1/a.png,x\n")
+    with pytest.raises(SourceError, match="FEATUREKIT_TIMEOUT must be a number of seconds, got 'soon'"):
+        read_source(tmp_path / "list.csv")
+
+
 def test_a_name_may_not_lead_out_of_its_root():
     assert joined("s3://b/in", "a/../c.png") == "s3://b/in/c.png"
     assert joined("s3://b/in", "s3://b/in/c.png") == "s3://b/in/c.png"

@@ -16,9 +16,9 @@ import pytest
 from servers import http_server, keys
 
 from featurekit import FeatureExtractor, FeatureStore, extract
-from featurekit.errors import SourceError, StoreError, StoreFormatError
+from featurekit.errors import SourceError, StoreError, StoreFormatError, StoreLockedError
 from featurekit.heads import LDAPath
-from featurekit.store import Far, copies, merge, place_of, remove, verify
+from featurekit.store import Far, WriteLock, copies, lock_file, merge, place_of, remove, verify
 
 URL = "s3://rows/digits"
 
@@ -99,6 +99,11 @@ def test_two_runs_at_once(bucket, digits_folder, monkeypatch, tmp_path):
     assert FeatureStore(URL).provenance["root"].endswith("1")
     store = extract(digits_folder, output=URL, replace=True)
     assert (store.summary.computed, store.summary.reused) == (20, 40)
+
+
+def test_who_writes_is_said_of_the_store(bucket, digits_folder):
+    with WriteLock(lock_file(Far(URL)), of=URL), pytest.raises(StoreLockedError, match=f"^{URL} is being written by"):
+        extract(digits_folder, output=URL)
 
 
 def test_info_reads_what_it_needs(digits_store, folder, tmp_path, monkeypatch):
