@@ -37,7 +37,6 @@ _TUNING: dict[str, Any] = {
     "learning_rate": 1e-3,
     "augment": "none",  # digits must not be mirrored
 }
-_DIGITS_SIDE = 128  # blown up from 8 pixels: no more is seen at 224, which takes three times as long to train on
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +169,7 @@ def run_demo(
     if len(y) <= _MOST_TUNED:
         say("")
         pictures = [origins[paths[index]] for index in chosen]
-        options = _TUNING | ({"cache": home / "features.h5"} if source is not None else {"image_size": _DIGITS_SIDE})
-        tuned, further = _fine_tuned(home, pictures, y, together.ids, (raw, raw_name, frozen), options, say)
+        tuned, further = _fine_tuned(home, pictures, y, together.ids, (raw, raw_name, frozen), say)
         verdict += f"\n{further}"
         say("")
         say(further)
@@ -198,7 +196,6 @@ def _fine_tuned(
     y: NDArray[np.str_],
     groups: NDArray[np.intp],
     known: tuple[NDArray[np.float32], str, NDArray[np.float32]],
-    options: dict[str, Any],
     say: Callable[[str], object],
 ) -> tuple[list[DemoRow], str]:
     """One split: raw pixels, frozen features, and a network whose upper stages are trained; and what they say."""
@@ -217,10 +214,9 @@ def _fine_tuned(
         head = fit_head(make_head("logreg", y[train]), X[train], y[train], groups=groups[train])
         note(name, "logreg", head.predict(X[test]), begun)
     begun = time.perf_counter()
-    model = FineTuneClassifier(say=lambda line: say(f"   {line}"), **options)
+    model = FineTuneClassifier(cache=home / "features.h5", say=lambda line: say(f"   {line}"), **_TUNING)
     model.fit([origins[i] for i in train], y[train], groups=groups[train])
-    at = f", {options['image_size']} pixels" if "image_size" in options else ""
-    note(f"{DEFAULT_BACKBONE}, fine-tuned{at}", "linear", model.predict([origins[i] for i in test]), begun)
+    note(f"{DEFAULT_BACKBONE}, fine-tuned", "linear", model.predict([origins[i] for i in test]), begun)
     model.save(home / "tuned", notes={"accuracy on images held out": round(rows[-1].evaluation.accuracy, 4)})
     say("")
     say(_comparison(rows))
