@@ -79,8 +79,14 @@ def drop_damaged_copy(name: str) -> bool:
     place = _place(name)
     if not place.exists() or is_whole(place):
         return False
-    place.unlink(missing_ok=True)
+    drop_copy(name)
     return True
+
+
+def drop_copy(name: str) -> None:
+    """Delete the copy of a shard."""
+    with suppress(OSError):
+        _place(name).unlink()
 
 
 def found_damaged(folder: Far, names: Sequence[str]) -> list[str]:

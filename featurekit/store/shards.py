@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import StoreFormatError
 from ..fingerprint import FeatureSpace
-from .copies import copied, copy_of, drop_damaged_copy
+from .copies import copied, copy_of, drop_copy, drop_damaged_copy
 from .far import Far, Place
 from .guards import open_checked
 from .reading import check_rows, read_rows
@@ -99,9 +99,12 @@ class OpenShards:
         return copy_of(self._home, name) if isinstance(self._home, Far) else self._home / name
 
     def whole(self, name: str) -> Path:
-        """As `path`; a copy that is damaged is fetched again."""
-        path = self.path(name)
-        return self.path(name) if self._copy_dropped(name) else path
+        """As `path`, to be compared with its name; of a far one a new copy: the old one says nothing of the shard."""
+        if isinstance(self._home, Far):
+            drop_copy(name)
+            if name in self._files:
+                self._files.pop(name).close()
+        return self.path(name)
 
     def _copy_dropped(self, name: str) -> bool:
         if not isinstance(self._home, Far) or not drop_damaged_copy(name):

@@ -68,6 +68,14 @@ def test_a_damaged_shard_that_is_removed_does_not_come_back(bucket, two_shards, 
     assert verify(URL).ok
 
 
+def test_a_good_copy_here_says_nothing_of_the_shard(bucket, two_shards):
+    assert len(FeatureStore(URL).X[:]) == 60
+    damage(bucket, 0)
+    assert verify(URL).damaged == list(range(20))
+    assert extract(two_shards, output=URL).summary.computed == 20
+    assert verify(URL).ok
+
+
 def test_a_damaged_copy_is_fetched_again(bucket, two_shards, digits_store, tmp_path):
     assert len(FeatureStore(URL).X[:]) == 60
     copies = list((tmp_path / "caches" / "shards").iterdir())
