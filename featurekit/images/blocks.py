@@ -50,9 +50,8 @@ class Blocks(io.RawIOBase):
                 with _no_collection():
                     self._kept[number] = fetch(self._url, start, min(start + _BLOCK, self._size))
             except ImageError as error:
-                self.failed = (
-                    f"cannot read {public(self._url)}: {error}"  # h5py keeps no more of an error than its kind
-                )
+                # h5py keeps no more of an error than its kind.
+                self.failed = f"cannot read {public(self._url)}: {error}"
                 raise OSError(errno.EIO, self.failed) from error
             if len(self._kept) > _BLOCKS:
                 self._kept.popitem(last=False)

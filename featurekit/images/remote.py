@@ -12,7 +12,8 @@ import re
 import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -144,13 +145,9 @@ def listed(url: str) -> list[tuple[str, str, FileInfo | None]]:
     SourceError
         If it cannot be listed.
     """
-    try:
-        fs, path = _file_system(url)
-        fs.invalidate_cache()  # what another call in this process saw
+    with _asking(url, "listed") as (fs, path):
         found = _within(fs, "find", _LISTING * timeout(), path, detail=True)
         whole = [(_below(name, path), fs.unstrip_protocol(name), _info(entry)) for name, entry in found.items()]
-    except Exception as error:
-        raise SourceError(f"{public(url)} cannot be listed: {reason_of(error, url)}") from None
     return sorted((each for each in whole if each[0]), key=lambda each: each[0].split("/"))
 
 
@@ -162,12 +159,8 @@ def sizes(url: str) -> dict[str, int]:
     SourceError
         If it cannot be listed.
     """
-    try:
-        fs, path = _file_system(url)
-        fs.invalidate_cache()
+    with _asking(url, "listed") as (fs, path):
         found = _within(fs, "ls", _LISTING * timeout(), path, detail=True)
-    except Exception as error:
-        raise SourceError(f"{public(url)} cannot be listed: {reason_of(error, url)}") from None
     files = {_below(entry["name"], path): int(entry.get("size") or 0) for entry in found if entry["type"] == "file"}
     return {name: size for name, size in files.items() if name and "/" not in name}
 
@@ -180,12 +173,8 @@ def file_info(url: str) -> FileInfo | None:
     SourceError
         If it is not there, or cannot be reached.
     """
-    try:
-        fs, path = _file_system(url)
-        fs.invalidate_cache()  # of what was listed before: another machine may have written it anew
+    with _asking(url, "read") as (fs, path):
         return _info(_within(fs, "info", timeout(), path))
-    except Exception as error:
-        raise SourceError(f"{public(url)} cannot be read: {reason_of(error, url)}") from None
 
 
 def send(url: str, data: bytes | memoryview | Path) -> None:
@@ -224,23 +213,15 @@ def delete(url: str) -> None:
     SourceError
         If it cannot be deleted.
     """
-    try:
-        fs, path = _file_system(url)
+    with _asking(url, "deleted") as (fs, path), suppress(FileNotFoundError):
         _within(fs, "rm_file", timeout(), path)
         fs.invalidate_cache()
-    except FileNotFoundError:
-        return
-    except Exception as error:
-        raise SourceError(f"{public(url)} cannot be deleted: {reason_of(error, url)}") from None
 
 
 def file_size(url: str) -> int:
     """Bytes of one file. Raises SourceError if it is not there, or its server does not tell."""
-    try:
-        fs, path = _file_system(url)
+    with _asking(url, "read") as (fs, path):
         size = _within(fs, "info", timeout(), path).get("size")
-    except Exception as error:
-        raise SourceError(f"{public(url)} cannot be read: {reason_of(error, url)}") from None
     if size is None:
         raise SourceError(f"{public(url)}: its server does not say how large it is; download it first")
     return int(size)
@@ -275,6 +256,20 @@ def _file_system(url: str) -> tuple[Any, str]:
     protocol, _, rest = url.partition("://")
     fs = _of_host(f"{protocol}://{rest.partition('/')[0]}")
     return fs, fs._strip_protocol(url)
+
+
+@contextmanager
+def _asking(url: str, what: str) -> Iterator[tuple[Any, str]]:
+    """The file system of a URL, and what it calls the file; what goes wrong is said as "cannot be `what`".
+
+    What was listed before is forgotten: another call, or machine, may have written it anew.
+    """
+    try:
+        fs, path = _file_system(url)
+        fs.invalidate_cache()
+        yield fs, path
+    except Exception as error:
+        raise SourceError(f"{public(url)} cannot be {what}: {reason_of(error, url)}") from None
 
 
 def _within(fs: Any, what: str, seconds: float, *arguments: Any, **more: Any) -> Any:

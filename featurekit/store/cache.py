@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -27,7 +27,6 @@ from .writer import discard_temporaries, make_folder, shards_in, write_shard
 logger = logging.getLogger(__name__)
 
 _BLOCK_ROWS = 4096
-_LOST = "{count} rows that were computed are not in {folder}: was something deleted there?"
 
 
 class RowCache(Protocol):
@@ -221,10 +220,7 @@ class ShardCache:
 
     def gather(self, contents: Sequence[bytes]) -> Rows:
         """The rows of these hashes, in this order."""
-        out = np.empty((len(contents), self.space.dim), dtype=self.dtype)
-        places = self._index.find(contents)
-        if (places[:, 0] < 0).any():
-            raise DamagedRowsError(_LOST.format(count=(places[:, 0] < 0).sum(), folder=self.folder))
+        out, places = np.empty((len(contents), self.space.dim), dtype=self.dtype), self._find(contents)
         for number in np.unique(places[:, 0]).tolist():
             chosen = np.flatnonzero(places[:, 0] == number)
             file = self._files[number]
@@ -243,9 +239,7 @@ class ShardCache:
 
     def places(self, contents: NDArray[np.uint8]) -> Places:
         """Where the rows of these hashes lie: for the index of a folder store."""
-        found = self._index.find(map(bytes, contents))
-        if (found[:, 0] < 0).any():
-            raise DamagedRowsError(_LOST.format(count=(found[:, 0] < 0).sum(), folder=self.folder))
+        found = self._find(map(bytes, contents))
         names: dict[str, int] = {}
         shard, row = np.empty(len(found), np.int32), np.empty(len(found), np.int32)
         for number in np.unique(found[:, 0]).tolist():
@@ -258,6 +252,15 @@ class ShardCache:
             else:
                 shard[chosen], row[chosen] = names.setdefault(file.path.name, len(names)), rows
         return Places(list(names), shard, row)
+
+    def _find(self, contents: Iterable[bytes]) -> NDArray[np.int32]:
+        """File and row of each; a row that is nowhere must not be taken for one that is somewhere."""
+        found = self._index.find(contents)
+        lost = int((found[:, 0] < 0).sum())
+        if lost:
+            what = f"{lost} rows that were computed are not in {self.folder}"
+            raise DamagedRowsError(f"{what}: was something deleted there?")
+        return found
 
     def check(self) -> None:
         """Read the checksum of every row.

@@ -102,16 +102,18 @@ class OpenShards:
         """As `path`, to be compared with its name; of a far one a new copy: the old one says nothing of the shard."""
         if isinstance(self._home, Far):
             drop_copy(name)
-            if name in self._files:
-                self._files.pop(name).close()
+            self._close(name)
         return self.path(name)
 
     def _copy_dropped(self, name: str) -> bool:
         if not isinstance(self._home, Far) or not drop_damaged_copy(name):
             return False
+        self._close(name)
+        return True
+
+    def _close(self, name: str) -> None:
         if name in self._files:
             self._files.pop(name).close()
-        return True
 
     def close(self) -> None:
         """Close the files."""
