@@ -29,12 +29,16 @@ class Gain:
         And a 95% interval.
     worth_it : float
         Probability that it is more than the margin.
+    at_stake : float
+        Accuracy that deciding by what is expected loses on average, against deciding by the truth: the value of perfect
+        information (H. Raiffa and R. Schlaifer, "Applied Statistical Decision Theory", 1961).
     """
 
     expected: float
     low: float
     high: float
     worth_it: float
+    at_stake: float
 
     def __str__(self) -> str:
         return f"{100 * self.expected:+.1f} points (95% interval {100 * self.low:+.1f} to {100 * self.high:+.1f})"
@@ -104,7 +108,9 @@ def believed(
         difference, own = pilot
         weight = spread**2 / (spread**2 + own**2)
         mean, spread = mean + weight * (difference - mean), spread * math.sqrt(1 - weight)
-    return Gain(mean, mean - Z95 * spread, mean + Z95 * spread, 1 - _below((margin - mean) / spread))
+    away = abs(mean - margin) / spread
+    at_stake = spread * (math.exp(-(away**2) / 2) / math.sqrt(2 * math.pi) - away * _below(-away))
+    return Gain(mean, mean - Z95 * spread, mean + Z95 * spread, _below((mean - margin) / spread), at_stake)
 
 
 def kept_share(gain: float, images: int) -> float:

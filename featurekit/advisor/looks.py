@@ -29,7 +29,7 @@ from .size import size_of
 
 FOLDS = 5
 _PILOT_FOLDS = 3
-_SETTLED = (0.05, 0.95)  # probabilities outside of which a pilot ends
+_NEGLIGIBLE = 0.001  # accuracy: where no more is at stake, no pilot is worth its time
 _STRICT = 3.0  # standard deviations: the best of several heads is compared with chance
 # Of the time that is left, for one head; for logistic regression more, as nearest neighbours alone say too little.
 _HEADS_SHARE, _MAIN, _MAIN_SHARE = 0.15, "logreg", 0.5
@@ -99,7 +99,7 @@ class Looks:
                 heads.append(head)
             else:
                 self._clock.untested.append(f"the head {head}: it would take some {cost:.0f} s")
-        return heads
+        return sorted(heads, key=lambda head: head != _MAIN)  # of heads that are equally good, the first is taken
 
     def rows(self, comparison: Comparison) -> _Rows:
         """What further looks look at: the rows of the best line; and how these fare without a head."""
@@ -174,7 +174,7 @@ class Looks:
         e.gain = believed(error, n, self._margin, distance=distance)
         splits = list(folds(rows.y, FOLDS, self._seed, rows.ids))[:_PILOT_FOLDS]
         cost = seconds_of_a_fold(len(splits[0][0]), len(splits[0][1]), material.rate)
-        if e.gain.worth_it < _SETTLED[0]:
+        if e.gain.at_stake < _NEGLIGIBLE:
             return
         if not self._clock.allows(cost, f"fine-tuning on one fold for {EPOCHS} epochs"):
             return
@@ -203,7 +203,7 @@ class Looks:
                 measured = (found.difference, found.standard_error)
                 e.gain = believed(error, n, self._margin, distance=distance, pilot=measured)
                 self._say(found.sentence())
-                if found.folds == len(splits) or not _SETTLED[0] < e.gain.worth_it < _SETTLED[1]:
+                if found.folds == len(splits) or e.gain.at_stake < _NEGLIGIBLE:
                     return
                 if not self._clock.allows(found.seconds / found.folds, "fine-tuning on another fold"):
                     return

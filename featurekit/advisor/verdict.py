@@ -78,7 +78,8 @@ def decide(e: Evidence, margin: float) -> tuple[str, str, str, list[str]]:
         f"whether that is more than {100 * margin:.1f} points is open"
         + (f": some {needed} more labelled images would tell" if needed else "")
     )
-    return UNSURE, do, DOUBTFUL, [*why, f"the better bet is to {do}, as error is {error:.1%}"]
+    bet = f"the better bet is to {do}: on average that loses {100 * gain.at_stake:.1f} points against knowing"
+    return UNSURE, do, DOUBTFUL, [*why, bet]
 
 
 def _guessed(e: Evidence) -> str:

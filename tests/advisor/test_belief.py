@@ -19,6 +19,9 @@ def test_it_is_bayes(error, pilot):
     assert found.expected == pytest.approx(mean, abs=1e-4)
     assert (found.high - found.low) / 2 == pytest.approx(1.96 * np.sqrt(((x - mean) ** 2 * density).sum()), abs=1e-3)
     assert found.worth_it == pytest.approx(density[x > 0.005].sum(), abs=1e-3)
+    beyond = x - 0.005  # what fine-tuning is worth, if it brings x
+    by_truth, by_belief = (np.maximum(beyond, 0) * density).sum(), max((beyond * density).sum(), 0)
+    assert found.at_stake == pytest.approx(by_truth - by_belief, abs=1e-5)
 
 
 def test_how_often_a_gain_is_kept():
