@@ -56,12 +56,13 @@ def run(arguments: argparse.Namespace) -> int:
     if (arguments.layer, arguments.pooling) != ("penultimate", "avg") or arguments.flip or arguments.l2:
         arguments.wrong_usage("--layer, --pooling, --flip and --l2: advice tries other features by itself")
     from featurekit import advise
+    from featurekit.folders import on_disk
     from featurekit.outputs import check_output
     from featurekit.report import advice_text, write_page
     from featurekit.report.page import PAGE_MARK
 
     if arguments.report is not None:
-        Path(arguments.report).mkdir(parents=True, exist_ok=True)  # what cannot be written is said before the work
+        on_disk(arguments.report).mkdir(parents=True, exist_ok=True)  # what cannot be written is said before the work
         check_output(Path(arguments.report) / "report.html", PAGE_MARK)
     backbones = _common.names_of(arguments, "backbone")
     arguments.weights = _common.weights_of(arguments, backbones)

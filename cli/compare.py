@@ -60,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     from featurekit import FeatureStore, compare
     from featurekit.bundle import is_bundle
     from featurekit.comparison.result import TABLE_MARK
+    from featurekit.folders import on_disk
     from featurekit.outputs import check_output
     from featurekit.report import comparison_text, write_page
     from featurekit.report.page import PAGE_MARK
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.report is not None:
         if is_bundle(arguments.report):
             arguments.wrong_usage(f"--report {arguments.report} is the folder of a model; name another one")
-        if Path(arguments.report).is_dir():
+        if on_disk(arguments.report).is_dir():
             check_output(Path(arguments.report) / "report.html", PAGE_MARK)
     output = arguments.output or _sources.default_name(arguments.source[0]) + ".compare"
     options: dict[str, Any] = {}

@@ -25,6 +25,7 @@ from types import ModuleType
 from typing import Any
 
 from .errors import BundleError
+from .folders import on_disk
 
 NETWORK = "network.safetensors"
 """The file of a network that was trained for the model."""
@@ -70,7 +71,7 @@ def check_bundle_target(path: str | os.PathLike[str]) -> Path:
     BundleError
         If something else is there, or other files beside a saved model.
     """
-    target = Path(path)
+    target = on_disk(path)
     if target.is_symlink() or (target.exists() and not is_bundle(target) and not _is_empty_folder(target)):
         raise BundleError(f"{target} exists and is not a saved model. Nothing was changed; choose another name.")
     if target.is_dir() and (others := sorted(entry.name for entry in target.iterdir() if entry.name not in _FILES)):
@@ -190,7 +191,7 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
     BundleError
         As :func:`read_bundle`.
     """
-    folder = Path(path)
+    folder = on_disk(path)
     if folder.is_file():
         pickled = folder.suffix.lower() in {".pkl", ".pickle", ".joblib"}
         raise BundleError(

@@ -20,6 +20,7 @@ from .errors import FeaturekitError, HeadError
 from .evaluation import cross_validate_head
 from .extraction import extract
 from .finetune import FineTuneClassifier
+from .folders import on_disk
 from .heads import fit_head, make_head
 from .images import open_image, read_bytes, read_source
 from .metrics import Evaluation, evaluate_predictions, paired_difference
@@ -125,10 +126,10 @@ def run_demo(
         If the source cannot be used or the folder not be written.
     """
     started = time.perf_counter()
-    home = Path(folder)
+    home = on_disk(folder)
     try:
         home.mkdir(parents=True, exist_ok=True)
-        images = write_digits(home / "digits") if source is None else Path(source)
+        images = write_digits(home / "digits") if source is None else source
     except OSError as error:
         raise FeaturekitError(f"cannot write the demo to {home}: {error.strerror or error}") from error
     origins = {item.path: item.origin for item in read_source(images).items}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -17,8 +16,8 @@ from .backbones import DEFAULT_BACKBONE, LITE, Backbone, describe, find, short_n
 from .bundle import is_bundle
 from .errors import DamagedRowsError, FeatureSpaceError, ImageError, SourceError
 from .fingerprint import PENULTIMATE, FeatureSpace
-from .folders import is_store_name
-from .images import Item, is_url, items_from
+from .folders import is_store_name, on_disk
+from .images import Item, items_from
 from .pipeline import Destination, fill, progress_bar
 from .store import (
     DTYPES,
@@ -301,9 +300,7 @@ def _open_cache(cache: str | os.PathLike[str] | None, space: FeatureSpace) -> It
     if cache is None:
         yield MemoryCache(space.dim)
         return
-    if is_url(os.fspath(cache)):
-        raise SourceError(f"the cache must lie on this machine; {os.fspath(cache)} is a URL")
-    path = Path(cache)
+    path = on_disk(cache)
     if is_store_name(path) or (path / INDEX).exists():
         base = FeatureStore(path) if path.exists() else None
         folder, lock = parts_folder(path), lock_file(path)

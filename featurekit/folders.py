@@ -1,10 +1,46 @@
-"""Where featurekit keeps what it can make again, and how store files are called."""
+"""Where featurekit keeps what it can make again, how store files are called, and what is a path at all."""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
+
+from .errors import FeaturekitError
+
+# Of one letter it would be a disk of Windows. In a pathlib.Path two slashes become one.
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/(/?)", re.IGNORECASE)
+
+
+def is_url(text: object) -> bool:
+    r"""Whether a text names something by a URL, and no file here.
+
+    Examples
+    --------
+    >>> is_url("s3://bucket/photos"), is_url("ab::c.png"), is_url("C:\\photos"), is_url("photos/a.jpg")
+    (True, False, False, False)
+    """
+    found = _URL.match(text) if isinstance(text, str) else None
+    return found is not None and found[1] == "/"
+
+
+def on_disk(path: str | os.PathLike[str]) -> Path:
+    """What is read and written on this machine only: models, tables, pictures, pages.
+
+    Raises
+    ------
+    FeaturekitError
+        If it is a URL, which would become a folder called ``s3:``.
+    """
+    found = _URL.match(os.fspath(path))
+    if found is None:
+        return Path(path)
+    kind = found[0].partition(":")[0]
+    raise FeaturekitError(
+        f"a {kind}:// URL cannot be used here: only images and stores of features may lie behind one. Name a file or "
+        "folder on this machine, and copy it."
+    )
 
 
 def is_store_name(name: str | os.PathLike[str]) -> bool:

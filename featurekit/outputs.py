@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from .errors import FeaturekitError, StoreError
+from .folders import on_disk
 from .store.writer import replace_file
 
 
@@ -28,7 +29,7 @@ def check_output(path: str | os.PathLike[str], mark: bytes) -> Path:
         If it is another file: perhaps labels, a photo, or a store, and the name was mistyped. Or there is no such
         folder.
     """
-    target = Path(path)
+    target = on_disk(path)
     if not target.parent.is_dir():
         raise FeaturekitError(f"cannot write {target}: there is no folder {target.parent}")
     if target.is_dir():

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from cli.main import main
+from featurekit import TransferClassifier
 from featurekit.errors import FeaturekitError
 from featurekit.outputs import check_output, write_output
 
@@ -29,6 +31,40 @@ def test_where_nothing_can_be_written(tmp_path):
         check_output(tmp_path, MARK)
     with pytest.raises(FeaturekitError, match="there is no folder"):
         check_output(tmp_path / "none" / "t.csv", MARK)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "fit STORE -o URL",
+        "evaluate STORE --head knn --png URL.png",
+        "predict STORE --model URL",
+        "predict STORE --model MODEL -o URL.csv",
+        "store export STORE -o URL.npz",
+        "compare STORE --head knn -o URL",
+        "compare STORE --head knn --report URL",
+        "advise PHOTOS --report URL",
+        "advise PHOTOS -o URL",
+        "finetune PHOTOS -o URL",
+        "export MODEL -o URL.onnx",
+        "models show efficientnet_lite0 --png URL.png",
+        "demo -o URL",
+    ],
+)
+def test_outputs_that_are_no_stores_lie_on_this_machine(
+    line, digits_store, digits_folder, tmp_path, capsys, monkeypatch
+):
+    """They went to a folder called s3: here, and the exit code was 0."""
+    monkeypatch.chdir(tmp_path)
+    model = TransferClassifier(head="centroid").fit(digits_store).save(tmp_path / "model")
+    places = {"STORE": digits_store.path, "PHOTOS": digits_folder, "MODEL": model, "URL": "s3://bucket/new"}
+    words = line.split()
+    for name, place in places.items():
+        words = [word.replace(name, str(place)) for word in words]
+    there = set(os.listdir())
+    assert main(words) == 1
+    assert "a s3:// URL cannot be used here: only images and stores of features" in capsys.readouterr().err
+    assert not [name for name in set(os.listdir()) - there if name.startswith("s3")]
 
 
 def test_a_link_is_followed_and_a_pipe_is_written_to(tmp_path):

@@ -7,12 +7,12 @@ import numbers
 import os
 import shlex
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from ..backbones import DEFAULT_BACKBONE, anatomy
 from ..comparison import Comparison
 from ..errors import SourceError
+from ..folders import on_disk
 from .clock import Clock
 from .looks import Looks
 from .material import Material, gather
@@ -94,7 +94,7 @@ def advise(
     clock = Clock(float(budget))
     names = [backbones] if isinstance(backbones, str) else list(backbones)
     material = gather(
-        source, names, Path(output), clock.left, seed, labels=labels, groups=groups, options=dict(extraction)
+        source, names, on_disk(output), clock.left, seed, labels=labels, groups=groups, options=dict(extraction)
     )
     if material.sampled_from:
         say(f"{len(material.items)} of {material.sampled_from} images are looked at, as the time allows")

@@ -18,7 +18,7 @@ from ..errors import HeadError, SourceError
 from ..evaluation import CrossValidation, CurvePoint, cross_validate_head, learning_curve
 from ..extraction import extract
 from ..fingerprint import PENULTIMATE
-from ..folders import is_store_name
+from ..folders import is_store_name, on_disk
 from ..heads import head_name, make_head
 from ..metrics import Evaluation, paired_difference
 from ..splits import can_be_split
@@ -96,7 +96,7 @@ def compare(
     names = [head_name(head) for head in heads]
     if not names or len(set(names)) < len(names):
         raise HeadError(f"heads must be one or more with different names, got: {', '.join(names) or 'none'}")
-    home = None if output is None else Path(output)
+    home = None if output is None else on_disk(output)
     stores = _stores(source, backbones, layers, home, extraction)
     extracted = time.perf_counter()
     chosen = np.flatnonzero(stores[0].columns.label != b"")

@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import SourceError
-from ..images import Drawn, Item, is_url
+from ..folders import is_url
+from ..images import Drawn, Item
 from ..pipeline import Destination, Outcome, unchanged
 from ..store import HashIndex, ShardCache
 from .worker import Done, Output

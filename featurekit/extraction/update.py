@@ -20,7 +20,8 @@ import numpy as np
 from .._version import __version__
 from ..backbones import MODULE, Backbone
 from ..errors import DamagedRowsError, SourceError, StoreError, StoreFormatError
-from ..images import UNLISTED, Item, Source, is_url, public
+from ..folders import is_url
+from ..images import UNLISTED, Item, Source, public
 from ..pipeline import Destination, Outcome, columns_of
 from ..store import (
     DTYPES,

@@ -6,7 +6,6 @@ import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -18,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..backbones import DEFAULT_BACKBONE, Backbone, described, find
 from ..errors import HeadError
 from ..extractor import FeatureExtractor
-from ..folders import is_store_name
+from ..folders import is_store_name, on_disk
 from ..heads.layer import calibrate, head_of, layer_of
 from ..images import Item
 from ..splits import holdout
@@ -316,7 +315,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
                 classes=len(classes),
                 layer=None if recipe.head_start == "random" else layer,
                 scale=1.0 if rows is None else usual_size(rows[train]),
-                folder=None if self.checkpoint is None else Path(self.checkpoint),
+                folder=None if self.checkpoint is None else on_disk(self.checkpoint),
                 decoder=self.decoder,
                 device=self.device,
                 runtime=self.runtime,

@@ -8,7 +8,7 @@ from .fast import ORIENTATIONS, Stored, decode_fast, is_fast, prepare_fast
 from .items import IMAGE_SUFFIXES, UNLISTED, Drawn, Item, Member, Origin, Source, is_missing
 from .objects import items_from
 from .opening import located, open_origin, read_bytes, read_origin
-from .remote import FileInfo, is_url, public
+from .remote import FileInfo, public
 from .sources import read_source
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     "decode_fast",
     "is_fast",
     "is_missing",
-    "is_url",
     "items_from",
     "jpeg_orientation",
     "located",

@@ -18,9 +18,10 @@ from collections.abc import Callable, Iterator
 from typing import IO
 
 from ..errors import ImageError, SourceError
+from ..folders import is_url
 from .blocks import Blocks
 from .items import UNLISTED, Item, Member, Source, as_text, is_image
-from .remote import FileInfo, fetch, file_info, file_size, is_url, public, reason_of
+from .remote import FileInfo, fetch, file_info, file_size, public, reason_of
 
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _CHAIN = re.compile(r"^(zip|tar)://(.*?)(?:::(.+))?$")

@@ -10,8 +10,9 @@ from pathlib import Path, PurePosixPath
 
 from .._optional import require
 from ..errors import ImageError, SourceError
+from ..folders import is_url
 from .items import Item, Source, as_text
-from .remote import fetch, is_far_url, is_url, joined, public, timeout
+from .remote import fetch, is_far_url, joined, public, timeout
 
 _Column = Sequence[object]
 

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import SourceError
+from ..folders import is_url
 from .datasets import is_dataset, items_of_dataset
 from .items import Drawn, Item, Member, as_text
-from .remote import is_url, public
+from .remote import public
 
 
 def items_from(

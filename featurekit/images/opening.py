@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import ImageError
+from ..folders import is_url
 from .archives import read_member
 from .decode import open_image, read_file, to_rgb
 from .items import Drawn, Member, Origin
-from .remote import FileInfo, fetch, is_url
+from .remote import FileInfo, fetch
 
 
 def read_bytes(origin: str | os.PathLike[str]) -> tuple[bytes, FileInfo | None]:

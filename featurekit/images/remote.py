@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from ..errors import ImageError, SourceError
+from ..folders import is_url
 
 TRIES = 3
 """How often a file is asked for that does not come, or comes damaged."""
@@ -29,13 +30,13 @@ _TIMEOUT = 60.0
 _LISTING = 10  # a listing may take so many times as long as a file
 _WRITING = 60  # and a file of any size that is written
 _PATIENCE = 8  # so many files in a row that a server did not give: from then on each is asked for once, and shortly
-_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # of one letter it would be a disk of Windows
 # Tokens are names, too, in the first kinds. Secrets hold slashes. Azure's container@account is none, nor is a port.
-_PASSWORD = re.compile(r"(?:https?|ftp)://[^/?#]*@|://[^/?#@]*:(?!\d+/)[^?#]*@", re.IGNORECASE)
+_PASSWORD = re.compile(r"((?:https?|ftp)://)[^/?#]*@|(://)[^/?#@]*:(?!\d+/)[^?#]*@", re.IGNORECASE)
 _FAR = frozenset("http https s3 s3a gs gcs az abfs abfss adl wasb wasbs hf ftp sftp oss oci".split())
 _NO_RETRY = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError, ValueError, ImportError)
 # What file systems call the state of a file; S3 tells times in whole seconds, so hashes of contents come first.
 _STATES = "md5Hash ETag etag LastModified last_modified Last-Modified mtime updated created".split()
+_OF_THE_EXTRA = frozenset({"s3fs", "gcsfs", "aiohttp"})
 _failures: dict[str, int] = {}
 _lock = threading.Lock()
 
@@ -45,17 +46,6 @@ class FileInfo(NamedTuple):
 
     size: int
     mtime_ns: int
-
-
-def is_url(text: object) -> bool:
-    r"""Whether a text names something by a URL, and no file here.
-
-    Examples
-    --------
-    >>> is_url("s3://bucket/photos"), is_url("ab::c.png"), is_url("C:\\photos"), is_url("photos/a.jpg")
-    (True, False, False, False)
-    """
-    return isinstance(text, str) and _URL.match(text) is not None
 
 
 def is_far_url(url: str) -> bool:
@@ -77,8 +67,9 @@ def public(url: str) -> str:
     'https://host/a.jpg'
     """
     if _PASSWORD.search(url):
+        shown = _PASSWORD.sub(r"\1\2...@", url)
         raise SourceError(
-            f"the URL {_PASSWORD.sub('...@', url)} holds a password, which would stand in stores and "
+            f"the URL {shown} holds a password, which would stand in stores and "
             "logs. Leave it out: credentials are found where their library looks for them (environment, profile)."
         )
     return url.partition("?")[0]
@@ -268,6 +259,8 @@ def _asking(url: str, what: str) -> Iterator[tuple[Any, str]]:
         fs, path = _file_system(url)
         fs.invalidate_cache()
         yield fs, path
+    except SourceError:  # of a setting, not of this file
+        raise
     except Exception as error:
         raise SourceError(f"{public(url)} cannot be {what}: {reason_of(error, url)}") from None
 
@@ -313,13 +306,23 @@ def reason_of(error: Exception, url: str) -> str:
             return "no such file"
         return reason_of(cause, url)
     if isinstance(error, ImportError):
-        kind = url.partition("://")[0]
-        package = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp", "az": "adlfs"}
-        return f"{kind}:// needs the package {package.get(kind, 'that knows it')}: pip install 'featurekit[remote]'"
+        return _what_is_missing(error, url.partition("://")[0].lower())
     if isinstance(error, TimeoutError):
         return f"no answer within {timeout():g} s (FEATUREKIT_TIMEOUT)"
     status = getattr(error, "status", None)
     if status is not None:
         return f"the server answered {status} {getattr(error, 'message', '')}".rstrip()
     text = " ".join(str(error).split()).replace(url, public(url))[:300]
+    if "credential" in f"{type(error).__name__} {text}".lower():
+        text += " (its library looks for them in the environment and in profiles)"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _what_is_missing(error: ImportError, kind: str) -> str:
+    """What knows a kind of URL is imported when one is met; it may be missing, or there and broken."""
+    cause = error.__cause__ if isinstance(error.__cause__, ImportError) else error
+    if not isinstance(cause, ModuleNotFoundError):
+        return f"what reads {kind}:// is installed and cannot be used: {cause}"
+    if (package := (cause.name or "").partition(".")[0]) in _OF_THE_EXTRA:
+        return f"{kind}:// needs the package {package}: pip install 'featurekit[remote]'"
+    return f"{kind}:// needs the package {package}, which is not installed: pip install {package}"

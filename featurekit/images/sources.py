@@ -9,12 +9,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import SourceError
-from ..folders import is_store_name
+from ..folders import is_store_name, is_url
 from .archives import is_archive, is_compressed_tar, read_archive, read_shards
 from .items import IMAGE_SUFFIXES, UNLISTED, Item, Source, is_image
 from .manifests import is_manifest, read_manifest
 from .objects import items_from
-from .remote import file_info, is_url, listed, public
+from .remote import file_info, listed, public
 
 _SPLIT_NAMES = frozenset("train training val valid validation test testing".split())
 

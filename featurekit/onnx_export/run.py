@@ -12,6 +12,7 @@ from typing import Any
 from .._version import __version__
 from ..backbones import Backbone, find
 from ..errors import BackboneError, BundleError, FeatureSpaceError, HeadError
+from ..folders import on_disk
 from ..heads import head_name
 from ..store.writer import replace_file
 from ..transfer import TransferClassifier, load_model
@@ -105,7 +106,7 @@ def export_onnx(model: TransferClassifier | str | os.PathLike[str], output: str 
     >>> exported.classes, exported.agreement.probabilities < 1e-4
     (['0', '1', '2'], True)
     """
-    target = _checked(Path(output))
+    target = _checked(on_disk(output))
     for package in ("onnx", "onnxscript", "onnxruntime"):
         require_onnx(package)
     classifier = load_model(model) if isinstance(model, str | os.PathLike) else model

@@ -16,6 +16,7 @@ from ..advisor import Advice
 from ..comparison import Compared, Comparison
 from ..errors import FeaturekitError, ImageError
 from ..fingerprint import content_hash
+from ..folders import on_disk
 from ..images import located, open_image, read_bytes
 from ..outputs import write_output
 from ..store import FAILED, FeatureStore
@@ -59,7 +60,7 @@ def write_page(comparison: Comparison, path: str | os.PathLike[str], *, advice: 
     >>> write_page(result, getfixture("tmp_path") / "report.html").stat().st_size > 5000
     True
     """
-    target = Path(path)
+    target = on_disk(path)
     body = "\n".join(_sections(comparison))
     if advice is not None:
         body = "\n".join(["<h2>Advice</h2>", *advice_sections(advice), "<h2>Heads</h2>", body])

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from .._optional import require
 from ..errors import StoreError
+from ..folders import on_disk
 from .reader import FeatureStore
 from .schema import EXPORT_FORMAT, decode
 from .writer import beside, replacing, replacing_hdf5
@@ -66,7 +67,7 @@ def export(store: str | os.PathLike[str], output: str | os.PathLike[str]) -> Pat
     >>> np.load(path)["X"].shape
     (60, 1280)
     """
-    target = Path(output)
+    target = on_disk(output)
     writers: dict[str, Callable[[FeatureStore, Path], None]] = {
         ".npz": _write_npz,
         ".csv": _write_csv,

@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 
 from ..errors import SourceError, StoreError
-from ..images import is_url, public
+from ..folders import is_url
+from ..images import public
 from ..images.remote import delete, file_info, send, sizes
 
 # Where a file that is written is there as a whole, or not at all: what is read meanwhile is never half of one.
@@ -168,6 +169,8 @@ def place_of(path: str | os.PathLike[str]) -> Place:
     """A path here, or behind a URL."""
     text = os.fspath(path)
     if not is_url(text):
+        if is_url(text.replace(":/", "://", 1)):
+            raise StoreError(f"{text} has lost a slash in a pathlib.Path: give the URL as text")
         return Path(text)
     if "?" in text:
         raise StoreError(

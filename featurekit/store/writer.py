@@ -40,8 +40,8 @@ from .schema import (
     write_rows,
 )
 
-# Version 1.10's format is the first that checksums HDF5's own structures.
-_LIBVER = ("v110", "v110")
+_LIBVER = ("v110", "v110")  # the first format that checksums HDF5's own structures
+_OTHER_FILES = {".csv", ".json", ".npz", ".parquet", ".tar", ".zip"}  # that nobody means as a folder
 MERGED = "merged.tmp"
 
 
@@ -116,8 +116,10 @@ def check_target(target: Place) -> Place:
 
 def _check_far_target(target: Far) -> Far:
     target.check_writable()
-    if is_store_name(target) or SHARD_NAME.fullmatch(target.name):
+    if is_store_name(target) or target.suffix in _OTHER_FILES or SHARD_NAME.fullmatch(target.name):
         raise StoreError(f"{target} is the name of a file; behind a URL, a store is a folder: a name without ending")
+    if "/" not in target.url.partition("://")[2]:
+        raise StoreError(f"{target} is a whole bucket; name a folder in it: {target}/features")
     if not all(map(_is_our_name, target.sizes())):
         raise StoreError(f"{target} holds other files than those of a store; choose a new or an empty folder")
     return target

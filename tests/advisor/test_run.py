@@ -35,6 +35,7 @@ def test_what_is_solved_is_left_alone(tmp_path):
     assert found.evidence.pilot is None
     assert found.evidence.growth is None
     assert any("next to nothing is left to gain" in reason for reason in found.reasons)
+    assert found.options["head"] == "logreg"  # all are as good
     assert found.command == ""  # images in memory have no name
     json.dumps(found.to_dict())
     assert said

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
+from botocore.exceptions import NoCredentialsError
 from servers import http_server, s3_server
 
 from featurekit import extract
 from featurekit.errors import ImageError, SourceError
+from featurekit.folders import is_url
 from featurekit.images import read_source
-from featurekit.images.remote import fetch, is_url, joined, public
+from featurekit.images.remote import fetch, joined, public, reason_of
 
 
 @pytest.fixture
@@ -122,7 +127,7 @@ def test_s3_is_listed_read_and_known_again(photos, tmp_path, monkeypatch):
 
 
 def test_secrets_stand_nowhere(tmp_path):
-    with pytest.raises(SourceError, match="holds a password") as refused:
+    with pytest.raises(SourceError, match=r"the URL https://\.\.\.@host/photos/ holds a password") as refused:
         read_source("https://me:secret@host/photos/")
     assert "secret" not in str(refused.value)
     assert public("abfss://container@account/a.jpg") == "abfss://container@account/a.jpg"
@@ -148,6 +153,47 @@ def test_what_follows_a_question_mark_is_not_stored(photos, tmp_path):
 def test_an_unknown_protocol_is_named():
     with pytest.raises(SourceError, match="cannot be listed: ValueError: Protocol not known: nonsense"):
         read_source("nonsense://host/photos")
+
+
+def test_a_package_that_is_missing_or_broken_is_named(tmp_path):
+    code = (
+        "import sys; from featurekit.images import read_source\n"
+        "from featurekit.errors import SourceError\n"
+        "try: read_source(sys.argv[1])\n"
+        "except SourceError as error: print(error)"
+    )
+
+    def said(url, **packages):
+        for name, text in packages.items():
+            (tmp_path / f"{name}.py").write_text(text)
+        done = subprocess.run(
+            [sys.executable, "-c", code, url],
+            env=os.environ | {"PYTHONPATH": str(tmp_path)},
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout
+
+    assert "needs the package s3fs: pip install 'featurekit[remote]'" in said(
+        "s3://bucket/x", s3fs="raise ModuleNotFoundError('No module named s3fs', name='s3fs')"
+    )
+    assert "needs the package ocifs, which is not installed: pip install ocifs" in said(
+        "oci://bucket/x", ocifs="raise ModuleNotFoundError('No module named ocifs', name='ocifs')"
+    )
+    assert "is installed and cannot be used: cannot import name 'thing'" in said(
+        "s3://bucket/x", s3fs="raise ImportError(\"cannot import name 'thing' from 'botocore'\")"
+    )
+
+
+def test_a_setting_that_is_wrong_is_not_blamed_on_a_file(monkeypatch):
+    monkeypatch.setenv("FEATUREKIT_TIMEOUT", "soon")
+    with pytest.raises(SourceError, match=r"^FEATUREKIT_TIMEOUT must be"):
+        read_source("http://127.0.0.1:1/photos/")
+
+
+def test_missing_credentials_say_where_they_are_looked_for():
+    error = reason_of(NoCredentialsError(), "s3://bucket/x")
+    assert "Unable to locate credentials (its library looks for them in the environment" in error
 
 
 @pytest.mark.parametrize("text", ["photos", "C:\\photos", "c:/photos", "/a/b", "a:b", "./x://y"])

@@ -10,13 +10,14 @@ import shutil
 import subprocess
 import sys
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
 from servers import http_server, keys
 
 from featurekit import FeatureExtractor, FeatureStore, extract
-from featurekit.errors import SourceError, StoreError, StoreFormatError, StoreLockedError
+from featurekit.errors import FeaturekitError, SourceError, StoreError, StoreFormatError, StoreLockedError
 from featurekit.heads import LDAPath
 from featurekit.store import Far, WriteLock, copies, lock_file, merge, place_of, remove, verify
 
@@ -163,7 +164,11 @@ def test_what_goes_wrong(bucket, uploaded, digits_folder, monkeypatch):
         extract(digits_folder, output="s3://no-such-bucket/digits")
     with pytest.raises(StoreError, match=r"s3://rows/digits\?\.\.\.: what follows a question mark"):
         extract(digits_folder, output="s3://rows/digits?1")
-    with pytest.raises(SourceError, match="must lie on this machine"):
+    with pytest.raises(StoreError, match="s3://rows is a whole bucket; name a folder in it: s3://rows/features"):
+        extract(digits_folder, output="s3://rows/")
+    with pytest.raises(StoreError, match="is the name of a file"):
+        extract(digits_folder, output="s3://rows/digits.npz")
+    with pytest.raises(FeaturekitError, match="s3:// URL cannot be used here"):
         FeatureExtractor(cache=URL).fit_transform(["a.jpg"])
     bucket.put_object(Bucket="rows", Key="other/thesis.txt", Body=b"mine")
     with pytest.raises(StoreError, match="holds other files"):
@@ -273,3 +278,5 @@ def test_places():
     assert hash(Far("s3://a/b")) == hash(place_of("s3://a/b"))
     assert place_of("S3://A/b") == Far("s3://A/b")
     assert repr(Far("s3://a/b?signature")) == "Far('s3://a/b')"
+    with pytest.raises(StoreError, match="has lost a slash in a pathlib.Path"):
+        FeatureStore(Path("s3://a/b"))
