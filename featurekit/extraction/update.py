@@ -108,7 +108,7 @@ class Update:
             if not dropped and self._again:
                 raise
             if dropped:
-                logger.warning("%d rows of %s were damaged on the disk and are computed again", dropped, target)
+                logger.warning("%d rows of %s were damaged and are computed again", dropped, target)
             else:
                 logger.warning("%s", error)
             self._damaged = self._again = True
@@ -206,9 +206,10 @@ def _read_old(target: Place, refresh: bool) -> _Old:
             _ = store.places
     except StoreFormatError as error:
         if not refresh:
+            way = "set this file aside" if isinstance(published, Path) else "have it replaced"
             raise StoreFormatError(
-                f"{error}\nNothing was changed. Choose another output; or set this file aside and compute what is "
-                "missing (refresh=True, --refresh)."
+                f"{error}\nNothing was changed. Choose another output; or {way} and compute what is missing "
+                "(refresh=True, --refresh)."
             ) from error
         if isinstance(published, Path):
             aside = _free_name(published.with_name(published.name + ".damaged"))
@@ -224,7 +225,7 @@ def _read_old(target: Place, refresh: bool) -> _Old:
     except StoreFormatError as error:
         logger.warning("%s", error)
     if bad.any():
-        logger.warning("%s: paths, labels or hashes of %d rows were damaged on the disk", target, bad.sum())
+        logger.warning("%s: paths, labels or hashes of %d rows were damaged", target, bad.sum())
     return _Old(store, columns, ledger, ledger is None or bool(bad.any()))
 
 

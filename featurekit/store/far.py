@@ -177,6 +177,8 @@ def place_of(path: str | os.PathLike[str]) -> Place:
             f"{public(text)}?...: what follows a question mark would be left out; stores are named without"
         )
     kind, _, rest = text.partition("://")
+    if not rest.partition("/")[0] and kind.lower() not in {"file", "local", "memory"}:
+        raise StoreError(f"{text} names no {'host' if kind.lower() in {'http', 'https', 'ftp', 'sftp'} else 'bucket'}")
     return Far(f"{kind.lower()}://{rest}")
 
 

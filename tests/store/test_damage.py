@@ -234,7 +234,7 @@ def test_damaged_rows_are_computed_again(extracted, digits_folder, digits_store_
     store = extract(digits_folder, output=path)
     assert store.summary.computed == damaged
     assert 0 < damaged < 60
-    assert f"{damaged} rows of {path} were damaged on the disk" in caplog.text
+    assert f"{damaged} rows of {path} were damaged" in caplog.text
     store.close()
     same_values(path, digits_store_path)
     if path.is_dir():

@@ -280,3 +280,8 @@ def test_places():
     assert repr(Far("s3://a/b?signature")) == "Far('s3://a/b')"
     with pytest.raises(StoreError, match="has lost a slash in a pathlib.Path"):
         FeatureStore(Path("s3://a/b"))
+    for text in ("s3://", "s3:///digits"):
+        with pytest.raises(StoreError, match=f"{text} names no bucket"):
+            place_of(text)
+    with pytest.raises(StoreError, match="names no host"):
+        place_of("https:///digits")
