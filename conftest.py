@@ -12,9 +12,10 @@ import pytest
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Nothing in the tests may reach for weights on the network, whoever runs them.
 os.environ["FEATUREKIT_OFFLINE"] = "1"
-# Converted networks are kept for the session, out of the user's own cache.
-_CACHE = tempfile.TemporaryDirectory(prefix="featurekit-tests-")
-os.environ["FEATUREKIT_CACHE"] = _CACHE.name
+# Converted networks are kept for the session, out of the user's own cache; processes of tests share them.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _CACHE = tempfile.TemporaryDirectory(prefix="featurekit-tests-")
+    os.environ["FEATUREKIT_CACHE"] = _CACHE.name
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 from . import _common
+
+_NOTED = 0.01
 
 
 def add_parser(verbs: Any) -> None:
@@ -52,6 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     from featurekit.outputs import check_output
     from featurekit.report import draw_confusion_matrix, evaluation_text
     from featurekit.report.figures import PICTURE_MARK
+    from featurekit.transfer import share_seen
 
     if arguments.png:
         if arguments.target != "class":
@@ -69,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         _common.note_other_targets(arguments, store)
         if classifier is not None:
             result = evaluate(classifier, store, abstain_below=arguments.abstain_below)
+            _note_seen(arguments, share_seen(classifier.seen_, store.columns.sha256))
             title = f"{arguments.model} on {store.path.name}"
         else:
             labelled = store.y != ""
@@ -94,3 +99,12 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.png:
                 print(f"\nconfusion matrix: {arguments.png}")
         return _common.tell_failed(arguments, store)
+
+
+def _note_seen(arguments: argparse.Namespace, share: float) -> None:
+    if share >= _NOTED and not arguments.quiet:
+        print(
+            f"featurekit: note: {share:.0%} of these images are among those that the model learned from: scores on "
+            "new images will be lower",
+            file=sys.stderr,
+        )

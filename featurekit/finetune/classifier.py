@@ -21,7 +21,7 @@ from ..folders import is_store_name, on_disk
 from ..heads.layer import calibrate, head_of, layer_of
 from ..images import Item
 from ..splits import holdout
-from ..transfer import TransferClassifier, load_model
+from ..transfer import TransferClassifier, load_model, sketch_of
 from .inputs import (
     beyond_chance,
     check_backbone,
@@ -341,6 +341,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
         else:
             self.network_ = result.network
             self.head_ = calibrate(head_of(result.weight, result.bias, classes), trained.decisions, truth)
+        self.seen_ = sketch_of(contents, () if start is None else start.seen_)
         self.work_ = None if result.folder is None else str(result.folder)
         self.extractor_ = self._new_extractor().fit(X)
         return self

@@ -7,5 +7,6 @@ from .classifier import TransferClassifier
 from .regressor import TransferRegressor
 from .saved import load_model
 from .scoring import evaluate
+from .seen import share_seen, sketch_of
 
-__all__ = ["TransferClassifier", "TransferRegressor", "evaluate", "is_large", "load_model"]
+__all__ = ["TransferClassifier", "TransferRegressor", "evaluate", "is_large", "load_model", "share_seen", "sketch_of"]

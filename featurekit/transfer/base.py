@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from ..fingerprint import PENULTIMATE, FeatureSpace
 from ..heads import fit_head, fit_head_in_batches, fits_in_batches, head_name
 from ..store import FeatureStore
 from .card import model_card
+from .seen import sketch_of
 
 _MOST_BYTES = 2**29  # of float32 rows: more are fitted a part at a time, if the head can
 _BLOCK = 16_384  # rows of a store that are predicted at once
@@ -32,6 +33,7 @@ class TransferEstimator(BaseEstimator):
     """A frozen backbone and a head. Subclasses say what is learned, and call it `target_`."""
 
     training_: dict[str, Any] | None = None  # how the network was trained, if it is a loaded model's own
+    seen_: Sequence[str] = ()  # the images that it learned from, see `seen`
 
     def __init__(
         self,
@@ -93,10 +95,12 @@ class TransferEstimator(BaseEstimator):
                 sample_weight = np.isin(np.arange(len(X)), chosen).astype(float)
                 targets, groups = targets[place], np.asarray(groups)[place]
             self.head_ = fit_head_in_batches(head, X.X, targets, groups=groups, sample_weight=sample_weight)
+            contents: Any = X.columns.sha256
         else:
-            rows = self.extractor_.transform(X)
+            rows, contents = self.extractor_._rows_and_contents(X)
             rows = rows if chosen is None else rows[chosen]
             self.head_ = fit_head(head, rows, targets, groups=groups, sample_weight=sample_weight)
+        self.seen_ = sketch_of(contents if chosen is None else contents[chosen])
 
     @property
     def space_(self) -> FeatureSpace:
@@ -144,6 +148,7 @@ class TransferEstimator(BaseEstimator):
                 "weights": None if network or weights is None else _absolute(weights),
             },
             "notes": notes or {},
+            "seen": list(self.seen_),
             **self._more_to_save(),
         }
         return write_bundle(path, manifest, self.head_, model_card(manifest, self.head_), network)

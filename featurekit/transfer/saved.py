@@ -17,6 +17,7 @@ from ..errors import BundleError
 from ..fingerprint import FeatureSpace, file_sha256
 from .classifier import TransferClassifier
 from .regressor import TransferRegressor
+from .seen import checked_sketch
 
 
 def load_model(
@@ -76,6 +77,7 @@ def load_model(
                 raise ValueError(f"{name} of its head holds what is no number")
             if name == "coef_" and numbers.ndim and numbers.shape[-1] != space.dim:
                 raise ValueError(f"its head is of rows of {numbers.shape[-1]} numbers, not of {space.dim}")
+        model.seen_ = checked_sketch(manifest.get("seen", []))
         if isinstance(model, TransferClassifier):
             model.multilabel_ = target == "labels"
             model.classes_ = _classes(manifest["classes"], head, labels=model.multilabel_)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from caches import own_caches
 from servers import s3_server
 
 from featurekit import FeatureStore, extract
@@ -106,7 +107,7 @@ def test_the_store_is_that_of_one_machine(photos, here, cluster, tmp_path):
 
 def test_from_one_bucket_into_another(photos, here, cluster, tmp_path, monkeypatch):
     """As of machines that have no folder in common."""
-    monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path / "caches"))
+    own_caches(monkeypatch, tmp_path / "caches")
     with s3_server(monkeypatch) as client:
         cluster.aws.write_text(
             "[default]\naws_access_key_id = test\naws_secret_access_key = test\nregion = us-east-1\n"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from featurekit import FineTuneClassifier, TransferClassifier
 from featurekit.finetune.inputs import beyond_chance, compared
 
 
@@ -31,3 +32,12 @@ def test_a_gain_of_accuracy_by_less_sure_classes_is_none():
     assert comparison["log_loss"] > comparison["frozen_log_loss"]
     assert not beyond_chance(comparison)
     assert beyond_chance(compared(truth, np.array([[4.0, 0.0]] * 20), before))
+
+
+def test_what_was_tuned_knows_the_images_of_its_start(digits_folder, small_weights):
+    paths = sorted(digits_folder.glob("*/*.png"))
+    labels = [path.parent.name for path in paths]
+    options = {"backbone": "mobilenet_v3_small", "weights": small_weights, "image_size": 64}
+    start = TransferClassifier(head="logreg", runtime="torch", **options).fit(paths[::2], labels[::2])
+    tuned = FineTuneClassifier(start=start, epochs=1, runtime="torch", **options).fit(paths[1::2], labels[1::2])
+    assert len(tuned.seen_) == len({path.read_bytes() for path in paths})

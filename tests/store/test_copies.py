@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+from caches import own_caches
 from servers import http_server, keys
 
 from featurekit import FeatureStore, extract
@@ -42,7 +43,7 @@ def damage(bucket, row):
 
 def elsewhere(monkeypatch, tmp_path):
     """From here on, another machine, which has no copies."""
-    monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path / "elsewhere"))
+    own_caches(monkeypatch, tmp_path / "elsewhere")
 
 
 def test_a_damaged_shard_is_computed_again(bucket, two_shards, digits_store, monkeypatch, tmp_path):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from caches import own_caches
 from servers import http_server, keys
 
 from featurekit import FeatureExtractor, FeatureStore, extract
@@ -89,7 +90,7 @@ def test_two_runs_at_once(bucket, digits_folder, monkeypatch, tmp_path):
 
     def slowly(*arguments):
         monkeypatch.setattr(update, "_rows_and_ledger", plain)
-        monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path / "another-machine"))  # where its locks lie, too
+        own_caches(monkeypatch, tmp_path / "another-machine")  # where its locks lie, too
         extract(digits_folder / "1", output=URL)
         return plain(*arguments)
 
