@@ -123,7 +123,12 @@ def _connect(ray: Any, address: str | None) -> None:
         if address and (found := re.fullmatch(r"([^:/]+):(\d+)", address)):
             # Ray itself would try for minutes.
             socket.create_connection((found[1], int(found[2])), timeout=_ANSWER).close()
-        ray.init(address=address, include_dashboard=None if address else False, log_to_driver=False)
+        ray.init(
+            address=address,
+            include_dashboard=None if address else False,
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+        )
     except Exception as error:  # OSError, ConnectionError, ValueError, RuntimeError, ...
         where = address or os.environ.get("RAY_ADDRESS") or "on this machine"
         reason = " ".join(str(error).split())[:200]
