@@ -8,8 +8,8 @@ from sklearn.svm import SVC
 from featurekit import FeatureExtractor, FineTuneClassifier, TransferClassifier
 
 digits = load_digits()
-images = list((digits.images[:400] * 15).astype(np.uint8))
-train, test = (images[:300], digits.target[:300]), (images[300:], digits.target[300:400])
+images = list((digits.images[:300] * 15).astype(np.uint8))
+train, test = (images[:200], digits.target[:200]), (images[200:], digits.target[200:300])
 
 frozen = TransferClassifier().fit(*train)
 tuned = FineTuneClassifier.from_transfer(frozen, unfreeze=2, epochs=4, augment="none", say=print).fit(*train)
