@@ -174,8 +174,8 @@ class Looks:
         e.gain = believed(error, n, self._margin, distance=distance)
         splits = list(folds(rows.y, FOLDS, self._seed, rows.ids))[:_PILOT_FOLDS]
         cost = seconds_of_a_fold(len(splits[0][0]), len(splits[0][1]), material.rate)
-        if e.gain.at_stake < _NEGLIGIBLE:
-            return
+        if e.gain.at_stake < _NEGLIGIBLE and e.gain.expected <= self._margin:
+            return  # to train is advised only after a try: it may take hours with all images
         if not self._clock.allows(cost, f"fine-tuning on one fold for {EPOCHS} epochs"):
             return
 

@@ -7,9 +7,9 @@ images of a class, without colour, strongly blurred, a fifth of the training lab
 strategies learn from the same images and are scored on the same others, whose labels are right. Each result is kept
 (FEATUREKIT_BENCHMARKS), so that a run that was interrupted goes on.
 
-Strategies: the frozen network with logistic regression; the last two stages fine-tuned (12 epochs). With Lite0, where a
-cell is no other one with other labels or colours, all stages, too (6 epochs: the machine has two processors), and of
-the three whole ones from scratch (96 pixels, 20 epochs).
+Strategies: the frozen network with logistic regression; the last two stages fine-tuned (12 epochs). Where a cell is no
+other one with other labels or colours, all stages, too (6 epochs: the machine has two processors; of EfficientNet-Lite1
+where images are far from photographs), and of the three whole ones from scratch (Lite0, 96 pixels, 20 epochs).
 """
 
 from __future__ import annotations
@@ -140,8 +140,8 @@ class Truth:
         """That are tried."""
         cell, first = self.cell, self.backbone == "efficientnet_lite0"
         more = not cell.wrong and cell.merge is None and cell.change != _grey
-        more &= first
-        whole = more and cell.change is None and cell.images == WHOLE
+        more &= first or (cell.images == WHOLE and (cell.change == _blurred or cell.origin == "digits"))
+        whole = first and more and cell.change is None and cell.images == WHOLE
         return ("frozen", "last 2", *(["all"] if more else []), *(["scratch"] if whole else []))
 
     @property
