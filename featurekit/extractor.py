@@ -202,14 +202,14 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             If the weights are not those that were found in `fit`, or the cache or `X` is of another
             feature space.
         """
-        return self._rows_and_contents(X)[0]
-
-    def _rows_and_contents(self, X: Any) -> tuple[NDArray[np.float32], Sequence[Any] | NDArray[np.uint8]]:
-        """Rows of the images, and their content hashes."""
         check_is_fitted(self, "space_")
         if isinstance(X, FeatureStore):
             self.check_store(X)
-            return X.X[...].astype(np.float32, copy=False), X.columns.sha256
+            return X.X[...].astype(np.float32, copy=False)
+        return self._rows_and_contents(X)[0]
+
+    def _rows_and_contents(self, X: Any) -> tuple[NDArray[np.float32], list[bytes]]:
+        """Rows of images, and their content hashes."""
         items = items_from(X)
         if not items:
             raise SourceError("expected at least one image, got none")

@@ -33,7 +33,7 @@ class TransferEstimator(BaseEstimator):
     """A frozen backbone and a head. Subclasses say what is learned, and call it `target_`."""
 
     training_: dict[str, Any] | None = None  # how the network was trained, if it is a loaded model's own
-    seen_: Sequence[str] = ()  # the images that it learned from, see `seen`
+    seen_: Sequence[str] = ()  # the images that it learned from, see sketch_of
 
     def __init__(
         self,
@@ -97,7 +97,10 @@ class TransferEstimator(BaseEstimator):
             self.head_ = fit_head_in_batches(head, X.X, targets, groups=groups, sample_weight=sample_weight)
             contents: Any = X.columns.sha256
         else:
-            rows, contents = self.extractor_._rows_and_contents(X)
+            if isinstance(X, FeatureStore):
+                rows, contents = self.extractor_.transform(X), X.columns.sha256
+            else:
+                rows, contents = self.extractor_._rows_and_contents(X)
             rows = rows if chosen is None else rows[chosen]
             self.head_ = fit_head(head, rows, targets, groups=groups, sample_weight=sample_weight)
         self.seen_ = sketch_of(contents if chosen is None else contents[chosen])

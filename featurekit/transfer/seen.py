@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 _KEPT = 256
 _CONTENT = re.compile("[0-9a-f]{16}")
 
 
-def sketch_of(contents: Iterable[bytes], known: Sequence[str] = ()) -> list[str]:
+def sketch_of(contents: NDArray[np.uint8] | Sequence[bytes], known: Sequence[str] = ()) -> list[str]:
     """The smallest hashes of a set of images: a random sample of it that any two sets draw alike.
 
     Parameters
     ----------
-    contents : iterable of bytes
+    contents : ndarray of uint8, shape (n, 32), or sequence of bytes
         Their content hashes.
     known : sequence of str
         The sketch of another set, which is joined.
@@ -29,10 +32,11 @@ def sketch_of(contents: Iterable[bytes], known: Sequence[str] = ()) -> list[str]
     >>> sketch_of([bytes(32), bytes(32), bytes([255] * 32)])
     ['0000000000000000', 'ffffffffffffffff']
     """
-    return sorted({bytes(content[:8]).hex() for content in contents} | set(known))[:_KEPT]
+    smallest = np.unique(_beginnings(contents))[:_KEPT]
+    return sorted({f"{number:016x}" for number in smallest.tolist()} | set(known))[:_KEPT]
 
 
-def share_seen(sketch: Sequence[str], contents: Iterable[bytes]) -> float:
+def share_seen(sketch: Sequence[str], contents: NDArray[np.uint8] | Sequence[bytes]) -> float:
     """About which share of some images is in the set of a sketch; exact for a set of up to 256.
 
     It is told by those images whose hashes are small enough to be in the sketch: of a few images out of many thousands
@@ -43,10 +47,20 @@ def share_seen(sketch: Sequence[str], contents: Iterable[bytes]) -> float:
     >>> share_seen(sketch_of([bytes(32)]), [bytes(32), bytes([255] * 32)])
     0.5
     """
-    known = set(sketch)
-    names = [bytes(content[:8]).hex() for content in contents]
-    told = [name for name in names if len(sketch) < _KEPT or name <= sketch[-1]]
-    return sum(name in known for name in told) / len(told) if told else 0.0
+    known = np.array([int(name, 16) for name in sketch], dtype=np.uint64)
+    told = _beginnings(contents)
+    if len(known) == _KEPT:
+        told = told[told <= known[-1]]
+    return float(np.isin(told, known).mean()) if len(told) else 0.0
+
+
+def _beginnings(contents: NDArray[np.uint8] | Sequence[bytes]) -> NDArray[np.uint64]:
+    """The first 8 bytes of each hash as a number: a store may have very many."""
+    if not len(contents):
+        return np.empty(0, dtype=np.uint64)
+    table = contents if isinstance(contents, np.ndarray) else np.frombuffer(b"".join(contents), dtype=np.uint8)
+    first = np.ascontiguousarray(table.reshape(len(contents), -1)[:, :8])
+    return first.view(">u8")[:, 0].astype(np.uint64)
 
 
 def checked_sketch(given: Any) -> list[str]:
