@@ -223,11 +223,16 @@ def extract_from(
         **extraction_options(arguments),
         **more,
     )
-    if not arguments.quiet:
-        said = [note for store in stores if store.summary is not None for note in store.summary.notes]
-        for note in dict.fromkeys(said):
-            print(f"featurekit: note: {note}", file=sys.stderr)
+    said = [text for store in stores if store.summary is not None for text in store.summary.notes]
+    for text in dict.fromkeys(said):
+        note(arguments, text)
     return stores
+
+
+def note(arguments: argparse.Namespace, text: str) -> None:
+    """Tell what the user did not ask for and should know, unless it is to be quiet."""
+    if not getattr(arguments, "quiet", False):
+        print(f"featurekit: note: {text}", file=sys.stderr)
 
 
 def extraction_options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -297,8 +302,8 @@ def groups_of(arguments: argparse.Namespace, store: FeatureStore, chosen: Any) -
     from featurekit.duplicates import group_rows
 
     found = group_rows(store, chosen, classes=arguments.target == "class")
-    if found.any and not arguments.quiet:
-        print(f"featurekit: note: {found.sentence()}", file=sys.stderr)
+    if found.any:
+        note(arguments, found.sentence())
     return found.ids
 
 
@@ -308,16 +313,16 @@ def note_other_targets(arguments: argparse.Namespace, store: FeatureStore) -> No
         return
     labels = list(store.class_counts)
     if any(";" in label for label in labels):
-        print(
-            "featurekit: note: some labels hold a ';' and count as classes of their own; for labels beside others: "
-            "--target labels (of fit and evaluate)",
-            file=sys.stderr,
+        note(
+            arguments,
+            "some labels hold a ';' and count as classes of their own; for labels beside others: --target labels (of "
+            "fit and evaluate)",
         )
     elif len(labels) > 20 and 2 * len(labels) > sum(store.class_counts.values()) and all(map(_is_number, labels)):
-        print(
-            f"featurekit: note: these labels are {len(labels)} different numbers and count as classes; for numbers: "
-            "--target number (of fit and evaluate)",
-            file=sys.stderr,
+        note(
+            arguments,
+            f"these labels are {len(labels)} different numbers and count as classes; for numbers: --target number (of "
+            "fit and evaluate)",
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 from . import _common
@@ -102,9 +101,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _note_seen(arguments: argparse.Namespace, share: float) -> None:
-    if share >= _NOTED and not arguments.quiet:
-        print(
-            f"featurekit: note: {share:.0%} of these images are among those that the model learned from: scores on "
-            "new images will be lower",
-            file=sys.stderr,
+    if share >= _NOTED:
+        _common.note(
+            arguments,
+            f"{share:.0%} of these images are among those that the model learned from: scores on new images will be "
+            "lower",
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,9 +123,9 @@ def _score(arguments: argparse.Namespace, store: FeatureStore, head: Any) -> Any
         labelled = np.flatnonzero(store.columns.label != b"")
         y, groups = store.y[labelled], _common.groups_of(arguments, store, labelled)
         able = can_be_split(y, groups)
-        if not able.all() and not arguments.quiet:
+        if not able.all():
             lone = ", ".join(sorted(set(y[~able].tolist())))
-            print(f"featurekit: note: of a single image, learned but not scored: {lone}", file=sys.stderr)
+            _common.note(arguments, f"of a single image, learned but not scored: {lone}")
         if len(np.unique(y[able])) < 2:
             return None
         rows = store.X[labelled[able]]

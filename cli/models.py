@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 from . import _common
@@ -88,10 +87,10 @@ def _list(arguments: argparse.Namespace, pattern: str | None) -> int:
     if arguments.speed:
         unknown = sum(not _speed(spec) for spec, _ in found)
         if unknown:
-            print(
-                f"featurekit: note: what {_common.count(unknown, 'backbone')} cost is not known before a first "
-                "'featurekit models show NAME', and they are left out",
-                file=sys.stderr,
+            _common.note(
+                arguments,
+                f"what {_common.count(unknown, 'backbone')} cost is not known before a first 'featurekit models show "
+                "NAME', and they are left out",
             )
         found = [(spec, local) for spec, local in found if _speed(spec) == arguments.speed]
     if arguments.json:

@@ -75,8 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
                 lines.append(line)
             elif entry.status == "failed":
                 lines.append({"path": entry.path, "label": None, "error": entry.reason})
-        if not has_probabilities and model.target_ != "number" and not arguments.quiet:
-            print(f"featurekit: note: the head {model.head!r} gives no probabilities", file=sys.stderr)
+        if not has_probabilities and model.target_ != "number":
+            _common.note(arguments, f"the head {model.head!r} gives no probabilities")
         if arguments.abstain_below is not None and not arguments.quiet:
             of = _common.count(len(labels), "image")
             print(f"abstained from {abstained} of {of}: probability below {arguments.abstain_below:g}", file=sys.stderr)

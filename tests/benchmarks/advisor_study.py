@@ -42,17 +42,12 @@ def advice(truth: Truth, budget: float, fresh: bool) -> dict[str, Any]:
 
 
 def transferred(truth: Truth, options: dict[str, Any]) -> np.ndarray:
-    """Predictions of the test images by a head on frozen features."""
-    key = "-".join(f"{name}={value}" for name, value in sorted(options.items()) if name != "backbone")
-    place = HOME / "truth" / f"{truth.cell.name}.{truth.backbone}.{key}.npz"
-    if not place.exists():
-        from featurekit import TransferClassifier
+    """Which test images a head on frozen features gets right."""
+    from featurekit import TransferClassifier
 
-        options = options | {"backbone": truth.backbone}
-        model = TransferClassifier(cache=HOME / "rows", **options).fit(truth.data.train, truth.data.y)
-        np.savez(place, said=model.predict(truth.data.test).astype(str))
-    with np.load(place) as kept:
-        return kept["said"]
+    options = {name: value for name, value in options.items() if name != "backbone"}
+    name = " ".join(["frozen", *(f"{name}={value}" for name, value in sorted(options.items()))])
+    return truth.kept(name, TransferClassifier, cache=HOME / "rows", **options)[0]
 
 
 def main() -> None:
@@ -74,41 +69,40 @@ def main() -> None:
             truth = Truth(CELLS[name], backbone)
             started = time.perf_counter()
             said = advice(truth, arguments.budget, arguments.fresh)
-            t = truth.data.truth
-            predictions = {strategy: truth.said(strategy)[0] for strategy in truth.strategies}
-            everything = sum(truth.said(strategy)[1] for strategy in truth.strategies)
+            right = {strategy: truth.right(strategy)[0] for strategy in truth.strategies}
+            everything = sum(truth.right(strategy)[1] for strategy in truth.strategies)
             transfer = transferred(truth, {"head": said["heads"][0]["head"]})
             if said["do"] == "transfer":
                 mine = transferred(truth, said["options"])
             else:
                 way = "all" if said["options"].get("unfreeze") == "all" else "last 2"
-                mine = predictions[FOLLOWED.get(said["do"], way)]
+                mine = right[FOLLOWED.get(said["do"], way)]
             near = (said["similarity"] or {}).get("nearer_than") or (1, 1)
             thumb = "frozen" if len(truth.data.y) < 1000 and near[0] >= near[1] / 2 else "last 2"
             chosen = {
                 "advisor": mine,
-                "always transfer": predictions["frozen"],
-                "always fine-tune": predictions["last 2"],
-                "rule of thumb": predictions[thumb],
+                "always transfer": right["frozen"],
+                "always fine-tune": right["last 2"],
+                "rule of thumb": right[thumb],
             }
-            best = max([*predictions.values(), mine], key=lambda p: float((p == t).mean()))
-            for who, p in chosen.items():
-                apart, low, _ = paired_difference(t, best, p)
+            best = max([*right.values(), mine], key=np.mean)
+            for who, each in chosen.items():
+                apart, low, _ = paired_difference(np.ones_like(best), best, each)
                 regrets.setdefault(who, []).append(100 * apart)
                 beyond.setdefault(who, []).append(low > 0)
             line: dict[str, Any] = {"cell": name, "backbone": backbone.removeprefix("efficientnet_")}
             for strategy in ("frozen", *FINE_TUNED, "scratch"):
-                line[strategy] = float((predictions[strategy] == t).mean()) if strategy in predictions else ""
+                line[strategy] = float(right[strategy].mean()) if strategy in right else ""
             line |= {
                 "says": said["verdict"],
                 "do": said["do"],
                 "sure": said["sure"],
-                "followed": float((mine == t).mean()),
+                "followed": float(mine.mean()),
             }
             line["regret"] = f"{regrets['advisor'][-1]:.1f}{'*' if beyond['advisor'][-1] else ''}"
             if said["gain"] is not None:
                 gain = said["gain"]
-                real = float((predictions["last 2"] == t).mean() - (transfer == t).mean())
+                real = float(right["last 2"].mean() - transfer.mean())
                 held.append(gain["low"] <= real <= gain["high"])
                 expected, low, high = (100 * gain[key] for key in ("expected", "low", "high"))
                 line["gain"] = f"{expected:+.1f} ({low:+.1f} to {high:+.1f})"
