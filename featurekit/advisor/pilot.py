@@ -18,7 +18,6 @@ from ..splits import holdout
 
 EPOCHS = 8
 MOST = 800
-_FIXED = 15.0  # seconds: imports, conversions
 _SURE_OF_NOTHING = 0.01
 
 
@@ -71,13 +70,6 @@ class Pilot:
     def to_dict(self) -> dict[str, Any]:
         """Plain Python objects, ready for JSON."""
         return asdict(self)
-
-
-def seconds_of_a_fold(train: int, test: int, rate: float) -> float:
-    """A guess from the images a second that extraction reached."""
-    learned = min(train, MOST)
-    # Two views through the frozen stages, and an epoch of the last two, forwards and backwards, is as much as a pass.
-    return _FIXED + (2 * learned + 0.8 * EPOCHS * learned + test) / rate
 
 
 def run_pilot(

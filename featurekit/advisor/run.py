@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 import os
 import shlex
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..backbones import DEFAULT_BACKBONE, anatomy
+from ..backbones import DEFAULT_BACKBONE
 from ..comparison import Comparison
 from ..errors import SourceError
 from ..folders import on_disk
 from .clock import Clock
+from .costs import costs
 from .looks import Looks
 from .material import Material, gather
-from .pilot import seconds_of_a_fold
-from .result import FINE_TUNE, NOTHING, SCRATCH, TRANSFER, Advice, Evidence
-from .verdict import decide, is_far, is_open
+from .result import FINE_TUNE, NOTHING, Advice, Evidence
+from .verdict import decide, is_open, stages_to_train
 
-_EPOCHS, _FROM_SCRATCH = 12, 60  # of the usual recipes
 _USUAL = {"decoder": "auto", "device": "auto", "precision": "fp32"}
-_WHOLE = 5.5  # how much longer an epoch of the whole network takes than a pass of the runtime that is made for passes
 
 
 def advise(
@@ -109,9 +106,12 @@ def advise(
             looks.alternatives(rows)
             looks.pilot(rows)
     verdict, do, sure, why = decide(e, margin)
-    options, minutes, disk = {}, {}, {}
+    options: dict[str, Any] = {}
+    minutes: dict[str, float] = {}
+    disk: dict[str, int] = {}
     if comparison is not None:
-        options, minutes, disk = _options(e, comparison, do), *_costs(e, comparison, material)
+        options = _options(e, comparison, do)
+        minutes, disk = costs(e, comparison, material, stages_to_train(e))
     return Advice(
         verdict=verdict,
         do=do,
@@ -145,33 +145,10 @@ def _options(e: Evidence, comparison: Comparison, do: str) -> dict[str, Any]:
     """Of the best frozen features, or of fine-tuning."""
     best = comparison.best
     if do == FINE_TUNE:
-        return {"backbone": best.backbone, "unfreeze": "all" if is_far(e) else 2}
+        return {"backbone": best.backbone, "unfreeze": stages_to_train(e)}
     better = [other for other in e.alternatives if other.low > 0]
     chosen = max(better, key=lambda other: other.difference).options if better else {"backbone": best.backbone}
     return chosen | {"head": best.head}
-
-
-def _costs(e: Evidence, comparison: Comparison, material: Material) -> tuple[dict[str, float], dict[str, int]]:
-    """Minutes and bytes of each way with all images, roughly."""
-    assert e.size is not None
-    n, rate = material.sampled_from or e.size.images, material.rate
-    transfer = n / rate + 6 * comparison.best.folded.fit_seconds * n / e.size.images
-    epoch = 0.8 * n / rate
-    if e.pilot is not None:  # how wrong the guess was
-        guess = seconds_of_a_fold(e.pilot.learned, e.pilot.scored // e.pilot.folds, rate)
-        epoch *= e.pilot.seconds / e.pilot.folds / guess
-    minutes = {
-        TRANSFER: transfer / 60,
-        FINE_TUNE: (transfer + 2 * n / rate + _EPOCHS * epoch) / 60,
-        SCRATCH: _FROM_SCRATCH * _WHOLE * n / rate / 60,
-    }
-    store = n * (4 * comparison.best.dim + 66)
-    disk = {TRANSFER: store}
-    if e.similarity is not None:  # torch is there already
-        stages = anatomy(material.find(comparison.best.backbone).spec).stages
-        if len(stages) > 2:
-            disk[FINE_TUNE] = store + 2 * n * 2 * math.prod(stages[-3].shape)  # two views, float16
-    return minutes, disk
 
 
 def _given(material: Material, options: dict[str, Any], do: str) -> dict[str, Any]:

@@ -57,18 +57,24 @@ def decide(e: Evidence, margin: float) -> tuple[str, str, str, list[str]]:
     if e.pilot is None:
         distance = " and distance" if e.similarity is not None else ""
         why[0] += f", by what is usual at this error and number of images{distance}; it was not tried here"
+        if e.training_seconds is not None:
+            why[0] += (
+                f", for training takes no longer (some {max(e.training_seconds / 60, 0.1):.1f} minutes), and it keeps "
+                "the frozen network unless its validation images gain beyond chance"
+            )
     if _from_scratch(e):
         why.append(
             f"{e.size.images} images, further from the source than every reference set: training from scratch may do "
             "as well. That was not tried"
         )
         return SCRATCH, FINE_TUNE, DOUBTFUL, why
-    do = FINE_TUNE if gain.expected > margin else TRANSFER
-    sure = max(gain.worth_it, 1 - gain.worth_it)
+    is_worth_it = gain.expected > margin
+    do = FINE_TUNE if is_worth_it or e.training_seconds is not None else TRANSFER
+    if not is_worth_it and (more := _more_labels(e, margin)):
+        return LABELS, do, LIKELY, [*why, more]
     if do == FINE_TUNE and e.pilot is None and (guessed := _guessed(e)):
         return UNSURE, do, DOUBTFUL, [*why, guessed]
-    if do == TRANSFER and (more := _more_labels(e, margin)):
-        return LABELS, TRANSFER, LIKELY, [*why, more]
+    sure = max(gain.worth_it, 1 - gain.worth_it)
     if sure >= _CLEAR and (e.pilot is not None or do == TRANSFER):
         return do, do, CLEAR, why
     if sure >= _LIKELY:
@@ -89,8 +95,14 @@ def _guessed(e: Evidence) -> str:
     if e.comparison.best.head == "knn" and any("logreg" in each for each in e.untested):
         return "a part of that would come from logistic regression, for which the time was too short"
     if e.gain.low <= 0:
-        return "that may as well be nothing: with a longer budget it is tried"
+        told = "with a longer budget it is tried" if e.training_seconds is None else "the training will tell"
+        return f"that may as well be nothing: {told}"
     return ""
+
+
+def stages_to_train(e: Evidence) -> int | str:
+    """The last two, or all: as ``unfreeze``."""
+    return "all" if is_far(e) else 2
 
 
 def is_far(e: Evidence) -> bool:

@@ -44,9 +44,12 @@ def advice_text(advice: Advice) -> str:
 
 def headline(advice: Advice) -> str:
     """The verdict in a few words, and how sure it is."""
-    said = _HEADLINES[advice.verdict]
+    headlines = _HEADLINES | (
+        {FINE_TUNE: "Fine-tune the whole network"} if advice.options.get("unfreeze") == "all" else {}
+    )
+    said = headlines[advice.verdict]
     if advice.do and advice.do != advice.verdict and advice.verdict != NOTHING:
-        said += f"; meanwhile: {_HEADLINES[advice.do][0].lower()}{_HEADLINES[advice.do][1:]}"
+        said += f"; meanwhile: {headlines[advice.do][0].lower()}{headlines[advice.do][1:]}"
     return f"{said} ({advice.sure})"
 
 
