@@ -16,7 +16,7 @@ from typing import Any
 import joblib
 
 from .._version import __version__
-from ..errors import StoreError
+from ..errors import BackboneError, StoreError
 from ..images import Item
 from ..pipeline import Destination, Outcome, check_counts
 from ..store import HashIndex
@@ -72,7 +72,10 @@ def fill_with_processes(
 
 def _devices(device: str) -> list[str]:
     if device not in {"auto", "cuda"}:
-        return [name.strip() for name in device.split(",")]
+        names = [name.strip() for name in device.split(",")]
+        if not all(names):
+            raise BackboneError(f"device {device!r}: one of the names between the commas is empty. Use 'cpu,cpu'.")
+        return names
     import torch
 
     gpus = torch.cuda.device_count()

@@ -195,6 +195,8 @@ def test_what_cannot_be_is_said(photos, tmp_path):
     torch = pytest.importorskip("torch")
     with pytest.raises(BackboneError, match="cannot run on the device 'cuda:7'"):
         extract(photos, output=tmp_path / "a", engine="processes", device="cuda:7")
+    with pytest.raises(BackboneError, match="one of the names between the commas is empty"):
+        extract(photos, output=tmp_path / "a", engine="processes", device="cpu,,cpu")
 
     class Pictures(torch.utils.data.Dataset):
         def __len__(self):
