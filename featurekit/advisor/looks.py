@@ -20,19 +20,17 @@ from ..store import FAILED, FeatureStore
 from ..transferability import h_score, leep, logme
 from .belief import believed
 from .clock import Clock
-from .costs import seconds_of_a_fold, seconds_of_training
+from .costs import seconds_of_a_fold
 from .growth import growth
 from .material import LOGREG_SECONDS, Material
 from .neighbours import nearest_neighbour
 from .pilot import EPOCHS, run_pilot
 from .result import Alternative, Evidence
 from .size import size_of
-from .verdict import stages_to_train
 
 FOLDS = 5
 _PILOT_FOLDS = 3
 _NEGLIGIBLE = 0.001  # accuracy: where no more is at stake, no pilot is worth its time
-_NO_LONGER = 2.0  # folds: training that takes no longer is itself the try, as it may keep the frozen network
 _STRICT = 3.0  # standard deviations: the best of several heads is compared with chance
 # Of the time that is left, for one head; for logistic regression more, as nearest neighbours alone say too little.
 _HEADS_SHARE, _MAIN, _MAIN_SHARE = 0.15, "logreg", 0.5
@@ -170,7 +168,7 @@ class Looks:
             self._say(other.sentence())
 
     def pilot(self, rows: _Rows) -> None:
-        """Fine-tuning on a fold or more, until the answer is clear; not where all of it takes no longer."""
+        """Fine-tuning on a fold or more, until the answer is clear."""
         best, e, material = rows.best, self.evidence, self._material
         error = 1 - best.evaluation.accuracy
         n, distance = len(rows.y), None if e.similarity is None else e.similarity.distance
@@ -179,10 +177,6 @@ class Looks:
         cost = seconds_of_a_fold(len(splits[0][0]), len(splits[0][1]), material.rate)
         if e.gain.at_stake < _NEGLIGIBLE and e.gain.expected <= self._margin:
             return  # to train is advised only after a try: it may take hours with all images
-        training = seconds_of_training(material.sampled_from or n, stages_to_train(e), material.rate)
-        if training <= min(_NO_LONGER * cost, self._clock.left):
-            e.training_seconds = training
-            return
         if not self._clock.allows(cost, f"fine-tuning on one fold for {EPOCHS} epochs"):
             return
 

@@ -70,8 +70,6 @@ class Evidence:
     pilot : Pilot or None
     gain : Gain or None
         What fine-tuning is believed to add.
-    training_seconds : float or None
-        What fine-tuning takes, where that is no more than a pilot would: then it is the better try, and there is none.
     untested : list of str
         What was left out, and why.
     problem : str
@@ -89,7 +87,6 @@ class Evidence:
     alternatives: list[Alternative] = field(default_factory=list)
     pilot: Pilot | None = None
     gain: Gain | None = None
-    training_seconds: float | None = None
     untested: list[str] = field(default_factory=list)
     problem: str = ""
 
