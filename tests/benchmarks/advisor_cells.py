@@ -4,9 +4,9 @@
 
 A cell is a data set and a backbone. Data sets are drawn from clothing, sign-digits and scikit-learn's digits: few
 images of a class, without colour, strongly blurred, a fifth of the training labels wrong, classes merged. All
-strategies learn from the same images and are scored on the same others, whose labels are right. Which of
-these each strategy gets right is kept in ``advisor_truth.csv``, as it takes more than an hour to find out. Where a recipe
-changes, take its lines out, and they are measured anew.
+strategies learn from the same images and are scored on the same others, whose labels are right. Which of these each
+strategy gets right is kept in ``advisor_truth.csv``, as it takes more than an hour to find out. Where a recipe changes,
+take its lines out, and they are measured anew.
 
 Strategies: the frozen network with logistic regression; the last two stages fine-tuned (12 epochs). Where a cell is no
 other one with other labels or colours, all stages, too (6 epochs: the machine has two processors; of EfficientNet-Lite1
