@@ -44,9 +44,9 @@ def advice_text(advice: Advice) -> str:
 
 def headline(advice: Advice) -> str:
     """The verdict in a few words, and how sure it is."""
-    headlines = _HEADLINES | (
-        {FINE_TUNE: "Fine-tune the whole network"} if advice.options.get("unfreeze") == "all" else {}
-    )
+    headlines = dict(_HEADLINES)
+    if advice.options.get("unfreeze") == "all":
+        headlines[FINE_TUNE] = "Fine-tune the whole network"
     said = headlines[advice.verdict]
     if advice.do and advice.do != advice.verdict and advice.verdict != NOTHING:
         said += f"; meanwhile: {headlines[advice.do][0].lower()}{headlines[advice.do][1:]}"

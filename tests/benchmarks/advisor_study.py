@@ -70,8 +70,9 @@ def main() -> None:
             truth = Truth(CELLS[name], backbone)
             started = time.perf_counter()
             said = advice(truth, arguments.budget, arguments.fresh)
-            right = {strategy: truth.right(strategy)[0] for strategy in truth.strategies}
-            everything = sum(truth.right(strategy)[1] for strategy in truth.strategies)
+            tried = {strategy: truth.right(strategy) for strategy in truth.strategies}
+            right = {strategy: found for strategy, (found, _) in tried.items()}
+            everything = sum(seconds for _, seconds in tried.values())
             transfer = transferred(truth, {"head": said["heads"][0]["head"]})
             if said["do"] == "transfer":
                 mine = transferred(truth, said["options"])
