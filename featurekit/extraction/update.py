@@ -93,6 +93,7 @@ class Update:
         """Make the rows of these outcomes the published state; False if some turned out damaged and are missing now."""
         old, listing, cache, target = self._old, self._listing, self._cache, self.target
         columns, ledger = _rows_and_ledger(listing.items, outcomes, self._gone)
+        _recall_hashes(columns, outcomes, cache)
         if not len(columns):
             raise _nothing_readable(ledger)
         _check_contents_leaving(old, listing, columns, self._replace)
@@ -287,6 +288,18 @@ def _rows_and_ledger(items: Sequence[Item], outcomes: Sequence[Outcome], gone: S
     )
     labels, groups = encode(items[i].label for i in good), encode(items[i].group for i in good)
     return columns_of(paths[good], labels, groups, [outcomes[i] for i in good]), ledger
+
+
+def _recall_hashes(columns: Columns, outcomes: Sequence[Outcome], cache: ShardCache) -> None:
+    """Give rows whose images were not decoded now the perceptual hashes that are known of their contents."""
+    unknown = np.flatnonzero(~columns.perceptual.any(axis=1))
+    if not len(unknown):
+        return
+    columns.perceptual[unknown] = cache.perceptual(columns.sha256[unknown])
+    fresh = {outcome.content: outcome.perceptual for outcome in outcomes if outcome.perceptual}
+    for row in unknown.tolist() if fresh else ():
+        if found := fresh.get(columns.sha256[row].tobytes()):
+            columns.perceptual[row] = np.frombuffer(found, dtype=np.uint8)
 
 
 def _removed(old: _Old, listing: Source, replace: bool) -> tuple[list[str], int]:

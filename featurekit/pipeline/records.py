@@ -16,16 +16,33 @@ from ..store import Columns, RowCache, Signatures, Text
 NOTHING: Mapping[Preprocessing, NDArray[np.uint8]] = {}
 """One for all, of which there may be very many."""
 
+_UNKNOWN = bytes(HASH_BYTES)
+
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of one item: the content hash of an image that has a row, or the reason why it has none."""
+    """What became of one item: the content hash of an image that has a row, or the reason why it has none.
+
+    Attributes
+    ----------
+    content : bytes
+        SHA-256 of the file's bytes, or of the pixels of an image that was no file.
+    size, mtime_ns : int
+        State of the file; 0 if it was no file.
+    reason : str
+        Why it has no row; empty if it has one.
+    pixels : mapping of Preprocessing to ndarray of uint8
+        What the networks take.
+    perceptual : bytes
+        Perceptual hash of the decoded pixels, 32 bytes; empty where the image was not decoded.
+    """
 
     content: bytes = b""
     size: int = 0
     mtime_ns: int = 0
     reason: str = ""
     pixels: Mapping[Preprocessing, NDArray[np.uint8]] = field(default_factory=lambda: NOTHING)
+    perceptual: bytes = b""
 
 
 @dataclass(slots=True)
@@ -61,7 +78,12 @@ def columns_of(path: Text, label: Text, group: Text, outcomes: Sequence[Outcome]
         path,
         label,
         group,
-        sha256=np.frombuffer(b"".join([o.content for o in outcomes]), dtype=np.uint8).reshape(-1, HASH_BYTES),
+        sha256=_hashes([o.content for o in outcomes]),
         size=np.array([o.size for o in outcomes], dtype=np.int64),
         mtime_ns=np.array([o.mtime_ns for o in outcomes], dtype=np.int64),
+        perceptual=_hashes([o.perceptual or _UNKNOWN for o in outcomes]),
     )
+
+
+def _hashes(values: Sequence[bytes]) -> NDArray[np.uint8]:
+    return np.frombuffer(bytearray().join(values), dtype=np.uint8).reshape(-1, HASH_BYTES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .cache import MemoryCache, RowCache, ShardCache, check_space
+from .cache import ShardCache, check_space
 from .editing import merge, remove
 from .exporting import export
 from .far import Far, Place, place_of
@@ -10,6 +10,7 @@ from .index import HashIndex
 from .joined import JoinedStores
 from .lock import WriteLock
 from .reader import FeatureStore
+from .row_cache import MemoryCache, RowCache
 from .row_view import RowView
 from .schema import (
     DTYPES,

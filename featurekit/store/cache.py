@@ -1,4 +1,4 @@
-"""Caches of rows by content hash: the network never runs twice over one image."""
+"""The cache of rows on the disk, by content hash: the network never runs twice over one image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from .guards import identity
 from .index import HashIndex
 from .lock import WriteLock
 from .reader import FeatureStore
-from .schema import DTYPES, Columns, Places, Rows
+from .schema import DTYPES, Columns, Places, Rows, unknown_hashes
 from .signatures import Signatures
 from .verification import damaged_rows, salvage_columns
 from .writer import discard_temporaries, make_folder, shards_in, write_shard
@@ -27,63 +27,6 @@ from .writer import discard_temporaries, make_folder, shards_in, write_shard
 logger = logging.getLogger(__name__)
 
 _BLOCK_ROWS = 4096
-
-
-class RowCache(Protocol):
-    """Rows of one feature space, found by content hash."""
-
-    def __contains__(self, content: bytes) -> bool: ...
-
-    def begin(self) -> None:
-        """Called before the first row is computed: wait for the right to write, look again what is there."""
-        ...
-
-    def add(self, columns: Columns, rows: Rows, runtime: str) -> None:
-        """Keep rows, of which ``columns.sha256`` holds the content hashes and `runtime` says what computed them."""
-        ...
-
-    def gather(self, contents: Sequence[bytes]) -> Rows:
-        """The rows of these hashes, in this order; each must be in the cache. May raise `DamagedRowsError`."""
-        ...
-
-    def drop_damaged(self) -> int:
-        """Forget damaged rows, so that they are computed again; how many there were."""
-        ...
-
-
-class MemoryCache:
-    """Keeps rows in memory, for one call.
-
-    Parameters
-    ----------
-    dim : int
-        Length of a row.
-    """
-
-    def __init__(self, dim: int) -> None:
-        self._dim = dim
-        self._rows: dict[bytes, NDArray[Any]] = {}
-
-    def __contains__(self, content: bytes) -> bool:
-        return content in self._rows
-
-    def begin(self) -> None:
-        """Nothing to wait for."""
-
-    def drop_damaged(self) -> int:
-        """Nothing in memory is."""
-        return 0
-
-    def add(self, columns: Columns, rows: Rows, runtime: str) -> None:
-        """Keep rows."""
-        self._rows.update(zip(map(bytes, columns.sha256), rows, strict=True))
-
-    def gather(self, contents: Sequence[bytes]) -> Rows:
-        """The rows of these hashes, in this order."""
-        out = np.empty((len(contents), self._dim), dtype=np.float32)
-        for i, content in enumerate(contents):
-            out[i] = self._rows[content]
-        return out
 
 
 class ShardCache:
@@ -138,6 +81,7 @@ class ShardCache:
         self._seen: set[str] = set()
         self._index = HashIndex()
         self._known: list[Columns] = []
+        self._perceptual: list[NDArray[np.uint8]] = []
         if self._base is not None:
             check_space(self._base, self.space)
             if self._base.is_folder:
@@ -253,6 +197,14 @@ class ShardCache:
                 shard[chosen], row[chosen] = names.setdefault(file.path.name, len(names)), rows
         return Places(list(names), shard, row)
 
+    def perceptual(self, contents: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The perceptual hashes of these content hashes, both of shape (n, 32); zeros where it is not known."""
+        out, places = unknown_hashes(len(contents)), self._index.find(map(bytes, contents))
+        for number, known in enumerate(self._perceptual):
+            chosen = np.flatnonzero(places[:, 0] == number)
+            out[chosen] = known[places[chosen, 1]]
+        return out
+
     def _find(self, contents: Iterable[bytes]) -> NDArray[np.int32]:
         """File and row of each; a row that is nowhere must not be taken for one that is somewhere."""
         found = self._index.find(contents)
@@ -365,6 +317,7 @@ class ShardCache:
         good = np.flatnonzero(~damaged)
         self._index.add(columns.sha256[good], len(self._files), good)
         self._files.append(file)
+        self._perceptual.append(columns.perceptual)
         if self._root and file.provenance.get("root") == self._root:
             self._known.append(columns if len(good) == len(columns) else columns.take(good))
         if file is not self._base:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -278,8 +279,7 @@ def _common_root(roots: list[str]) -> tuple[str, list[str]]:
 
 
 def _prefixed(columns: Columns, prefix: str) -> Columns:
-    c = columns
-    return Columns(_prefix(c.path, prefix), c.label, c.group, c.sha256, c.size, c.mtime_ns) if prefix else c
+    return replace(columns, path=_prefix(columns.path, prefix)) if prefix else columns
 
 
 def _prefix(paths: NDArray[np.bytes_], prefix: str) -> NDArray[np.bytes_]:

@@ -28,6 +28,7 @@ from .schema import (
     DTYPES,
     EXPORT_FORMAT,
     FORMAT,
+    HASH_COLUMNS,
     INDEX,
     LEDGER_TEXT,
     MAX_ATTRIBUTE,
@@ -203,13 +204,14 @@ def _check_version(version: Any) -> None:
 def _check_layout(file: h5py.File, dim: int, version: int) -> None:
     _check_hard_links(file)
     rows = set(_PLACES) if set(_PLACES) & set(file) else {"X", "check"} if version > 1 else {"X"}
-    _check_names(file, {"sha256", "ledger", *TEXT_COLUMNS, *NUMBER_COLUMNS, *rows})
+    hashes = HASH_COLUMNS if version > 2 else ("sha256",)
+    _check_names(file, {*hashes, "ledger", *TEXT_COLUMNS, *NUMBER_COLUMNS, *rows})
     ledger = file["ledger"]
     if not isinstance(ledger, h5py.Group):
         raise ValueError("'ledger' is not a group")
     _check_hard_links(ledger)
     _check_names(ledger, {"row", *LEDGER_TEXT})
-    lengths = {"sha256": _check_dataset(file, "sha256", ("|u1",), (HASH_BYTES,))}
+    lengths = {name: _check_dataset(file, name, ("|u1",), (HASH_BYTES,)) for name in hashes}
     lengths |= {name: _check_dataset(file, name, ("<i8",)) for name in NUMBER_COLUMNS}
     lengths |= {name: _check_dataset(file, name, ("text",)) for name in TEXT_COLUMNS}
     if "X" in rows:

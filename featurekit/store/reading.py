@@ -76,9 +76,15 @@ def find_text(dataset: h5py.Dataset, wanted: bytes) -> int | None:
 def read_columns(file: h5py.File) -> Columns:
     """Everything but ``X`` and the ledger."""
     text: list[NDArray[Any]] = [read_text(file[name]) for name in TEXT_COLUMNS]
-    columns = Columns(*text, *(read_dataset(file[name]) for name in ("sha256", *NUMBER_COLUMNS)))
-    _check_digest(file, 0, columns_digest(columns), "paths, labels, groups or hashes")
+    names = ["sha256", *NUMBER_COLUMNS, *(["perceptual"] if "perceptual" in file else [])]
+    columns = Columns(*text, *(read_dataset(file[name]) for name in names))
+    _check_digest(file, 0, columns_digest(columns, version_of(file)), "paths, labels, groups or hashes")
     return columns
+
+
+def version_of(file: h5py.File) -> int:
+    """Version of the layout of a file that was checked."""
+    return int(file.attrs["version"])
 
 
 def read_ledger(file: h5py.File) -> Ledger:

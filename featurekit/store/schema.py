@@ -10,6 +10,7 @@ index share one layout::
     label       (n,)     UTF-8     empty where there is none
     group       (n,)     UTF-8     empty where there is none
     sha256      (n, 32)  uint8     of the image file's bytes
+    perceptual  (n, 32)  uint8     perceptual hash of the decoded pixels; all zeros where it is not known
     size        (n,)     int64     bytes of the image file; 0 if it was no file
     mtime_ns    (n,)     int64     its modification time; 0 if it was no file
     ledger/path, ledger/status, ledger/reason (m,) UTF-8, ledger/row (m,) int64 (-1: none)
@@ -24,8 +25,8 @@ Text has a fixed width: HDF5 keeps variable-width text in a heap that no checksu
 carries Fletcher-32 checksums. They do not notice a chunk that became all zeros, or a copy of another chunk;
 ``check`` does, and ``digest``, the SHA-256 of everything but the rows.
 
-Version 1, of featurekit before folders, float16, ``check`` and ``digest``, is read as it is; what is written
-anew has version 2.
+Version 1 has no ``check`` and no ``digest``; versions 1 and 2 have no ``perceptual``. Both are read as they are, and
+their perceptual hashes as zeros. Every file that is written has version 3.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, overload
 
 import h5py
@@ -42,11 +43,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import StoreError
-from ..fingerprint import FeatureSpace
+from ..fingerprint import HASH_BYTES, FeatureSpace
 
 FORMAT, EXPORT_FORMAT = b"featurekit-store", b"featurekit-export"
-VERSION = 2
-READABLE_VERSIONS = (1, 2)
+VERSION = 3
+READABLE_VERSIONS = (1, 2, 3)
 INDEX = "index.h5"
 """Name of the index in a folder store."""
 
@@ -55,6 +56,7 @@ STORED, DUPLICATE, FAILED, REMOVED = "stored", "duplicate", "failed", "removed"
 could not be read; it had a row, and has gone from the source."""
 
 TEXT_COLUMNS = ("path", "label", "group")
+HASH_COLUMNS = ("sha256", "perceptual")
 NUMBER_COLUMNS = ("size", "mtime_ns")
 LEDGER_TEXT = ("path", "status", "reason")
 ATTRIBUTES = ("format", "version", "fingerprint", "space", "provenance")
@@ -150,6 +152,8 @@ class Columns:
         UTF-8.
     sha256 : ndarray of uint8, shape (n, 32)
     size, mtime_ns : ndarray of int64, shape (n,)
+    perceptual : ndarray of uint8, shape (n, 32), optional
+        Perceptual hash of the decoded pixels; all zeros where it is not known.
     """
 
     path: Text
@@ -158,22 +162,32 @@ class Columns:
     sha256: NDArray[np.uint8]
     size: NDArray[np.int64]
     mtime_ns: NDArray[np.int64]
+    perceptual: NDArray[np.uint8] = field(default_factory=lambda: unknown_hashes(0))
+
+    def __post_init__(self) -> None:
+        if not len(self.perceptual):
+            self.perceptual = unknown_hashes(len(self.size))
 
     def __len__(self) -> int:
         return len(self.size)
 
     def same_as(self, other: Columns) -> bool:
         """Whether all values are equal."""
-        return _equal(self, other, *(field.name for field in fields(Columns)))
+        return _equal(self, other, *(each.name for each in fields(Columns)))
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_] | slice) -> Columns:
         """Some of the rows, by number or mask."""
-        return Columns(*(getattr(self, field.name)[rows] for field in fields(Columns)))
+        return Columns(*(getattr(self, each.name)[rows] for each in fields(Columns)))
 
     @staticmethod
     def concatenate(parts: Sequence[Columns]) -> Columns:
         """All rows of some columns, one after another."""
-        return Columns(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Columns)))
+        return Columns(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(Columns)))
+
+
+def unknown_hashes(n: int) -> NDArray[np.uint8]:
+    """Perceptual hashes of n images of which none is known."""
+    return np.zeros((n, HASH_BYTES), dtype=np.uint8)
 
 
 def _equal(one: object, other: object, *names: str) -> bool:
@@ -237,7 +251,7 @@ def write_columns(file: h5py.File, columns: Columns, ledger: Ledger) -> None:
     """Write everything but the rows."""
     for name in TEXT_COLUMNS:
         _write_text(file, name, getattr(columns, name))
-    for name in ("sha256", *NUMBER_COLUMNS):
+    for name in (*HASH_COLUMNS, *NUMBER_COLUMNS):
         _write_array(file, name, getattr(columns, name))
     for name in ("path", "status"):
         _write_text(file, f"ledger/{name}", getattr(ledger, name))
@@ -268,9 +282,10 @@ def row_checks(sha256: NDArray[np.uint8], rows: Rows) -> NDArray[np.uint32]:
     return np.fromiter((zlib.crc32(row, zlib.crc32(content)) for content, row in pairs), np.uint32, len(rows))
 
 
-def columns_digest(columns: Columns) -> str:
-    """SHA-256 of all columns, hexadecimal."""
-    return _digest([getattr(columns, field.name) for field in fields(Columns)])
+def columns_digest(columns: Columns, version: int = VERSION) -> str:
+    """SHA-256 of all columns of a version of the layout, hexadecimal."""
+    names = [each.name for each in fields(Columns) if version > 2 or each.name != "perceptual"]
+    return _digest([getattr(columns, name) for name in names])
 
 
 def ledger_digest(ledger: Ledger) -> str:

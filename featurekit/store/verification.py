@@ -16,7 +16,7 @@ from .far import Place
 from .guards import is_whole
 from .reader import FeatureStore
 from .reading import damaged_rows_of, read_dataset, salvage
-from .schema import LEDGER_TEXT, NUMBER_COLUMNS, TEXT_COLUMNS, Columns, decode
+from .schema import HASH_COLUMNS, LEDGER_TEXT, NUMBER_COLUMNS, TEXT_COLUMNS, Columns, decode
 from .writer import parts_folder, shards_in
 
 logger = logging.getLogger(__name__)
@@ -105,8 +105,9 @@ def salvage_columns(store: FeatureStore) -> tuple[Columns, NDArray[np.bool_]]:
     except StoreFormatError as error:
         logger.warning("%s", error)
         values, damaged = [], np.zeros(len(store), dtype=np.bool_)
-        for name in (*TEXT_COLUMNS, "sha256", *NUMBER_COLUMNS):
-            column, bad = salvage(store._file()[name])
+        file = store._file()
+        for name in (*TEXT_COLUMNS, "sha256", *NUMBER_COLUMNS, *(["perceptual"] if "perceptual" in file else [])):
+            column, bad = salvage(file[name])
             values.append(column.astype("S") if name in TEXT_COLUMNS else column)
             damaged |= bad
         if not damaged.any():  # something is wrong, and nothing says where
@@ -162,7 +163,8 @@ def damaged_rows(store: FeatureStore, problems: list[str] | None = None) -> NDAr
 
 def _damaged_parts(store: FeatureStore) -> list[str]:
     """Datasets other than ``X`` with a wrong checksum: ``label: 12 values are damaged``."""
-    names = [*TEXT_COLUMNS, "sha256", *NUMBER_COLUMNS, *(f"ledger/{name}" for name in (*LEDGER_TEXT, "row"))]
+    hashes = [name for name in HASH_COLUMNS if name in store._file()]
+    names = [*TEXT_COLUMNS, *hashes, *NUMBER_COLUMNS, *(f"ledger/{name}" for name in (*LEDGER_TEXT, "row"))]
     names += ["shards", "shard", "row"] if store.is_folder else []
     found = []
     for name in names:
