@@ -6,6 +6,7 @@ was expected against what was found, and what to do about it::
     FeaturekitError
     ├── SourceError (ValueError)        the source of images cannot be used at all
     ├── ImageError (ValueError)         one or more images could not be read
+    │   └── UnavailableError            the bytes of an image cannot be had just now
     ├── BackboneError (ValueError)      no such backbone, or it cannot run here
     │   └── WeightsError                its weights are missing, damaged or of another network
     ├── HeadError (ValueError)          no such head, or the labels do not allow fitting it
@@ -39,6 +40,7 @@ __all__ = [
     "StoreFormatError",
     "StoreLockedError",
     "TrainingError",
+    "UnavailableError",
     "WeightsError",
 ]
 
@@ -74,6 +76,14 @@ class ImageError(FeaturekitError, ValueError):
     def __reduce__(self) -> tuple[type[ImageError], tuple[str, list[tuple[int, str, str]]]]:
         # Errors travel between joblib's processes: keep the failures with them.
         return type(self), (str(self), self.failures)
+
+
+class UnavailableError(ImageError):
+    """The bytes of an image cannot be had just now: a disk, a server or a permission is missing.
+
+    It says nothing about the image itself, so a row that is known of it stays good. An image that is gone by name, or
+    whose bytes are not an image, raises an ordinary :class:`ImageError`.
+    """
 
 
 class BackboneError(FeaturekitError, ValueError):

@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import IO
 
-from ..errors import ImageError, SourceError
+from ..errors import ImageError, SourceError, UnavailableError
 from ..folders import is_url
 from .blocks import Blocks
 from .items import UNLISTED, Item, Member, Source, as_text, is_image
@@ -95,8 +95,10 @@ def read_member(member: Member) -> bytes:
 
     Raises
     ------
+    UnavailableError
+        If the archive cannot be read there.
     ImageError
-        If they cannot be read.
+        If they are too many for an image.
     """
     size = max(member.end - member.start, member.size, member.packed)
     if size > _MOST_BYTES:
@@ -106,7 +108,7 @@ def read_member(member: Member) -> bytes:
     # How long the header is stands in it; what the list of the archive says is a good guess.
     data = _part(member, member.end)
     if len(data) < 30 or data[:4] != b"PK\3\4":
-        raise ImageError(f"{public(member.file)} is damaged, or changed while it was read")
+        raise UnavailableError(f"{public(member.file)} is damaged, or changed while it was read")
     begin = 30 + sum(_LOCAL_HEADER.unpack(data[:30]))
     if len(data) < begin + member.packed:
         data = _part(member, member.start + begin + member.packed)
@@ -114,29 +116,32 @@ def read_member(member: Member) -> bytes:
     try:
         found = zlib.decompressobj(-15).decompress(packed, member.size + 1) if member.deflated else packed
     except zlib.error as error:
-        raise ImageError(f"damaged in {public(member.file)}: {error}") from None
+        raise UnavailableError(f"damaged in {public(member.file)}: {error}") from None
     if len(found) != member.size or zlib.crc32(found) != member.checksum:
-        raise ImageError(f"damaged in {public(member.file)}: its checksum is wrong")
+        raise UnavailableError(f"damaged in {public(member.file)}: its checksum is wrong")
     return found
 
 
 def _part(member: Member, end: int) -> bytes:
     file, start = member.file, member.start
     if is_url(file):
-        return fetch(file, start, end)
+        try:
+            return fetch(file, start, end)
+        except ImageError as error:  # the archive is gone, and nothing is known of the image
+            raise UnavailableError(str(error)) from None
     try:
         if not stat.S_ISREG(os.stat(file).st_mode):
-            raise ImageError(f"{file} is no plain file")
+            raise UnavailableError(f"{file} is no plain file")
         with open(file, "rb") as opened:
             info = os.fstat(opened.fileno())
-            if member.state not in {None, FileInfo(info.st_size, info.st_mtime_ns)}:
-                raise ImageError(f"{file} was written anew while its images were read")
+            if member.state not in {None, FileInfo.of(info)}:
+                raise UnavailableError(f"{file} was written anew while its images were read")
             opened.seek(start)
             data = opened.read(end - start)
     except OSError as error:
-        raise ImageError(f"{file}: {error.strerror or error}") from None
+        raise UnavailableError(f"{file}: {error.strerror or error}") from None
     if len(data) < end - start:
-        raise ImageError(f"{file} is cut short")
+        raise UnavailableError(f"{file} is cut short")
     return data
 
 
@@ -172,7 +177,7 @@ def _state(file: str) -> FileInfo | None:
             raise SourceError(f"{file} is no plain file")
     except OSError as error:
         raise SourceError(f"cannot read {file}: {error.strerror or error}") from None
-    return FileInfo(info.st_size, info.st_mtime_ns)
+    return FileInfo.of(info)
 
 
 def _listed(file: str, kind: str, read: Callable[[IO[bytes]], list[Item]]) -> list[Item]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from ..errors import ImageError
+from ..errors import ImageError, UnavailableError
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 """What may be opened. An allow list: Pillow also knows formats that start other programs (EPS) or
@@ -215,7 +215,8 @@ def read_file(path: str | os.PathLike[str]) -> tuple[bytes, os.stat_result]:
     Raises
     ------
     ImageError
-        If it cannot be read; the message is the reason, fit for a ledger.
+        If it cannot be read; the message is the reason, fit for a ledger. `UnavailableError` if the file may be there
+        and good: a disk or a permission is missing.
     """
     try:
         info = os.stat(path)
@@ -226,14 +227,26 @@ def read_file(path: str | os.PathLike[str]) -> tuple[bytes, os.stat_result]:
         with open(path, "rb") as file:
             return file.read(), info
     except FileNotFoundError:
-        broken = os.path.islink(path)
-        raise ImageError("a symbolic link to a missing file" if broken else "no such file") from None
+        raise _missing(os.fspath(path)) from None
     except ImageError:  # a ValueError, too
         raise
     except OSError as error:
-        raise ImageError(f"unreadable: {error.strerror or error}") from None
+        raise UnavailableError(f"unreadable: {error.strerror or error}") from None
     except ValueError as error:  # A null character in a path from a manifest.
         raise ImageError(f"not a usable path: {error}") from None
+
+
+def _missing(path: str) -> ImageError:
+    """Why there is no file: it was deleted, or what holds it is not mounted."""
+    if os.path.islink(path):
+        return UnavailableError("a symbolic link to a missing file")
+    folder = os.path.dirname(path) or "."
+    try:
+        is_empty = not any(os.scandir(folder))
+    except OSError:
+        is_empty = True
+    # The folder of a file that was deleted is still there; that of an unmounted disk is missing or empty.
+    return UnavailableError("no such file: its folder is missing or empty") if is_empty else ImageError("no such file")
 
 
 def _check_size(width: int, height: int) -> None:

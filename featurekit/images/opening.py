@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..errors import ImageError
+from ..errors import ImageError, UnavailableError
 from ..folders import is_url
 from .archives import read_member
 from .decode import open_image, read_file, to_rgb
@@ -35,7 +35,7 @@ def read_bytes(origin: str | os.PathLike[str]) -> tuple[bytes, FileInfo | None]:
     if is_url(text):
         return fetch(text), None
     data, stat = read_file(text)
-    return data, FileInfo(stat.st_size, stat.st_mtime_ns)
+    return data, FileInfo.of(stat)
 
 
 def located(root: str, path: str) -> str:
@@ -57,13 +57,16 @@ def read_origin(origin: Origin) -> tuple[bytes | Image.Image, FileInfo | None]:
     Raises
     ------
     ImageError
-        If it cannot be had.
+        If it cannot be had; `UnavailableError` if its bytes cannot be had just now.
     """
     if isinstance(origin, Drawn):
         try:
             drawn = origin()
-            return (drawn if isinstance(drawn, bytes) else as_picture(drawn)), None
         except Exception as error:  # whatever the data set's own code raises
+            raise UnavailableError(f"the data set gives no image: {type(error).__name__}: {str(error)[:200]}") from None
+        try:
+            return (drawn if isinstance(drawn, bytes) else as_picture(drawn)), None
+        except Exception as error:
             raise ImageError(f"the data set gives no image: {type(error).__name__}: {str(error)[:200]}") from None
     if isinstance(origin, Member):
         return read_member(origin), None

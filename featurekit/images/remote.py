@@ -6,6 +6,7 @@ would stand in stores and logs. fsspec is imported when the first URL is met.
 
 from __future__ import annotations
 
+import math
 import os
 import posixpath
 import re
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from ..errors import ImageError, SourceError
+from ..errors import ImageError, SourceError, UnavailableError
 from ..folders import is_url
 
 TRIES = 3
@@ -37,6 +38,7 @@ _NO_RETRY = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplement
 # What file systems call the state of a file; S3 tells times in whole seconds, so hashes of contents come first.
 _STATES = "md5Hash ETag etag LastModified last_modified Last-Modified mtime updated created".split()
 _OF_THE_EXTRA = frozenset({"s3fs", "gcsfs", "aiohttp"})
+_LAST = 2**63 - 1
 _failures: dict[str, int] = {}
 _lock = threading.Lock()
 
@@ -46,6 +48,16 @@ class FileInfo(NamedTuple):
 
     size: int
     mtime_ns: int
+
+    @classmethod
+    def of(cls, stat: os.stat_result) -> FileInfo:
+        """The state of a file of this machine."""
+        return cls.bounded(stat.st_size, stat.st_mtime_ns)
+
+    @classmethod
+    def bounded(cls, size: int, mtime_ns: int) -> FileInfo:
+        """A state whose numbers fit into 64 bits, as stores keep them: times after 2262 become the last of them."""
+        return cls(min(size, _LAST), max(-_LAST, min(mtime_ns, _LAST)))
 
 
 def is_far_url(url: str) -> bool:
@@ -95,7 +107,9 @@ def fetch(url: str, start: int | None = None, end: int | None = None, patience: 
     Raises
     ------
     ImageError
-        If it does not come; the message is the reason, fit for a ledger.
+        If there is no such file; the message is the reason, fit for a ledger.
+    UnavailableError
+        If it does not come.
     """
     server = url.partition("://")[2].partition("/")[0]
     tired = _failures.get(server, 0) >= _PATIENCE
@@ -108,15 +122,15 @@ def fetch(url: str, start: int | None = None, end: int | None = None, patience: 
             fs, path = _file_system(url)
             data: bytes = _within(fs, "cat_file", seconds, path, start=start, end=end)
         except _NO_RETRY as error:
-            raise ImageError(reason_of(error, url)) from None
+            raise _no_file(error, url) from None
         except Exception as error:  # each file system has errors of its own
             reason = reason_of(error, url)
             if 400 <= getattr(error, "status", 0) < 500 and getattr(error, "status", 0) not in {408, 429}:
-                raise ImageError(reason) from None
+                raise _no_file(error, url) from None
             continue
         if start is not None and end is not None:
             if len(data) > end - start:
-                raise ImageError("its server gives whole files only, and it is read in parts: download it first")
+                raise UnavailableError("its server gives whole files only, and it is read in parts: download it first")
             if len(data) < end - start:
                 reason = f"cut short: {len(data)} of {end - start} bytes"
                 continue
@@ -125,7 +139,7 @@ def fetch(url: str, start: int | None = None, end: int | None = None, patience: 
         return data
     with _lock:
         _failures[server] = _failures.get(server, 0) + 1
-    raise ImageError(f"could not be fetched ({'once' if tries == 1 else f'{tries} times'} tried): {reason}")
+    raise UnavailableError(f"could not be fetched ({'once' if tries == 1 else f'{tries} times'} tried): {reason}")
 
 
 def listed(url: str) -> list[tuple[str, str, FileInfo | None]]:
@@ -293,9 +307,18 @@ def _info(entry: dict[str, Any]) -> FileInfo | None:
         if isinstance(state, datetime):
             state = state.timestamp()
         if isinstance(state, int | float):
-            return FileInfo(int(size), int(state * 1e9))
-        return FileInfo(int(size), zlib.crc32(str(state).encode()))
+            return FileInfo.bounded(int(size), int(state * 1e9) if math.isfinite(state) else 0)
+        return FileInfo.bounded(int(size), zlib.crc32(str(state).encode()))
     return None
+
+
+def _no_file(error: Exception, url: str) -> ImageError:
+    """What to raise for an error after which nothing is asked again: a missing file, or a server that refuses."""
+    cause = error.__cause__ if isinstance(error, FileNotFoundError) else error  # fsspec raises it for much else
+    answer = getattr(cause, "response", None)  # of an object store
+    code = answer.get("Error", {}).get("Code") if isinstance(answer, dict) else getattr(cause, "status", None)
+    gone = cause is None or isinstance(cause, FileNotFoundError) or code in {404, 410, "404", "NoSuchKey"}
+    return (ImageError if gone else UnavailableError)(reason_of(error, url))
 
 
 def reason_of(error: Exception, url: str) -> str:

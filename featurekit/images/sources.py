@@ -185,7 +185,7 @@ def _walk(
                 empty = False
                 yield found
             if empty and suffix in IMAGE_SUFFIXES:
-                yield prefix + name, "a directory, not an image file"
+                yield prefix + name, ""  # reading it says that it is a directory
         elif suffix in IMAGE_SUFFIXES:
             yield prefix + name, ""
         else:

@@ -173,7 +173,7 @@ class Forward:
         good = [bool(np.isfinite(row).all()) for row in rows]
         for (_, outcome), is_good in zip(batch, good, strict=True):
             if not is_good:
-                outcome.reason = f"its features are not finite in {self._backbone.precision}"
+                outcome.fail(f"its features are not finite in {self._backbone.precision}")
         self._rows.append(rows[good])
         self._done += [each for each, is_good in zip(batch, good, strict=True) if is_good]
         if len(self._done) >= _SAVE_ROWS or time.monotonic() - self._saved > _SAVE_SECONDS:

@@ -14,7 +14,7 @@ import joblib
 import numpy as np
 from PIL import Image
 
-from ..errors import ImageError
+from ..errors import ImageError, UnavailableError
 from ..fingerprint import Preprocessing, content_hash, pixel_hash
 from ..images import FileInfo, Item, Member, read_origin
 from ..runtime import Decoder, keep_freed_memory
@@ -119,9 +119,10 @@ class _Look:
         outcomes: list[Outcome] = []
         images: list[_Image] = []
         for index, item in items:
-            outcome = Outcome(reason=item.problem)
+            outcome = Outcome()
             outcomes.append(outcome)
             if item.problem:
+                outcome.fail(item.problem, unavailable=True)  # nothing was read, so nothing is known of its bytes
                 continue
             with _noting_failure(outcome):
                 image = _read(item, outcome)
@@ -148,7 +149,7 @@ class _Look:
         prepared = self._decoder([image for _, image, _ in images], [wanted for _, _, wanted in images])
         for (outcome, _, _), pixels in zip(images, prepared, strict=True):
             if isinstance(pixels, ImageError):
-                outcome.reason = str(pixels)
+                outcome.fail(str(pixels))
             else:
                 outcome.pixels = pixels
 
@@ -170,7 +171,7 @@ def unchanged(item: Item, destinations: Sequence[Destination]) -> Outcome | None
                     stat = os.stat(item.origin)
                 except (OSError, ValueError):
                     return None
-                info = FileInfo(stat.st_size, stat.st_mtime_ns)
+                info = FileInfo.of(stat)
             outcome = Outcome(content, *info)
         if (outcome.size, outcome.mtime_ns, outcome.content) != (size, mtime_ns, content):
             return None
@@ -189,9 +190,10 @@ def _noting_failure(outcome: Outcome) -> Iterator[None]:
     try:
         yield
     except ImageError as error:  # a ValueError, too
-        outcome.reason = str(error)
+        outcome.fail(str(error), unavailable=isinstance(error, UnavailableError))
     except _FAILURES as error:
-        outcome.reason = f"unreadable: {type(error).__name__}: {error}"
+        # Before the content is known, it was not the image that failed.
+        outcome.fail(f"unreadable: {type(error).__name__}: {error}", unavailable=not outcome.content)
 
 
 def _read(item: Item, outcome: Outcome) -> bytes | Image.Image:

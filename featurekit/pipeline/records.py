@@ -16,6 +16,9 @@ from ..store import Columns, RowCache, Signatures, Text
 NOTHING: Mapping[Preprocessing, NDArray[np.uint8]] = {}
 """One for all, of which there may be very many."""
 
+_REASON = 500
+"""Characters of a reason, at most: a server may answer with a whole page."""
+
 _UNKNOWN = bytes(HASH_BYTES)
 
 
@@ -31,6 +34,8 @@ class Outcome:
         State of the file; 0 if it was no file.
     reason : str
         Why it has no row; empty if it has one.
+    unavailable : bool
+        Whether the reason is that its bytes cannot be had just now: a row that is known of it stays good.
     pixels : mapping of Preprocessing to ndarray of uint8
         What the networks take.
     perceptual : bytes
@@ -41,8 +46,14 @@ class Outcome:
     size: int = 0
     mtime_ns: int = 0
     reason: str = ""
+    unavailable: bool = False
     pixels: Mapping[Preprocessing, NDArray[np.uint8]] = field(default_factory=lambda: NOTHING)
     perceptual: bytes = b""
+
+    def fail(self, reason: str, *, unavailable: bool = False) -> None:
+        """Note why the image has no row; a long reason is cut."""
+        self.reason = reason if len(reason) <= _REASON else f"{reason[: _REASON - 3]}..."
+        self.unavailable = unavailable
 
 
 @dataclass(slots=True)
