@@ -362,17 +362,30 @@ def failed_images(store: FeatureStore) -> list[tuple[str, str]]:
     return [(entry.path, entry.reason) for entry in store.ledger.where("failed")]
 
 
+def kept_images(store: FeatureStore) -> list[dict[str, str]]:
+    """Path, time and reason of every image that could not be read just now and has the row of an earlier run."""
+    if not store.ledger_counts.get("kept"):
+        return []
+    parts = [(entry.path, *entry.reason.partition(" ")) for entry in store.ledger.where("kept")]
+    return [{"path": path, "since": since, "reason": why} for path, since, _, why in parts]
+
+
 def tell_failed(arguments: argparse.Namespace, store: FeatureStore) -> int:
     """Name the bad images on standard error; the exit code by ``--max-failed``."""
     from featurekit.report import failures_text
 
-    failed = failed_images(store)
+    failed, kept = failed_images(store), kept_images(store)
     if failed and not arguments.quiet:
         print(f"{count(len(failed), 'image')} could not be read:\n{failures_text(failed)}", file=sys.stderr)
-    if arguments.max_failed is not None and len(failed) > arguments.max_failed:
+    if kept and not arguments.quiet:
+        named = failures_text([(each["path"], f"{each['reason']} (since {each['since']})") for each in kept])
+        rows = "its row is kept" if len(kept) == 1 else "their rows are kept"
+        print(f"{count(len(kept), 'image')} could not be read just now; {rows}:\n{named}", file=sys.stderr)
+    unread = len(failed) + len(kept)
+    if arguments.max_failed is not None and unread > arguments.max_failed:
         print(
-            f"featurekit: error: {len(failed)} images failed, more than --max-failed {arguments.max_failed} allows. "
-            "The others were processed.",
+            f"featurekit: error: {unread} images could not be read, more than --max-failed {arguments.max_failed} "
+            "allows. The others were processed.",
             file=sys.stderr,
         )
         return TOO_MANY_FAILED

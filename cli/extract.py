@@ -35,7 +35,10 @@ def add_parser(verbs: Any) -> None:
         "{layer} in it",
     )
     parser.add_argument(
-        "--replace", action="store_true", help="let rows leave that came from another place and are not in SOURCE"
+        "--replace",
+        action="store_true",
+        help="let rows leave that came from another place and are not in SOURCE, and those of images that cannot be "
+        "read just now",
     )
     parser.add_argument(
         "--refresh",
@@ -117,12 +120,14 @@ def _as_json(store: FeatureStore) -> dict[str, Any]:
         "reused": s.reused,
         "duplicates": s.duplicates,
         "failed": s.failed,
+        "kept": s.kept,
         "removed": s.removed,
         "seconds": s.seconds,
         "images_per_second": s.images_per_second,
         "runtime": s.runtime,
         "fidelity": None if s.fidelity is None else asdict(s.fidelity),
         "failures": [{"path": path, "reason": why} for path, why in _common.failed_images(store)],
+        "unavailable": _common.kept_images(store),
     }
 
 
@@ -141,6 +146,7 @@ def _tell(store: FeatureStore) -> None:
     print(
         f"{s.images} images: {s.computed} computed, {s.reused} reused, {s.duplicates} duplicates, "
         f"{s.failed} failed"
+        + (f", {s.kept} not readable just now" if s.kept else "")
         + (f"; {s.removed} removed" if s.removed else "")
         + f", in {s.seconds:.1f} s ({s.images_per_second:.0f} images/s)"
     )

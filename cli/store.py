@@ -70,7 +70,7 @@ def run_info(arguments: argparse.Namespace) -> int:
     from featurekit.report import failures_text, table
 
     with FeatureStore(arguments.store) as store:
-        failed = _common.failed_images(store)
+        failed, unread = _common.failed_images(store), _common.kept_images(store)
         if arguments.json:
             _common.print_json(
                 {
@@ -86,6 +86,7 @@ def run_info(arguments: argparse.Namespace) -> int:
                     "classes": store.class_counts,
                     "ledger": store.ledger_counts,
                     "failures": [{"path": path, "reason": why} for path, why in failed],
+                    "unavailable": unread,
                     "provenance": store.provenance,
                 }
             )
@@ -108,6 +109,9 @@ def run_info(arguments: argparse.Namespace) -> int:
             print("\nno labels")
         if failed:
             print(f"\n{len(failed)} images could not be read:\n{failures_text(failed, limit=len(failed))}")
+        if unread:
+            named = [(each["path"], f"{each['reason']} (since {each['since']})") for each in unread]
+            print(f"\n{len(unread)} images could not be read, and have rows:\n{failures_text(named, limit=len(named))}")
     return 0
 
 

@@ -101,7 +101,8 @@ def extract(
 
     Rows that the store has already are not computed again, whatever the file is called now; an
     interrupted run goes on where it stopped; rows that were damaged on the disk are computed again. An
-    image that cannot be read never stops the run: the ledger names it and the reason.
+    image that cannot be read never stops the run: the ledger names it and the reason. Where its bytes cannot be had
+    just now (a server or a disk is away, a permission is missing), a row that is known of it is kept.
 
     Parameters
     ----------
@@ -135,7 +136,7 @@ def extract(
         Folder that the paths of a manifest are relative to. Default: the manifest's folder.
     replace : bool
         Allow rows of images that are not in this source to leave the store, when it was written from
-        another place.
+        another place, and rows of images that cannot be read just now.
     refresh : bool
         Believe nothing that was noted before: read and hash every image again, also those whose size and
         modification time are unchanged; and set aside an output that is too damaged to be opened (it gets

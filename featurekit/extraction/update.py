@@ -9,7 +9,6 @@ import platform
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -19,17 +18,16 @@ import numpy as np
 
 from .._version import __version__
 from ..backbones import MODULE, Backbone
-from ..errors import DamagedRowsError, SourceError, StoreError, StoreFormatError
+from ..errors import DamagedRowsError, StoreError, StoreFormatError
 from ..folders import is_url
-from ..images import UNLISTED, Item, Source, public
-from ..pipeline import Destination, Outcome, columns_of
+from ..images import Source, public
+from ..pipeline import Destination, Outcome
 from ..store import (
     DTYPES,
     DUPLICATE,
     FAILED,
     INDEX,
-    REMOVED,
-    STORED,
+    KEPT,
     Columns,
     Far,
     FeatureStore,
@@ -37,13 +35,21 @@ from ..store import (
     Place,
     ShardCache,
     Summary,
-    decode,
-    encode,
     is_store_file,
     parts_folder,
     publish,
     publish_index,
     salvage_columns,
+)
+from .rows import (
+    Old,
+    check_contents_leaving,
+    keep_known,
+    nothing_readable,
+    recall_hashes,
+    removed_paths,
+    rows_and_ledger,
+    up_to_date,
 )
 
 logger = logging.getLogger(__name__)
@@ -83,7 +89,8 @@ class Update:
         self._cache = ShardCache(
             parts_folder(target), backbone.space, old.store, root=listing.root, dtype=_dtype(old.store, dtype)
         )
-        self._gone, self._removed = _removed(old, listing, replace)
+        self._gone, self._removed = removed_paths(old, listing, replace)
+        self._began = datetime.now(UTC).isoformat("T", "seconds")
         self._damaged = old.damaged
         self._changed = False
         self._again = False
@@ -92,12 +99,15 @@ class Update:
     def publish(self, source: Any, outcomes: Sequence[Outcome], verify: bool) -> bool:
         """Make the rows of these outcomes the published state; False if some turned out damaged and are missing now."""
         old, listing, cache, target = self._old, self._listing, self._cache, self.target
-        columns, ledger = _rows_and_ledger(listing.items, outcomes, self._gone)
-        _recall_hashes(columns, outcomes, cache)
+        kept: dict[int, str] = {}
+        if not self._replace:
+            outcomes, kept = keep_known(listing.items, outcomes, old, listing, cache, self._began)
+        columns, ledger = rows_and_ledger(listing.items, outcomes, self._gone, kept)
+        recall_hashes(columns, outcomes, cache)
         if not len(columns):
-            raise _nothing_readable(ledger)
-        _check_contents_leaving(old, listing, columns, self._replace)
-        self._changed = self._damaged or not _up_to_date(old, listing, columns, ledger)
+            raise nothing_readable(ledger)
+        check_contents_leaving(old, listing, columns, self._replace)
+        self._changed = self._damaged or not up_to_date(old, listing, columns, ledger)
         try:
             if verify and (not self._changed or not is_store_file(target)):
                 cache.check()
@@ -134,14 +144,15 @@ class Update:
         if self._changed or (isinstance(parts, Path) and parts.exists()):
             self._cache.discard_published(store)
         counts = self._ledger.counts()
-        duplicates, failed = counts.get(DUPLICATE, 0), counts.get(FAILED, 0)
+        duplicates, failed, kept = (counts.get(status, 0) for status in (DUPLICATE, FAILED, KEPT))
         images, computed = len(self._listing.items), self.destination.computed
         store.summary = Summary(
             images=images,
             computed=computed,
-            reused=images - computed - duplicates - failed,
+            reused=images - computed - duplicates - failed - kept,
             duplicates=duplicates,
             failed=failed,
+            kept=kept,
             removed=self._removed,
             seconds=time.perf_counter() - started,
             notes=_notes(self._old, self._listing, self._columns),
@@ -181,26 +192,16 @@ def _named(source: Any) -> str:
     return public(text) if is_url(text) else text
 
 
-@dataclass(slots=True)
-class _Old:
-    """What the output held before this run, as far as it can be read."""
-
-    store: FeatureStore | None
-    columns: Columns | None = None
-    ledger: Ledger | None = None
-    damaged: bool = False
-
-
 def _far_state(target: Place) -> tuple[int, int] | None:
     with suppress(FileNotFoundError):
         return (target / INDEX).state() if isinstance(target, Far) else None
     return None
 
 
-def _read_old(target: Place, refresh: bool) -> _Old:
+def _read_old(target: Place, refresh: bool) -> Old:
     published = target if is_store_file(target) else target / INDEX
     if not published.exists():
-        return _Old(None)
+        return Old(None)
     try:
         store = FeatureStore(target)
         if store.is_folder:
@@ -218,7 +219,7 @@ def _read_old(target: Place, refresh: bool) -> _Old:
             logger.warning("Set aside what cannot be read: %s (%s)", aside, error)
         else:
             logger.warning("What cannot be read will be replaced: %s (%s)", published, error)
-        return _Old(None)
+        return Old(None)
     columns, bad = salvage_columns(store)
     ledger: Ledger | None = None
     try:
@@ -227,7 +228,7 @@ def _read_old(target: Place, refresh: bool) -> _Old:
         logger.warning("%s", error)
     if bad.any():
         logger.warning("%s: paths, labels or hashes of %d rows were damaged", target, bad.sum())
-    return _Old(store, columns, ledger, ledger is None or bool(bad.any()))
+    return Old(store, columns, ledger, ledger is None or bool(bad.any()))
 
 
 def _free_name(path: Path) -> Path:
@@ -258,103 +259,7 @@ def _publish(
         publish_index(target, backbone.space, provenance, columns, ledger, cache.places(columns.sha256))
 
 
-def _rows_and_ledger(items: Sequence[Item], outcomes: Sequence[Outcome], gone: Sequence[str]) -> tuple[Columns, Ledger]:
-    first: dict[bytes, str] = {}
-    reasons: dict[int, str] = {}
-    status: list[str] = []
-    row: list[int] = []
-    good: list[int] = []
-    for i, outcome in enumerate(outcomes):
-        if outcome.reason:
-            status.append(FAILED)
-            row.append(-1)
-            reasons[i] = outcome.reason
-            continue
-        if outcome.content in first:
-            status.append(DUPLICATE)
-            reasons[i] = first[outcome.content]
-        else:
-            status.append(STORED)
-            first[outcome.content] = items[i].path
-        row.append(len(good))
-        good.append(i)
-    paths = encode([*(item.path for item in items), *gone])
-    reasons |= dict.fromkeys(range(len(items), len(paths)), "no longer in the source")
-    ledger = Ledger(
-        paths,
-        np.array(status + [REMOVED] * len(gone), dtype=np.bytes_),
-        reasons,
-        np.array(row + [-1] * len(gone), dtype=np.int64),
-    )
-    labels, groups = encode(items[i].label for i in good), encode(items[i].group for i in good)
-    return columns_of(paths[good], labels, groups, [outcomes[i] for i in good]), ledger
-
-
-def _recall_hashes(columns: Columns, outcomes: Sequence[Outcome], cache: ShardCache) -> None:
-    """Give rows whose images were not decoded now the perceptual hashes that are known of their contents."""
-    unknown = np.flatnonzero(~columns.perceptual.any(axis=1))
-    if not len(unknown):
-        return
-    columns.perceptual[unknown] = cache.perceptual(columns.sha256[unknown])
-    fresh = {outcome.content: outcome.perceptual for outcome in outcomes if outcome.perceptual}
-    for row in unknown.tolist() if fresh else ():
-        if found := fresh.get(columns.sha256[row].tobytes()):
-            columns.perceptual[row] = np.frombuffer(found, dtype=np.uint8)
-
-
-def _removed(old: _Old, listing: Source, replace: bool) -> tuple[list[str], int]:
-    """Paths that had a row, now or before, and are not in the source; and how many of them had one until now.
-
-    Raise if that looks like a mistake.
-    """
-    if old.columns is None:
-        return [], 0
-    here = {item.path for item in listing.items}
-    leaving = [path for path in decode(old.columns.path) if path and path not in here]
-    if not replace:
-        _check_leaving(old, listing, leaving)
-        for folder in (item.path for item in listing.items if item.problem.startswith(UNLISTED)):
-            if any(path.startswith(f"{folder}/") or not folder for path in leaving):
-                raise StoreError(
-                    f"the folder {folder or listing.root} cannot be listed now, and the rows of its images would leave "
-                    "the store. Nothing was changed. Run again when it can be read, or let them go (--replace)."
-                )
-    before = [entry.path for entry in old.ledger.where(REMOVED)] if old.ledger is not None else []
-    return sorted({*leaving, *(path for path in before if path not in here)}), len(leaving)
-
-
-def _check_contents_leaving(old: _Old, listing: Source, columns: Columns, replace: bool) -> None:
-    # Another folder may well hold other images under the same names (train/001.jpg, test/001.jpg).
-    if old.columns is None or replace or _same_place(old, listing):
-        return
-    kept = set(map(bytes, columns.sha256))
-    rows = zip(decode(old.columns.path), map(bytes, old.columns.sha256), strict=True)
-    _check_leaving(old, listing, [path for path, content in rows if content not in kept])
-
-
-def _check_leaving(old: _Old, listing: Source, leaving: Sequence[str]) -> None:
-    assert old.store is not None
-    if leaving and not _same_place(old, listing):
-        raise StoreError(
-            f"{old.store.path} was written from {_place(old) or 'a list of images'}, and the images of {len(leaving)} "
-            f"of its {len(old.store)} rows (such as {leaving[0]}) are not in {listing.place or 'this list of images'}: "
-            "they would leave the store. Nothing was changed. Choose another output, or let them go (replace=True, "
-            "--replace)."
-        )
-
-
-def _same_place(old: _Old, listing: Source) -> bool:
-    # Two lists of images from Python are never known to be one.
-    return bool(listing.place) and _place(old) == listing.place
-
-
-def _place(old: _Old) -> str:
-    assert old.store is not None
-    provenance = old.store.provenance
-    return str(provenance.get("place", provenance.get("root", "")))
-
-
-def _notes(old: _Old, listing: Source, columns: Columns) -> tuple[str, ...]:
+def _notes(old: Old, listing: Source, columns: Columns) -> tuple[str, ...]:
     """What was noticed about the source, and about what it does to the store."""
     lost = [
         f"The rows had {name}s, and this source has none: they are gone from the store."
@@ -362,23 +267,3 @@ def _notes(old: _Old, listing: Source, columns: Columns) -> tuple[str, ...]:
         if old.columns is not None and any(getattr(old.columns, name)) and not any(getattr(columns, name))
     ]
     return (*listing.notes, *lost)
-
-
-def _up_to_date(old: _Old, listing: Source, columns: Columns, ledger: Ledger) -> bool:
-    return (
-        old.store is not None
-        and old.columns is not None
-        and old.store.provenance.get("root", "") == listing.root
-        and _place(old) == listing.place
-        and old.columns.same_as(columns)
-        and old.ledger == ledger
-    )
-
-
-def _nothing_readable(ledger: Ledger) -> SourceError:
-    shown = "\n".join(f"  {entry.path}: {entry.reason}" for entry in ledger[:10])
-    more = f"\n  ... and {len(ledger) - 10} more" if len(ledger) > 10 else ""
-    hint = ""
-    if all(entry.reason.endswith("no such file") for entry in ledger):
-        hint = "\nAre the paths of a manifest relative to another folder? Name it: root=..., --root DIR"
-    return SourceError(f"none of the {len(ledger)} images could be read, so no store was written:\n{shown}{more}{hint}")

@@ -100,6 +100,8 @@ def read_member(member: Member) -> bytes:
     ImageError
         If they are too many for an image.
     """
+    if member.end == member.start:
+        return b""
     size = max(member.end - member.start, member.size, member.packed)
     if size > _MOST_BYTES:
         raise ImageError(f"{size} bytes are too many for an image")
@@ -266,8 +268,6 @@ def _entry(file: str, member: tarfile.TarInfo, name: str, state: FileInfo | None
         problem = problem or "a link to what is not in the archive before it, or no plain file"
     elif member.issparse():
         problem = problem or "a sparse file"
-    elif not member.size:
-        problem = problem or "empty file (0 bytes)"
     if len(name) > _MOST_NAME:
         name, problem = name[:_MOST_NAME], f"its name has {len(name)} characters"
     known = FileInfo(member.size, state.mtime_ns) if state else None

@@ -242,7 +242,8 @@ def _missing(path: str) -> ImageError:
         return UnavailableError("a symbolic link to a missing file")
     folder = os.path.dirname(path) or "."
     try:
-        is_empty = not any(os.scandir(folder))
+        with os.scandir(folder) as entries:
+            is_empty = next(entries, None) is None
     except OSError:
         is_empty = True
     # The folder of a file that was deleted is still there; that of an unmounted disk is missing or empty.

@@ -22,6 +22,7 @@ from .schema import (
     DTYPES,
     DUPLICATE,
     INDEX,
+    KEPT,
     REMOVED,
     STORED,
     Columns,
@@ -346,10 +347,11 @@ def _with_duplicates(ledger: Ledger, columns: Columns) -> Ledger:
     original = first[inverse]
     has_row = np.flatnonzero(ledger.row >= 0)
     row = ledger.row[has_row]
-    duplicate = original[row] != row
     status = ledger.status.astype("S9")
-    status[has_row] = np.where(duplicate, DUPLICATE.encode(), STORED.encode())
-    reason = {i: text for i, text in ledger.reason.items() if ledger.row[i] < 0}
+    kept = status[has_row] == KEPT.encode()
+    duplicate = (original[row] != row) & ~kept
+    status[has_row] = np.where(kept, KEPT.encode(), np.where(duplicate, DUPLICATE.encode(), STORED.encode()))
+    reason = {i: text for i, text in ledger.reason.items() if ledger.row[i] < 0 or status[i] == KEPT.encode()}
     of = columns.path[original[row[duplicate]]]
     reason |= dict(zip(has_row[duplicate].tolist(), decode(of), strict=True))
     return Ledger(ledger.path, status, reason, ledger.row)

@@ -51,9 +51,10 @@ READABLE_VERSIONS = (1, 2, 3)
 INDEX = "index.h5"
 """Name of the index in a folder store."""
 
-STORED, DUPLICATE, FAILED, REMOVED = "stored", "duplicate", "failed", "removed"
+STORED, DUPLICATE, FAILED, KEPT, REMOVED = "stored", "duplicate", "failed", "kept", "removed"
 """What the ledger says of an image: it has a row; it has a row, shared with an equal file before it; it
-could not be read; it had a row, and has gone from the source."""
+could not be read; it could not be read, and has the row of an earlier run; it had a row, and has gone from the
+source."""
 
 TEXT_COLUMNS = ("path", "label", "group")
 HASH_COLUMNS = ("sha256", "perceptual")
@@ -74,7 +75,8 @@ Text = NDArray[np.bytes_]
 class LedgerEntry(NamedTuple):
     """What became of one image: its path, its status, why, and its row in ``X`` (-1 if it has none).
 
-    The reason of a duplicate is the path of the equal file before it.
+    The reason of a duplicate is the path of the equal file before it. That of a kept row begins with the time, in ISO
+    format, since which its image could not be read.
     """
 
     path: str

@@ -9,7 +9,7 @@ from ..fidelity import Fidelity
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What one run of extraction did; ``images = computed + reused + duplicates + failed``.
+    """What one run of extraction did; ``images = computed + reused + duplicates + failed + kept``.
 
     Attributes
     ----------
@@ -22,7 +22,9 @@ class Summary:
     duplicates : int
         Images with the same content as one before them in the source; they share its computation.
     failed : int
-        Images that could not be read.
+        Images that could not be read and have no row.
+    kept : int
+        Images that could not be read just now, whose rows of an earlier run were kept.
     removed : int
         Rows of an earlier run that left the store, because their image left the source.
     seconds : float
@@ -46,6 +48,7 @@ class Summary:
     notes: tuple[str, ...] = ()
     runtime: str = ""
     fidelity: Fidelity | None = None
+    kept: int = 0
 
     @property
     def images_per_second(self) -> float:

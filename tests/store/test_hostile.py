@@ -81,7 +81,7 @@ def references(file):
         (lambda f: f.create_group("more"), "unexpected: ['more']"),
         (lambda f: f.__delitem__("group"), "missing: ['group']"),
         (lambda f: f["ledger"].create_group("deep"), "unexpected: ['deep']"),
-        (lambda f: f.attrs.modify("version", 3), "update featurekit"),
+        (lambda f: f.attrs.modify("version", 4), "update featurekit"),
         (lambda f: f.attrs.modify("version", 0), "reads the versions 1 and 2"),
         (lambda f: f.attrs.__delitem__("space"), "no attribute 'space'"),
         (lambda f: f.attrs.__setitem__("space", np.bytes_(b"{}")), "not a feature space"),

@@ -1,0 +1,245 @@
+"""What a run will make of a store: its rows, its ledger, and which rows stay or leave."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import SourceError, StoreError
+from ..folders import is_url
+from ..images import UNLISTED, Drawn, Item, Member, Source
+from ..pipeline import Outcome, columns_of
+from ..store import (
+    DUPLICATE,
+    FAILED,
+    KEPT,
+    REMOVED,
+    STORED,
+    Columns,
+    FeatureStore,
+    Ledger,
+    ShardCache,
+    decode,
+    encode,
+)
+
+
+@dataclass(slots=True)
+class Old:
+    """What the output held before this run, as far as it can be read."""
+
+    store: FeatureStore | None
+    columns: Columns | None = None
+    ledger: Ledger | None = None
+    damaged: bool = False
+
+
+def keep_known(
+    items: Sequence[Item], outcomes: Sequence[Outcome], old: Old, listing: Source, cache: ShardCache, now: str
+) -> tuple[list[Outcome], dict[int, str]]:
+    """Give each image whose bytes cannot be had just now the row that is known of it.
+
+    Parameters
+    ----------
+    items, outcomes : sequence
+    old : Old
+        What the store holds. Its paths mean the same images only where it has the root of `listing`.
+    listing : Source
+    cache : ShardCache
+        Must hold the row: one that is damaged is not kept.
+    now : str
+        The time, in ISO format, for images that were read the last time.
+
+    Returns
+    -------
+    outcomes : list of Outcome
+    kept : dict of int to str
+        By number of the item: since when its image could not be read, and why.
+    """
+    outcomes = list(outcomes)
+    failed = [i for i, outcome in enumerate(outcomes) if outcome.unavailable]
+    if not failed or old.columns is None or old.store is None:
+        return outcomes, {}
+    if old.store.provenance.get("root", "") != listing.root:
+        return outcomes, {}
+    columns = old.columns
+    row_of = {path: row for row, path in reversed(list(enumerate(decode(columns.path))))}
+    since = {entry.path: entry.reason.partition(" ")[0] for entry in (old.ledger.where(KEPT) if old.ledger else ())}
+    here = {outcome.content for outcome in outcomes if not outcome.reason}
+    kept = {}
+    for i in failed:
+        path, origin = items[i].path, items[i].origin
+        row = row_of.get(path, -1)
+        if row < 0 or not isinstance(origin, str | Member | Drawn):
+            continue
+        content = columns.sha256[row].tobytes()
+        # The name of a drawn image is its number: where its old content is now elsewhere, the numbers have moved.
+        if content not in cache or (isinstance(origin, Drawn) and content in here):
+            continue
+        kept[i] = f"{since.get(path, now)} {outcomes[i].reason}"
+        outcomes[i] = Outcome(content, columns.size.item(row), columns.mtime_ns.item(row))
+    return outcomes, kept
+
+
+def rows_and_ledger(
+    items: Sequence[Item], outcomes: Sequence[Outcome], gone: Sequence[str], kept: Mapping[int, str]
+) -> tuple[Columns, Ledger]:
+    """The columns of all rows, and what became of each image.
+
+    Parameters
+    ----------
+    items, outcomes : sequence
+    gone : sequence of str
+        Paths that had a row and are not in the source.
+    kept : mapping of int to str
+        By the number of the item, the reasons of the rows that :func:`keep_known` kept.
+    """
+    first: dict[bytes, str] = {}
+    reasons: dict[int, str] = {}
+    status: list[str] = []
+    row: list[int] = []
+    good: list[int] = []
+    for i, outcome in enumerate(outcomes):
+        if outcome.reason:
+            status.append(FAILED)
+            row.append(-1)
+            reasons[i] = outcome.reason
+            continue
+        if i in kept:
+            status.append(KEPT)
+            reasons[i] = kept[i]
+            first.setdefault(outcome.content, items[i].path)
+        elif outcome.content in first:
+            status.append(DUPLICATE)
+            reasons[i] = first[outcome.content]
+        else:
+            status.append(STORED)
+            first[outcome.content] = items[i].path
+        row.append(len(good))
+        good.append(i)
+    paths = encode([*(item.path for item in items), *gone])
+    reasons |= dict.fromkeys(range(len(items), len(paths)), "no longer in the source")
+    ledger = Ledger(
+        paths,
+        np.array(status + [REMOVED] * len(gone), dtype=np.bytes_),
+        reasons,
+        np.array(row + [-1] * len(gone), dtype=np.int64),
+    )
+    labels, groups = encode(items[i].label for i in good), encode(items[i].group for i in good)
+    return columns_of(paths[good], labels, groups, [outcomes[i] for i in good]), ledger
+
+
+def recall_hashes(columns: Columns, outcomes: Sequence[Outcome], cache: ShardCache) -> None:
+    """Give rows whose images were not decoded now the perceptual hashes that are known of their contents."""
+    unknown = np.flatnonzero(~columns.perceptual.any(axis=1))
+    if not len(unknown):
+        return
+    columns.perceptual[unknown] = cache.perceptual(columns.sha256[unknown])
+    fresh = {outcome.content: outcome.perceptual for outcome in outcomes if outcome.perceptual}
+    for row in unknown.tolist() if fresh else ():
+        if found := fresh.get(columns.sha256[row].tobytes()):
+            columns.perceptual[row] = np.frombuffer(found, dtype=np.uint8)
+
+
+def removed_paths(old: Old, listing: Source, replace: bool) -> tuple[list[str], int]:
+    """Paths that had a row, now or before, and are not in the source; and how many of them had one until now.
+
+    Raise if that looks like a mistake.
+    """
+    if old.columns is None:
+        return [], 0
+    here = {item.path for item in listing.items}
+    leaving = [path for path in decode(old.columns.path) if path and path not in here]
+    if not replace:
+        _check_leaving(old, listing, leaving)
+        _check_folders(listing, leaving)
+    before = [entry.path for entry in old.ledger.where(REMOVED)] if old.ledger is not None else []
+    return sorted({*leaving, *(path for path in before if path not in here)}), len(leaving)
+
+
+def _check_folders(listing: Source, leaving: Sequence[str]) -> None:
+    """Raise StoreError if rows would leave because a folder cannot be looked into, not because images are gone."""
+    unlisted = {item.path: "cannot be listed now" for item in listing.items if item.problem.startswith(UNLISTED)}
+    if listing.place == listing.root and not is_url(listing.root):  # a folder, whose names were listed
+        unlisted |= _unmounted(listing.root, leaving)
+    for folder, why in unlisted.items():
+        if any(path.startswith(f"{folder}/") or not folder for path in leaving):
+            raise StoreError(
+                f"the folder {folder or listing.root} {why}, and the rows of its images would leave the store. Nothing "
+                "was changed. Run again when it can be read, or let them go (replace=True, --replace)."
+            )
+
+
+def _unmounted(root: str, paths: Sequence[str]) -> dict[str, str]:
+    """The folders of these paths that a disk seems to be missing from, and how that shows."""
+    found = {}
+    for folder in {above for path in {os.path.dirname(path) for path in paths} for above in _upwards(path)}:
+        place = os.path.join(root, folder)
+        if os.path.islink(place) and not os.path.exists(place):
+            found[folder] = "is a link to what is missing"
+        elif os.path.isdir(place) and not os.listdir(place):
+            found[folder] = "is empty (if its images were deleted, delete it, too)"
+    return found
+
+
+def _upwards(folder: str) -> Iterator[str]:
+    while folder:
+        yield folder
+        folder = os.path.dirname(folder)
+
+
+def check_contents_leaving(old: Old, listing: Source, columns: Columns, replace: bool) -> None:
+    """Raise StoreError if contents of rows would leave that should not."""
+    # Another folder may well hold other images under the same names (train/001.jpg, test/001.jpg).
+    if old.columns is None or replace or _same_place(old, listing):
+        return
+    kept = set(map(bytes, columns.sha256))
+    rows = zip(decode(old.columns.path), map(bytes, old.columns.sha256), strict=True)
+    _check_leaving(old, listing, [path for path, content in rows if content not in kept])
+
+
+def _check_leaving(old: Old, listing: Source, leaving: Sequence[str]) -> None:
+    assert old.store is not None
+    if leaving and not _same_place(old, listing):
+        raise StoreError(
+            f"{old.store.path} was written from {_place(old) or 'a list of images'}, and the images of {len(leaving)} "
+            f"of its {len(old.store)} rows (such as {leaving[0]}) are not in {listing.place or 'this list of images'}: "
+            "they would leave the store. Nothing was changed. Choose another output, or let them go (replace=True, "
+            "--replace)."
+        )
+
+
+def _same_place(old: Old, listing: Source) -> bool:
+    # Two lists of images from Python are never known to be one.
+    return bool(listing.place) and _place(old) == listing.place
+
+
+def _place(old: Old) -> str:
+    assert old.store is not None
+    provenance = old.store.provenance
+    return str(provenance.get("place", provenance.get("root", "")))
+
+
+def up_to_date(old: Old, listing: Source, columns: Columns, ledger: Ledger) -> bool:
+    """Whether the store holds exactly this already."""
+    return (
+        old.store is not None
+        and old.columns is not None
+        and old.store.provenance.get("root", "") == listing.root
+        and _place(old) == listing.place
+        and old.columns.same_as(columns)
+        and old.ledger == ledger
+    )
+
+
+def nothing_readable(ledger: Ledger) -> SourceError:
+    """What to raise where no image of a source has a row."""
+    shown = "\n".join(f"  {entry.path}: {entry.reason}" for entry in ledger[:10])
+    more = f"\n  ... and {len(ledger) - 10} more" if len(ledger) > 10 else ""
+    hint = ""
+    if all(entry.reason.endswith("no such file") for entry in ledger):
+        hint = "\nAre the paths of a manifest relative to another folder? Name it: root=..., --root DIR"
+    return SourceError(f"none of the {len(ledger)} images could be read, so no store was written:\n{shown}{more}{hint}")
