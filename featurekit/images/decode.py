@@ -23,6 +23,10 @@ that nobody photographs in."""
 MAX_PIXELS = 178_956_970
 """Refuse larger images. This is where Pillow itself stops, about half a gigabyte of RGB."""
 
+MAX_BYTES = 2**30
+"""Most bytes that are read of one image: a file, a member of an archive, or the answer of a server. As many as the
+largest accepted image takes uncompressed with three channels of 16 bits."""
+
 # Beyond this aspect ratio the square is cut out before resizing: the resized long side would be huge
 # (a 60000 x 2 image would become 7680000 x 256), and all of it but the centre is thrown away.
 _EXTREME_ASPECT = 16
@@ -223,8 +227,13 @@ def read_file(path: str | os.PathLike[str]) -> tuple[bytes, os.stat_result]:
         if not stat.S_ISREG(info.st_mode):
             what = "a directory" if stat.S_ISDIR(info.st_mode) else "a device, pipe or socket"
             raise ImageError(f"{what}, not an image file")
+        if info.st_size > MAX_BYTES:
+            raise ImageError(too_many_bytes(info.st_size))
         with open(path, "rb") as file:
-            return file.read(), info
+            data = file.read(info.st_size + 1)
+        if len(data) > info.st_size:  # Its end may never come.
+            raise ImageError("the file grew while it was read")
+        return data, info
     except FileNotFoundError:
         broken = os.path.islink(path)
         raise ImageError("a symbolic link to a missing file" if broken else "no such file") from None
@@ -234,6 +243,11 @@ def read_file(path: str | os.PathLike[str]) -> tuple[bytes, os.stat_result]:
         raise ImageError(f"unreadable: {error.strerror or error}") from None
     except ValueError as error:  # A null character in a path from a manifest.
         raise ImageError(f"not a usable path: {error}") from None
+
+
+def too_many_bytes(size: int) -> str:
+    """Reason why an image of `size` bytes is not read."""
+    return f"too large: {size} bytes, and at most {MAX_BYTES} are read of one image"
 
 
 def _check_size(width: int, height: int) -> None:
