@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import SourceError
 from ..folders import is_store_name, is_url
 from .archives import is_archive, is_compressed_tar, read_archive, read_shards
-from .items import IMAGE_SUFFIXES, UNLISTED, Item, Source, is_image
+from .items import IMAGE_SUFFIXES, LISTED_SUFFIXES, UNLISTED, Item, Source, is_image
 from .manifests import is_manifest, read_manifest
 from .objects import items_from
 from .remote import file_info, listed, public
@@ -184,9 +184,9 @@ def _walk(
             for found in _walk(start, prefix + name, above, ignored):
                 empty = False
                 yield found
-            if empty and suffix in IMAGE_SUFFIXES:
+            if empty and suffix in LISTED_SUFFIXES:
                 yield prefix + name, "a directory, not an image file"
-        elif suffix in IMAGE_SUFFIXES:
+        elif suffix in LISTED_SUFFIXES:
             yield prefix + name, ""
         else:
             ignored[suffix] = ignored.get(suffix, 0) + 1
