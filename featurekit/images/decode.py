@@ -110,6 +110,11 @@ def upright(image: Image.Image) -> Image.Image:
     with Room() as room, _reasons("cannot be loaded"), _LOADING[id(image) % len(_LOADING)]:
         if getattr(image, "tile", None):
             room.take(image.width, image.height, image.format)
+            if image.format in {"JPEG", "MPO"} and (file := getattr(image, "fp", None)) is not None:
+                before = file.tell()
+                file.seek(0)
+                _check_scans(file.read())
+                file.seek(before)
             deep = _has_deep_colors(image)
             image.load()
             _check_depth(image, deep=deep)
@@ -278,8 +283,8 @@ def _opened(data: bytes, room: Room | None) -> Iterator[Image.Image]:
             (room or own).take(image.width, image.height, image.format)
             if isinstance(image, TiffImagePlugin.TiffImageFile):
                 check_not_raw(image.tag_v2)
-            if image.format in {"JPEG", "MPO"} and has_too_many_scans(data):
-                raise ImageError(f"a JPEG of more than {MAX_SCANS} scans, which would take very long to decode")
+            if image.format in {"JPEG", "MPO"}:
+                _check_scans(data)
             deep = _has_deep_colors(image)
             image.load()
             _check_depth(image, deep=deep)
@@ -316,6 +321,11 @@ def has_too_many_scans(data: bytes) -> bool:
         if marker != 0x01:
             at += int.from_bytes(data[at : at + 2], "big")
     return scans > MAX_SCANS
+
+
+def _check_scans(data: bytes) -> None:
+    if has_too_many_scans(data):
+        raise ImageError(f"a JPEG of more than {MAX_SCANS} scans, which would take very long to decode")
 
 
 def _has_deep_colors(image: Image.Image) -> bool:

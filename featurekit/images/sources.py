@@ -34,7 +34,8 @@ def read_source(
         A folder of class folders (the label is the first folder below `source`), a flat folder, a
         ``.csv``, ``.tsv`` or ``.parquet`` manifest with a column ``path`` and optional columns
         ``label`` and ``group``, a ``.zip`` or ``.tar`` archive or a folder of webdataset's shards; each of them
-        here or behind a URL; or a sequence of paths, URLs, PIL images and uint8 arrays, or a data set object.
+        here or behind a URL; or a sequence of paths, URLs, bytes, binary file objects, PIL images and uint8 arrays, or
+        a data set object.
     labels, groups : sequence, optional
         One for each image, for a sequence only.
     root : path, optional
