@@ -187,8 +187,10 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : sequence of images, or FeatureStore
-            Paths, PIL images or uint8 arrays of shape (height, width[, channels]), in a list, an array, or
-            a column of a table; or a store of the same feature space, whose rows are returned.
+            Paths, bytes of files, binary file objects, PIL images or uint8 arrays of shape (height, width[,
+            channels]), in a list, an array, or a column of a table; or a store of the same feature space, whose rows
+            are returned. PIL images are turned upright by their EXIF orientation, as files are; arrays are taken as
+            they are.
 
         Returns
         -------

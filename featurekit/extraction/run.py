@@ -109,7 +109,8 @@ def extract(
     source : path or sequence
         A folder of class folders, a flat folder, a CSV or Parquet manifest (``path,label[,group]``), a ``.zip`` or
         ``.tar`` archive, webdataset's shards (``shard-{000..123}.tar``, or their folder), each here or behind a URL
-        that fsspec knows (``s3://bucket/photos``); a sequence of paths, URLs, PIL images and uint8 arrays; a
+        that fsspec knows (``s3://bucket/photos``); a sequence of paths, URLs, bytes, binary
+        file objects, PIL images and uint8 arrays; a
         ``datasets.Dataset`` of Hugging Face or a ``torch.utils.data.Dataset`` of (image, label).
     output : path
         The ``.h5`` file to write; work in progress lives beside it, in ``<output>.parts``. Or a folder (a

@@ -92,6 +92,8 @@ def contents_of(items: Sequence[Item]) -> NDArray[np.uint8]:
     hashes, failures = [], []
     for number, item in enumerate(items):
         try:
+            if item.problem:
+                raise ImageError(item.problem)
             hashes.append(hash_of(read_origin(item.origin)[0]))
         except ImageError as error:
             failures.append((number, item.path, str(error)))

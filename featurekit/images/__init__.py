@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from .blocks import Blocks
-from .decode import centre_box, jpeg_orientation, open_image, prepare, to_rgb
+from .budget import Room, max_pixels
+from .colors import to_rgb
+from .decode import centre_box, jpeg_orientation, open_image, open_pixels, prepare
 from .fast import ORIENTATIONS, Stored, decode_fast, is_fast, prepare_fast
 from .items import IMAGE_SUFFIXES, UNLISTED, Drawn, Item, Member, Origin, Source, is_missing
 from .objects import items_from
@@ -21,6 +23,7 @@ __all__ = [
     "Item",
     "Member",
     "Origin",
+    "Room",
     "Source",
     "Stored",
     "centre_box",
@@ -30,8 +33,10 @@ __all__ = [
     "items_from",
     "jpeg_orientation",
     "located",
+    "max_pixels",
     "open_image",
     "open_origin",
+    "open_pixels",
     "prepare",
     "prepare_fast",
     "public",

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import SourceError
+from .decode import read_file
 from .items import Drawn, Item, as_text
 
 
@@ -26,7 +27,7 @@ def items_of_dataset(dataset: Any) -> list[Item]:
     ----------
     dataset : datasets.Dataset or torch.utils.data.Dataset
         Of Hugging Face: its first column of images, and its first column of class labels, or that which is called
-        ``label`` or ``labels``. Of torch: pairs of an image (a PIL image, a uint8 array, a path) and a label;
+        ``label`` or ``labels``. Of torch: pairs of an image (a PIL image, a uint8 array, a path, bytes) and a label;
         torchvision's folders are read as files, and their transforms are left out.
 
     Raises
@@ -68,9 +69,8 @@ def _pair(dataset: Any, index: int) -> tuple[Any, Any]:
 def _drawn_of_torch(dataset: Any, index: int) -> bytes | Image.Image | NDArray[np.uint8]:
     image = _pair(dataset, index)[0]
     if isinstance(image, str | os.PathLike):
-        with open(image, "rb") as file:
-            return file.read()
-    if isinstance(image, Image.Image) or (isinstance(image, np.ndarray) and image.dtype == np.uint8):
+        return read_file(image)[0]
+    if isinstance(image, bytes | Image.Image) or (isinstance(image, np.ndarray) and image.dtype == np.uint8):
         return image
     raise SourceError(
         f"{type(dataset).__name__} gives {type(image).__name__} objects; expected PIL images or uint8 arrays. Make it "
@@ -108,8 +108,7 @@ def _drawn_of_hugging_face(dataset: Any, index: int) -> bytes:
         raise SourceError("the data set has no image in this row")
     if cell.get("bytes") is not None:
         return bytes(cell["bytes"])
-    with open(cell["path"], "rb") as file:
-        return file.read()
+    return read_file(cell["path"])[0]
 
 
 def _names(dataset: Any) -> Any:

@@ -8,20 +8,36 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from ..errors import ImageError, UnavailableError
+from .budget import VARIABLE, Room, max_pixels
+from .colors import rgb_pixels, to_rgb
+from .contents import check_not_raw, reason_for
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 """What may be opened. An allow list: Pillow also knows formats that start other programs (EPS) or
 that nobody photographs in."""
 
-MAX_PIXELS = 178_956_970
-"""Refuse larger images. This is where Pillow itself stops, about half a gigabyte of RGB."""
+MAX_BYTES = 2**30
+"""Most bytes that are read of one image: a file, a member of an archive, or the answer of a server. As many as the
+largest accepted image takes uncompressed with three channels of 16 bits."""
+
+MAX_SCANS = 100
+"""Refuse a JPEG of more scans; libtiff has the same limit. Encoders write about ten."""
+
+_SCAN = b"\xff\xda"
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+
+_LOADING = [threading.Lock() for _ in range(64)]
 
 # Beyond this aspect ratio the square is cut out before resizing: the resized long side would be huge
 # (a 60000 x 2 image would become 7680000 x 256), and all of it but the centre is thrown away.
@@ -30,7 +46,7 @@ _EXTREME_ASPECT = 16
 _RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
-def open_image(data: bytes) -> Image.Image:
+def open_image(data: bytes, room: Room | None = None) -> Image.Image:
     """Decode the bytes of an image file into an upright RGB image.
 
     Of animations and multi-page files, the first picture. The EXIF orientation is applied.
@@ -39,6 +55,8 @@ def open_image(data: bytes) -> Image.Image:
     ----------
     data : bytes
         The whole file.
+    room : Room, optional
+        Where the pixels count for as long as the image is used. Default: while it is decoded.
 
     Returns
     -------
@@ -49,7 +67,7 @@ def open_image(data: bytes) -> Image.Image:
     ------
     ImageError
         If the bytes are not an image of an accepted format, are cut short, or would need more than
-        `MAX_PIXELS` pixels; the message is the reason, fit for a ledger.
+        `max_pixels` pixels; the message is the reason, fit for a ledger.
 
     Examples
     --------
@@ -60,25 +78,58 @@ def open_image(data: bytes) -> Image.Image:
     >>> open_image(buffer.getvalue())
     <PIL.Image.Image image mode=RGB size=8x4 at 0x...>
     """
-    if not data:
-        raise ImageError("empty file (0 bytes)")
-    try:
-        with Image.open(io.BytesIO(data), formats=_available_formats()) as image:
-            _check_size(image.width, image.height)
+    with _opened(data, room) as image:
+        return image.copy() if image.mode == "RGB" else to_rgb(image)
+
+
+def open_pixels(data: bytes, room: Room | None = None) -> NDArray[np.uint8]:
+    """Decode the bytes of an image file into an array of shape (height, width, 3), as :func:`open_image` does.
+
+    It needs less memory than the image and an array that is made of it.
+    """
+    with _opened(data, room) as image:
+        return rgb_pixels(image)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turn a picture in memory upright by its EXIF orientation; the picture itself is not changed.
+
+    Returns
+    -------
+    PIL.Image.Image
+        Mode ``RGB``.
+
+    Raises
+    ------
+    ImageError
+        If it cannot be loaded any more, or not completely.
+    """
+    if not image.width or not image.height:
+        raise ImageError(f"an image of {image.width} x {image.height} pixels")
+    # Two threads may be given the same picture, and Pillow loads it when its pixels are first asked for.
+    with Room() as room, _reasons("cannot be loaded"), _LOADING[id(image) % len(_LOADING)]:
+        if getattr(image, "tile", None):
+            room.take(image.width, image.height, image.format)
+            if image.format in {"JPEG", "MPO"} and (file := getattr(image, "fp", None)) is not None:
+                before = file.tell()
+                file.seek(0)
+                _check_scans(file.read())
+                file.seek(before)
+            deep = _has_deep_colors(image)
             image.load()
-            return to_rgb(ImageOps.exif_transpose(image))
-    except ImageError:
-        raise
-    except UnidentifiedImageError:
-        raise ImageError(f"not an image: {_looks_like(data)}") from None
-    except Image.DecompressionBombError:
-        raise ImageError(f"too large: more than {MAX_PIXELS} pixels (decompression bomb?)") from None
-    except Exception as error:  # Decoders raise OSError, ValueError, SyntaxError, struct.error, KeyError ...
-        raise ImageError(f"damaged or cut short: {_one_line(error)}") from error
+            _check_depth(image, deep=deep)
+        return to_rgb(ImageOps.exif_transpose(image))
 
 
-def jpeg_orientation(data: bytes) -> int | None:
+def jpeg_orientation(data: bytes, room: Room | None = None) -> int | None:
     """EXIF's orientation of an ordinary JPEG file, 1 to 8: one that every JPEG decoder turns into the same RGB pixels.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file.
+    room : Room, optional
+        Where its pixels count.
 
     Returns
     -------
@@ -98,45 +149,16 @@ def jpeg_orientation(data: bytes) -> int | None:
         return None
     try:
         with Image.open(io.BytesIO(data), formats=("JPEG", "MPO")) as image:
-            if image.mode not in {"RGB", "L"} or image.width * image.height > MAX_PIXELS:
+            if image.mode not in {"RGB", "L"} or has_too_many_scans(data):
+                return None
+            if room is not None:
+                room.take(image.width, image.height, "JPEG")
+            elif image.width * image.height > max_pixels():
                 return None
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # whatever it is, Pillow raises it again when it opens the file in earnest
         return None
     return orientation if orientation in range(1, 9) else 1
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert any Pillow mode to RGB: 16 bits scaled to 8, transparency laid over white.
-
-    Raises
-    ------
-    ImageError
-        For floating-point pixels, whose range nobody declares.
-
-    Examples
-    --------
-    >>> from PIL import Image
-    >>> to_rgb(Image.new("RGBA", (1, 1), (255, 0, 0, 0))).getpixel((0, 0))
-    (255, 255, 255)
-    >>> to_rgb(Image.fromarray(np.array([[65535]], dtype=np.uint16))).getpixel((0, 0))
-    (255, 255, 255)
-    """
-    mode = image.mode
-    if mode == "F":
-        raise ImageError("floating-point pixels have no declared range; save the image with 8 or 16 bits")
-    if mode == "I" or mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.int64)
-        low, high = int(values.min()), int(values.max())
-        if low < 0 or high > 65535:
-            raise ImageError(f"integer pixels from {low} to {high}: expected 0 to 65535 (16 bits)")
-        # 65535 / 257 = 255 exactly. Adding 128 rounds to nearest.
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
-    if mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image if mode == "RGB" else image.convert("RGB")
 
 
 def prepare(
@@ -224,8 +246,13 @@ def read_file(path: str | os.PathLike[str]) -> tuple[bytes, os.stat_result]:
         if not stat.S_ISREG(info.st_mode):
             what = "a directory" if stat.S_ISDIR(info.st_mode) else "a device, pipe or socket"
             raise ImageError(f"{what}, not an image file")
+        if info.st_size > MAX_BYTES:
+            raise ImageError(too_many_bytes(info.st_size))
         with open(path, "rb") as file:
-            return file.read(), info
+            data = file.read(info.st_size + 1)
+        if len(data) > info.st_size:  # Its end may never come.
+            raise ImageError("the file grew while it was read")
+        return data, info
     except FileNotFoundError:
         raise _missing(os.fspath(path)) from None
     except ImageError:  # a ValueError, too
@@ -250,36 +277,88 @@ def _missing(path: str) -> ImageError:
     return UnavailableError("no such file: its folder is missing or empty") if is_empty else ImageError("no such file")
 
 
-def _check_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"too large: {width} x {height} pixels, more than {MAX_PIXELS} (decompression bomb?)")
+def too_many_bytes(size: int) -> str:
+    """Reason why an image of `size` bytes is not read."""
+    return f"too large: {size} bytes, and at most {MAX_BYTES} are read of one image"
+
+
+@contextmanager
+def _opened(data: bytes, room: Room | None) -> Iterator[Image.Image]:
+    """Open the bytes of an image file: loaded and upright, in its own mode."""
+    if not data:
+        raise ImageError("empty file (0 bytes)")
+    formats = _available_formats()
+    with Room() as own, _reasons("damaged or cut short"):
+        try:
+            image = Image.open(io.BytesIO(data), formats=formats)
+        except UnidentifiedImageError:
+            raise ImageError(reason_for(data, formats)) from None
+        with image:
+            (room or own).take(image.width, image.height, image.format)
+            if isinstance(image, TiffImagePlugin.TiffImageFile):
+                check_not_raw(image.tag_v2)
+            if image.format in {"JPEG", "MPO"}:
+                _check_scans(data)
+            deep = _has_deep_colors(image)
+            image.load()
+            _check_depth(image, deep=deep)
+            ImageOps.exif_transpose(image, in_place=True)
+            yield image
+
+
+@contextmanager
+def _reasons(what: str) -> Iterator[None]:
+    """Turn whatever decoders raise (OSError, ValueError, SyntaxError, struct.error, ...) into a reason."""
+    try:
+        yield
+    except ImageError:
+        raise
+    except Image.DecompressionBombError:
+        raise ImageError(f"too large: more pixels than {VARIABLE} allows (a decompression bomb?)") from None
+    except MemoryError:
+        raise ImageError("there is not enough memory to decode it") from None
+    except Exception as error:
+        raise ImageError(f"{what}: {_one_line(error)}") from error
+
+
+def has_too_many_scans(data: bytes) -> bool:
+    """Whether a JPEG file has more than `MAX_SCANS` scans, each of which costs a pass over all of its pixels."""
+    if data.count(_SCAN) <= MAX_SCANS:
+        return False
+    # The two bytes also occur in thumbnails and in what follows the image, such as the video of a motion photo.
+    at, scans = 2, 0
+    while scans <= MAX_SCANS and (found := _MARKER.search(data, at)) is not None:
+        marker, at = found[0][1], found.end()
+        if marker == 0xD9:
+            return False
+        scans += marker == 0xDA
+        if marker != 0x01:
+            at += int.from_bytes(data[at : at + 2], "big")
+    return scans > MAX_SCANS
+
+
+def _check_scans(data: bytes) -> None:
+    if has_too_many_scans(data):
+        raise ImageError(f"a JPEG of more than {MAX_SCANS} scans, which would take very long to decode")
+
+
+def _has_deep_colors(image: Image.Image) -> bool:
+    """Whether a file has colors of 16 bits, of which Pillow keeps the upper 8."""
+    return image.mode in {"RGB", "RGBA"} and any(";16" in str(tile[3]) for tile in getattr(image, "tile", []))
+
+
+def _check_depth(image: Image.Image, *, deep: bool) -> None:
+    if deep and np.max(image.getextrema()[:3]) < 16:
+        raise ImageError(
+            "its colors have 16 bits and none reaches 4096: pixels of 12 bits or less, which would be nearly black; "
+            "scale them to 16 bits, or save the image with 8"
+        )
 
 
 def _available_formats() -> list[str]:
     # Builds of Pillow differ in AVIF, WebP and JPEG 2000; naming an absent one is a KeyError in there.
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
-
-
-def _looks_like(data: bytes) -> str:
-    head = data[:512]
-    for start, name in ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG", "PNG"), (b"GIF8", "GIF"), (b"RIFF", "WebP")):
-        if head.startswith(start):
-            return f"starts as {name} does, but is damaged or cut short"
-    lower = head.lstrip().lower()
-    if lower.startswith((b"<!doctype html", b"<html")):
-        return "the content is an HTML page (a failed download?)"
-    if b"version https://git-lfs" in lower:
-        return "the content is a Git LFS pointer (run 'git lfs pull')"
-    if lower.startswith(b"%pdf"):
-        return "the content is a PDF document"
-    if head[4:12] in {b"ftypheic", b"ftypheix", b"ftypmif1"}:
-        return "the content is HEIC, which is not supported; convert it to JPEG"
-    if not head.strip(b"\0"):
-        return "the content is all zero bytes (an interrupted copy?)"
-    if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
-        return "the content is text"
-    return f"no {', '.join(_available_formats())} content found"
 
 
 def _one_line(error: BaseException) -> str:

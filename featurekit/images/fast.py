@@ -17,8 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .decode import centre_box, jpeg_orientation, open_image
+from .budget import Room
+from .decode import centre_box, jpeg_orientation, open_pixels
 
+_STRIP = 2**23  # pixels that are resized at once
 _SUPPORT = 2  # pixels that the widest filter, bicubic, looks at to either side
 
 ORIENTATIONS = {
@@ -57,7 +59,7 @@ def is_fast() -> bool:
     return all(importlib.util.find_spec(name) is not None for name in ("simplejpeg", "cykooz_resizer"))
 
 
-def decode_fast(data: bytes, least: int | None = None) -> Stored:
+def decode_fast(data: bytes, least: int | None = None, room: Room | None = None) -> Stored:
     """Decode the bytes of an image file: an ordinary JPEG with simplejpeg, everything else with Pillow.
 
     Parameters
@@ -67,6 +69,8 @@ def decode_fast(data: bytes, least: int | None = None) -> Stored:
     least : int, optional
         Decode a JPEG to half its size or less, as long as the shorter side keeps this many pixels. Default: to its
         own size.
+    room : Room, optional
+        Where the pixels count for as long as they are used. Default: while they are decoded.
 
     Returns
     -------
@@ -87,7 +91,10 @@ def decode_fast(data: bytes, least: int | None = None) -> Stored:
     >>> decode_fast(buffer.getvalue()).pixels.shape
     (4, 8, 3)
     """
-    orientation = jpeg_orientation(data)
+    if room is None:
+        with Room() as own:
+            return decode_fast(data, least, own)
+    orientation = jpeg_orientation(data, room)
     if orientation is not None:
         import simplejpeg
 
@@ -102,7 +109,7 @@ def decode_fast(data: bytes, least: int | None = None) -> Stored:
             return Stored(pixels, orientation)
         except ValueError:
             pass
-    return Stored(np.asarray(open_image(data)))
+    return Stored(open_pixels(data, room))
 
 
 def prepare_fast(
@@ -184,6 +191,12 @@ class _Span:
 def _resize(pixels: NDArray[np.uint8], axis: int, span: _Span, crop: int, interpolation: str) -> NDArray[np.uint8]:
     """One pass: `span` of this axis becomes `crop` pixels."""
     import cykooz_resizer as cykooz
+
+    # The library takes copies. Lines of the other axis do not depend on each other.
+    lines = max(1, _STRIP // pixels.shape[axis])
+    if lines < pixels.shape[1 - axis]:
+        parts = np.split(pixels, range(lines, pixels.shape[1 - axis], lines), axis=1 - axis)
+        return np.concatenate([_resize(part, axis, span, crop, interpolation) for part in parts], axis=1 - axis)
 
     height, width, _ = pixels.shape
     start, length = span.start - span.first, min(span.stop - span.start, pixels.shape[axis] - (span.start - span.first))

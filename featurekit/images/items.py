@@ -14,9 +14,18 @@ from ..errors import SourceError
 from .remote import FileInfo
 
 IMAGE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .avif .jp2 .j2k".split()
+    ".jpg .jpeg .jpe .jif .jfif .mpo .png .apng .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .avif".split()
+    + ".jp2 .j2k .j2c .jpc .jpf .jpx".split()
 )
-"""File name endings, lower case, that make a file in a folder an image."""
+"""File name endings, lower case, of the formats that can be read."""
+
+LISTED_SUFFIXES = IMAGE_SUFFIXES | frozenset(
+    ".heic .heif .hif .heics .heifs .jxl .jxr .dcm .dicom .psd .psb .svg .eps .exr .hdr .fits .ico .tga .pcx".split()
+    + ".dng .cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .orf .rw2 .rwl .raf .pef .srw .x3f .mrw .kdc .dcr .erf".split()
+    + ".3fr .fff .iiq .mef .mos .gpr .raw".split()
+)
+"""File name endings, lower case, that make a file in a folder an image: also those of formats that cannot be read, so
+that each such file fails with its reason instead of being left out. The content decides."""
 
 UNLISTED = "the folder cannot be listed"
 """How the reason begins of an item that stands for a folder whose images are not known."""
@@ -74,7 +83,7 @@ class Member:
     state: FileInfo | None = None
 
 
-Origin = str | Image.Image | NDArray[np.uint8] | Drawn | Member
+Origin = str | bytes | Image.Image | NDArray[np.uint8] | Drawn | Member
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +94,8 @@ class Item:
     ----------
     path : str
         The name of its row: the path relative to the folder, as the manifest spells it, or as given.
-    origin : str or PIL.Image.Image or ndarray of uint8 or Drawn or Member
-        The file to open (a path or a URL), the pixels, what gives them, or a place in an archive.
+    origin : str or bytes or PIL.Image.Image or ndarray of uint8 or Drawn or Member
+        The file to open (a path or a URL), its bytes, the pixels, what gives them, or a place in an archive.
     label, group : str
         Empty where there is none.
     problem : str
@@ -146,8 +155,8 @@ def as_text(value: object) -> str:
 
 
 def is_image(name: str) -> bool:
-    """Whether a name is that of an image file that is not hidden."""
+    """Whether a name is that of an image file, readable or not, that is not hidden."""
     folder, _, last = name.rpartition("/")
     _, dot, ending = last.rpartition(".")
     hidden = last.startswith(".") or folder.startswith((".", "__MACOSX")) or "/." in folder
-    return not hidden and bool(dot) and f".{ending.lower()}" in IMAGE_SUFFIXES
+    return not hidden and bool(dot) and f".{ending.lower()}" in LISTED_SUFFIXES

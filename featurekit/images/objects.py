@@ -10,24 +10,29 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..errors import SourceError
+from ..errors import ImageError, SourceError
 from ..folders import is_url
 from .datasets import is_dataset, items_of_dataset
+from .decode import MAX_BYTES, too_many_bytes
 from .items import Drawn, Item, Member, as_text
 from .remote import public
+
+_PART = 2**20  # bytes of a file object that are read at once
 
 
 def items_from(
     images: Any, *, labels: Sequence[object] | None = None, groups: Sequence[object] | None = None
 ) -> list[Item]:
-    """Make items of a sequence of paths, PIL images and uint8 arrays, or of a data set object.
+    """Make items of a sequence of images, or of a data set object.
 
     Parameters
     ----------
     images : sequence
         List, tuple, NumPy array (of paths, or of images with shape (n, height, width[, channels]) and
         dtype uint8), pandas Series, a table with one column, a ``datasets.Dataset`` of Hugging Face, or a
-        ``torch.utils.data.Dataset`` of (image, label).
+        ``torch.utils.data.Dataset`` of (image, label). Each image is a path, a URL, the bytes of a file, a binary
+        file object (read now: from its start, or if it cannot seek from where it is), a PIL image (turned upright by
+        its EXIF orientation, as files are), or a uint8 array, whose pixels are taken as they are.
     labels, groups : sequence, optional
         One for each image.
 
@@ -45,11 +50,15 @@ def items_from(
     >>> [item.path for item in items_from(["a.jpg", "b.jpg"], labels=["cat", "dog"])]
     ['a.jpg', 'b.jpg']
     """
-    if isinstance(images, str | os.PathLike | bytes | Image.Image):
-        raise SourceError(f"expected a sequence of images, got one: {images!r}. Put it into a list: [image]")
+    if isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Image.Image):
+        raise SourceError(f"expected a sequence of images, got one: {images!r:.80}. Put it into a list: [image]")
     if is_dataset(images):
         items = items_of_dataset(images)
     else:
+        if hasattr(images, "read"):
+            raise SourceError(
+                f"expected a sequence of images, got one file: {images!r:.80}. Put it into a list: [file]"
+            )
         if hasattr(images, "to_numpy"):  # pandas, polars
             images = images.to_numpy()
         if isinstance(images, np.ndarray):
@@ -78,7 +87,12 @@ def items_from(
 
 
 def _rows_of_array(array: NDArray[Any]) -> Iterable[Any]:
-    if array.dtype.kind in "OUST":
+    if array.dtype.kind == "S":
+        raise SourceError(
+            f"an array of dtype {array.dtype} drops zero bytes at the end of each image: give the bytes of files in a "
+            "list, or in an array of dtype object"
+        )
+    if array.dtype.kind in "OUT":
         if array.ndim == 2 and array.shape[1] == 1:  # one column of a table, as ColumnTransformer passes it
             array = array[:, 0]
         if array.ndim != 1:
@@ -97,6 +111,13 @@ def _item(index: int, image: Any) -> Item:
         if isinstance(path, str):
             return Item(as_text(public(path) if is_url(path) else path), path)
     name = f"image-{index:07d}"
+    if isinstance(image, bytes | bytearray | memoryview):
+        return Item(name, bytes(image))
+    if hasattr(image, "read"):
+        try:
+            return Item(name, _whole(image))
+        except ImageError as error:
+            return Item(name, b"", problem=str(error))
     if isinstance(image, Image.Image | Drawn | Member):
         return Item(name, image)
     if isinstance(image, np.ndarray):
@@ -108,5 +129,31 @@ def _item(index: int, image: Any) -> Item:
             )
         return Item(name, image)
     raise SourceError(
-        f"image {index}: expected a path, a PIL image or a uint8 array, got {type(image).__name__}: {image!r:.80}"
+        f"image {index}: expected a path, the bytes of a file, a binary file object, a PIL image or a uint8 array, got "
+        f"{type(image).__name__}: {image!r:.80}"
     )
+
+
+def _whole(file: Any) -> bytes:
+    """The content of a binary file object, whose position is the same afterwards, if it can seek."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        seekable = not hasattr(file, "seekable") or file.seekable()
+        before = file.tell() if seekable else 0
+        if seekable:
+            file.seek(0)
+        while part := file.read(_PART):
+            if not isinstance(part, bytes):
+                raise ImageError(f"its read() gives {type(part).__name__}, not bytes; open it as a binary file ('rb')")
+            parts.append(part)
+            size += len(part)
+            if size > MAX_BYTES:
+                raise ImageError(too_many_bytes(size))
+        if seekable:
+            file.seek(before)
+    except (OSError, ValueError, AttributeError) as error:
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(f"the file object cannot be read: {error}") from None
+    return b"".join(parts)

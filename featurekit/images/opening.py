@@ -11,7 +11,7 @@ from PIL import Image
 from ..errors import ImageError, UnavailableError
 from ..folders import is_url
 from .archives import read_member
-from .decode import open_image, read_file, to_rgb
+from .decode import open_image, read_file, upright
 from .items import Drawn, Member, Origin
 from .remote import FileInfo, fetch
 
@@ -62,6 +62,8 @@ def read_origin(origin: Origin) -> tuple[bytes | Image.Image, FileInfo | None]:
     if isinstance(origin, Drawn):
         try:
             drawn = origin()
+        except ImageError:
+            raise
         except Exception as error:  # whatever the data set's own code raises
             raise UnavailableError(f"the data set gives no image: {type(error).__name__}: {str(error)[:200]}") from None
         try:
@@ -70,6 +72,8 @@ def read_origin(origin: Origin) -> tuple[bytes | Image.Image, FileInfo | None]:
             raise ImageError(f"the data set gives no image: {type(error).__name__}: {str(error)[:200]}") from None
     if isinstance(origin, Member):
         return read_member(origin), None
+    if isinstance(origin, bytes):
+        return origin, None
     if isinstance(origin, str):
         return read_bytes(origin)
     return as_picture(origin), None
@@ -88,9 +92,7 @@ def open_origin(origin: Origin) -> Image.Image:
 
 
 def as_picture(image: Image.Image | NDArray[np.uint8]) -> Image.Image:
-    """An image that came as pixels, in mode RGB."""
+    """An image that came as pixels, in mode RGB: a PIL image turned upright, an array as it is."""
     if isinstance(image, np.ndarray):
         image = Image.fromarray(image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image)
-    if not image.width or not image.height:
-        raise ImageError(f"an image of {image.width} x {image.height} pixels")
-    return to_rgb(image)
+    return upright(image)

@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import SourceError
 from ..folders import is_store_name, is_url
 from .archives import is_archive, is_compressed_tar, read_archive, read_shards
-from .items import IMAGE_SUFFIXES, UNLISTED, Item, Source, is_image
+from .items import IMAGE_SUFFIXES, LISTED_SUFFIXES, UNLISTED, Item, Source, is_image
 from .manifests import is_manifest, read_manifest
 from .objects import items_from
 from .remote import file_info, listed, public
@@ -34,7 +34,8 @@ def read_source(
         A folder of class folders (the label is the first folder below `source`), a flat folder, a
         ``.csv``, ``.tsv`` or ``.parquet`` manifest with a column ``path`` and optional columns
         ``label`` and ``group``, a ``.zip`` or ``.tar`` archive or a folder of webdataset's shards; each of them
-        here or behind a URL; or a sequence of paths, URLs, PIL images and uint8 arrays, or a data set object.
+        here or behind a URL; or a sequence of paths, URLs, bytes, binary file objects, PIL images and uint8 arrays, or
+        a data set object.
     labels, groups : sequence, optional
         One for each image, for a sequence only.
     root : path, optional
@@ -184,9 +185,9 @@ def _walk(
             for found in _walk(start, prefix + name, above, ignored):
                 empty = False
                 yield found
-            if empty and suffix in IMAGE_SUFFIXES:
-                yield prefix + name, ""  # reading it says that it is a directory
-        elif suffix in IMAGE_SUFFIXES:
+            if empty and suffix in LISTED_SUFFIXES:
+                yield prefix + name, ""  # Reading it says that it is a directory.
+        elif suffix in LISTED_SUFFIXES:
             yield prefix + name, ""
         else:
             ignored[suffix] = ignored.get(suffix, 0) + 1

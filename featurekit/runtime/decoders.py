@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..errors import BackboneError, ImageError
 from ..fingerprint import Preprocessing
-from ..images import Stored, decode_fast, is_fast, open_image, prepare, prepare_fast
+from ..images import Room, Stored, decode_fast, is_fast, max_pixels, open_image, prepare, prepare_fast
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ def load_decoder(name: str, device: str) -> Decoder:
     BackboneError
         If it cannot use this device, or its libraries are not installed.
     """
+    max_pixels()  # Nonsense in its variable is said once, not for each image.
     if name == "torchcodec":
         from .torchcodec_decoder import TorchcodecDecoder
 
@@ -85,9 +86,15 @@ class PillowDecoder:
 
     def _one(self, image: bytes | Image.Image, wishes: set[Preprocessing]) -> Prepared:
         try:
-            picture = open_image(image) if isinstance(image, bytes) else image
+            with Room() as room:
+                return self._pixels(image, wishes, room)
         except ImageError as error:
             return error
+
+    def _pixels(
+        self, image: bytes | Image.Image, wishes: set[Preprocessing], room: Room
+    ) -> dict[Preprocessing, NDArray[np.uint8]]:
+        picture = open_image(image, room) if isinstance(image, bytes) else image
         return {
             wish: prepare(picture, wish.resize, wish.crop, wish.interpolation, squash=wish.squash) for wish in wishes
         }
@@ -98,12 +105,11 @@ class _FastDecoder(PillowDecoder):
         self.description = _versions("simplejpeg", "cykooz-resizer", "pillow") + (", scaled" if scaled else "")
         self._scaled = scaled
 
-    def _one(self, image: bytes | Image.Image, wishes: set[Preprocessing]) -> Prepared:
-        try:
-            least = _SCALED_GAP * max(wish.resize for wish in wishes) if self._scaled else None
-            stored = decode_fast(image, least) if isinstance(image, bytes) else Stored(np.asarray(image))
-        except ImageError as error:
-            return error
+    def _pixels(
+        self, image: bytes | Image.Image, wishes: set[Preprocessing], room: Room
+    ) -> dict[Preprocessing, NDArray[np.uint8]]:
+        least = _SCALED_GAP * max(wish.resize for wish in wishes) if self._scaled else None
+        stored = decode_fast(image, least, room) if isinstance(image, bytes) else Stored(np.asarray(image))
         return {
             wish: prepare_fast(stored, wish.resize, wish.crop, wish.interpolation, squash=wish.squash)
             for wish in wishes

@@ -15,7 +15,7 @@ from torch import Tensor
 from .._optional import require
 from ..errors import ImageError
 from ..fingerprint import Preprocessing
-from ..images import ORIENTATIONS, centre_box, jpeg_orientation, open_image
+from ..images import ORIENTATIONS, Room, centre_box, jpeg_orientation, open_pixels
 from .decoders import Prepared
 from .torch_runtime import pick_device
 
@@ -49,10 +49,10 @@ class TorchcodecDecoder:
     def __call__(self, images: Sequence[bytes | Image.Image], wanted: Sequence[set[Preprocessing]]) -> list[Prepared]:
         """Pixels of each image for each of the preprocessings wanted of it, or the reason why there are none."""
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), Room() as room:
                 return [
                     image if isinstance(image, ImageError) else {wish: _prepare(image, wish) for wish in wishes}
-                    for image, wishes in zip(self._decoded(images), wanted, strict=True)
+                    for image, wishes in zip(self._decoded(images, room), wanted, strict=True)
                 ]
         except torch.cuda.OutOfMemoryError:  # of many large photos at once
             if len(images) == 1:
@@ -60,15 +60,17 @@ class TorchcodecDecoder:
             torch.cuda.empty_cache()
             return [self([image], [wishes])[0] for image, wishes in zip(images, wanted, strict=True)]
 
-    def _decoded(self, images: Sequence[bytes | Image.Image]) -> list[Tensor | ImageError]:
+    def _decoded(self, images: Sequence[bytes | Image.Image], room: Room) -> list[Tensor | ImageError]:
         """Upright RGB images (3, height, width) on the device."""
         decoded: list[Tensor | ImageError | None] = [None] * len(images)
-        orientations = [jpeg_orientation(image) if isinstance(image, bytes) else None for image in images]
+        # A chunk of several is decoded in the memory of a GPU.
+        counted = room if len(images) == 1 else None
+        orientations = [jpeg_orientation(image, counted) if isinstance(image, bytes) else None for image in images]
         ordinary = [i for i, orientation in enumerate(orientations) if orientation is not None]
         for i, tensor in zip(ordinary, self._jpegs([_without_exif(images[i]) for i in ordinary]), strict=True):
             if tensor is not None:
                 decoded[i] = _upright(tensor, orientations[i] or 1)
-        return [found if found is not None else self._by_pillow(images[i]) for i, found in enumerate(decoded)]
+        return [found if found is not None else self._by_pillow(images[i], room) for i, found in enumerate(decoded)]
 
     def _jpegs(self, files: Sequence[Any]) -> list[Tensor | None]:
         """Decode JPEG files; None where the decoder refuses one, which is for Pillow to judge then."""
@@ -79,12 +81,12 @@ class TorchcodecDecoder:
         except RuntimeError:
             return [None] if len(files) == 1 else [tensor for data in files for tensor in self._jpegs([data])]
 
-    def _by_pillow(self, image: Any) -> Tensor | ImageError:
+    def _by_pillow(self, image: Any, room: Room) -> Tensor | ImageError:
         try:
-            picture = open_image(image) if isinstance(image, bytes) else image
+            pixels = open_pixels(image, room) if isinstance(image, bytes) else np.array(image)
         except ImageError as error:
             return error
-        return torch.from_numpy(np.array(picture)).permute(2, 0, 1).to(self._device)
+        return torch.from_numpy(pixels).permute(2, 0, 1).to(self._device)
 
 
 def _without_exif(data: Any) -> Any:
