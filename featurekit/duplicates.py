@@ -1,76 +1,73 @@
-"""Images that are there twice: equal files, and the same picture in another file. Sees rows, never a network.
+"""Images that are there twice: equal files, and the same picture in another file.
 
-A picture that lies in the training part and, saved again or cropped a little, in the test part as well makes
-every score too good. So both become groups, which no split separates.
+A picture that lies in the training part and, saved again or cropped a little, in the test part as well makes every score
+too good. Both become groups, which no split separates. Two pictures are the same by their perceptual hashes: a property
+of the images, which neither the backbone nor the classifier changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .images import PERCEPTUAL_BYTES
+from .near_duplicates import NEAR_DISTANCE, hash_distance, near_pairs
 from .store import FeatureStore
 
-CLOSENESS = 0.1
-_BLOCK = 2048
-_PAIRS = 20_000
-_MOST_ROWS = 100_000  # every pair is compared: minutes on two cores
+__all__ = ["NEAR_DISTANCE", "Groups", "find_duplicates", "group_rows", "hash_distance"]
 
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Which rows belong together.
+    """Which images belong together.
 
     Attributes
     ----------
     ids : ndarray of int, shape (n,)
-        Rows with the same number belong together; most have one of their own.
+        Images with the same number belong together; most have one of their own.
     exact : int
-        Rows whose image file is byte for byte that of an earlier row.
+        Images whose file is byte for byte that of an earlier one.
     near : int
-        Rows, not counted in `exact`, that are near duplicates of another.
+        Images, not counted in `exact`, that are near duplicates of another.
     pairs : list of (int, int)
         The near duplicates, as row numbers, the nearest first.
-    threshold : float
-        The cosine from which on two rows are near duplicates.
+    distance : int
+        Bits of 255 in which the perceptual hashes of near duplicates differ at most.
     given : int
         Groups that the source named.
     kept : bool
         Whether all near duplicates are in one group. Those of a class that would be left with a single group are not.
-    searched : bool
-        Whether near duplicates were looked for: among more than 100,000 rows they are not.
+    unknown : int
+        Images without a perceptual hash, among which only equal files are found: blank pictures, pictures of less than
+        16 pixels on a side, and rows that an older version of featurekit stored.
     """
 
     ids: NDArray[np.intp]
     exact: int
     near: int
     pairs: list[tuple[int, int]]
-    threshold: float
+    distance: int
     given: int
     kept: bool = True
-    searched: bool = True
+    unknown: int = 0
 
     @property
     def any(self) -> bool:
-        """Whether any two rows belong together, or do and are not kept together."""
+        """Whether any two images belong together, or do and are not kept together."""
         return not self.kept or len(np.unique(self.ids)) < len(self.ids)
 
     def sentence(self) -> str:
-        """What was found, for people."""
-        found = [f"{self.exact} equal files"]
-        if self.searched:
-            found.append(f"{self.near} near duplicates (cosine of {self.threshold:.3f} or more)")
+        """Describe what was found, for people."""
+        found = [f"{self.exact} equal files", f"{self.near} near duplicates"]
         if self.given:
             found.append(f"{self.given} groups of the source")
         sentence = f"{', '.join(found)}: kept on one side of every split"
-        if not self.searched:
-            sentence += f". Near duplicates were not looked for: there are more than {_MOST_ROWS} images"
         if not self.kept:
-            sentence += ", but for near duplicates of a class that is a single picture: its scores are too good"
+            sentence += ", except near duplicates of a class that is a single picture: its scores are too good"
         return sentence
 
 
@@ -79,22 +76,20 @@ def group_rows(
     chosen: NDArray[Any] | None = None,
     *,
     classes: bool = True,
-    closeness: float = CLOSENESS,
+    distance: int = NEAR_DISTANCE,
 ) -> Groups:
     """Find the rows of a store that belong together: duplicates, and the groups that its source named.
-
-    Among more than 100,000 rows, near duplicates are not looked for.
 
     Parameters
     ----------
     stores : FeatureStore, or a sequence of them
-        Several are of the same images: what is near in one of them belongs together.
+        Several are of the same images: a hash that one of them lacks is taken from another.
     chosen : ndarray of int or bool, optional
         Which rows are looked at. Default: all.
     classes : bool
-        Whether the labels are classes, each of which must be in two groups or more to be split; else near duplicates
-        are kept together whatever their labels say.
-    closeness : float
+        Whether the labels are classes, each of which must be in two groups or more to be split; otherwise near
+        duplicates are kept together whatever their labels say.
+    distance : int
         As in :func:`find_duplicates`.
 
     Returns
@@ -111,150 +106,106 @@ def group_rows(
     several = [stores] if isinstance(stores, FeatureStore) else list(stores)
     columns = several[0].columns
     rows = np.arange(len(columns)) if chosen is None else np.arange(len(columns))[chosen]
-    contents, groups = columns.sha256[rows], several[0].groups[rows]
-    labels = columns.label[rows] if classes else None
-    if len(rows) > _MOST_ROWS:
-        return replace(_find([], len(rows), contents, groups, closeness), searched=False)
-    return _find((store.X[rows] for store in several), len(rows), contents, groups, closeness, labels)
+    hashes = columns.perceptual[rows]
+    for other in several[1:]:
+        lacking = np.flatnonzero(~hashes.any(axis=1))
+        hashes[lacking] = other.columns.perceptual[rows[lacking]]
+    return find_duplicates(
+        hashes,
+        contents=columns.sha256[rows],
+        groups=several[0].groups[rows],
+        labels=columns.label[rows] if classes else None,
+        distance=distance,
+    )
 
 
 def find_duplicates(
-    X: ArrayLike,
+    hashes: ArrayLike,
     *,
     contents: ArrayLike | None = None,
     groups: ArrayLike | None = None,
-    closeness: float = CLOSENESS,
+    labels: ArrayLike | None = None,
+    distance: int = NEAR_DISTANCE,
 ) -> Groups:
-    """Find the rows that belong together.
+    """Find the images that belong together.
 
-    Two rows are near duplicates if the distance ``1 - cosine`` between them is at most `closeness` times that of
-    two random rows (the median over pairs). So what counts as near follows the data: 0.93 among photographs of
-    clothes, 0.98 among photographs of hands before one wall. At the default, a photograph that was saved again,
-    mirrored, brightened, turned by 2 degrees or cropped by a twentieth is nearly always found, a halved one two times
-    of three, and 4 of 4.7 million pairs of 3,068 different photographs are. That is of photographs of 400 x 533 pixels.
-    Of images of 100 x 100 hardly any but equal rows are found, because what JPEG does to so small an image moves its
-    row a quarter of the usual distance (``tests/benchmarks/duplicates.py``): name their groups, if you know them.
-    Each pair of rows is compared: the time grows with n^2.
+    Two images are near duplicates if their perceptual hashes differ in at most `distance` of 255 bits. A photograph
+    that was saved again, scaled, mirrored, brightened, or cropped by a twentieth is found, one that was turned by 2
+    degrees mostly; ``tests/benchmarks/duplicates.py`` measures how many, and how many different photographs are taken for one.
+    The time grows with n, not with n^2 (``tests/benchmarks/duplicate_search.py``).
 
     Parameters
     ----------
-    X : array-like, shape (n, d)
-        Rows.
+    hashes : array-like of uint8, shape (n, 64)
+        Perceptual hashes (:func:`featurekit.images.perceptual_hash`); rows of zeros where there is none.
     contents : array-like of uint8, shape (n, 32), optional
         Hashes of the image files.
     groups : array-like of str, shape (n,), optional
         Groups that are known already; empty text is none.
-    closeness : float
-        0 finds equal rows only.
+    labels : array-like, shape (n,), optional
+        Classes. Near duplicates are not kept together where that would leave a class with a single group, which could
+        not be split; a class of one image is no reason. Default: they are always kept together.
+    distance : int
+        0 finds equal hashes only.
 
     Returns
     -------
     Groups
 
+    Raises
+    ------
+    ValueError
+        If the arguments differ in length.
+
     Examples
     --------
-    >>> X = np.eye(4)[[0, 1, 2, 0]] + 1e-3
-    >>> find_duplicates(X).ids
+    >>> hashes = np.random.default_rng(0).integers(0, 256, (4, 64), dtype=np.uint8)
+    >>> find_duplicates(hashes[[0, 1, 2, 0]]).ids
     array([0, 1, 2, 0])
     """
-    n = len(np.asarray(X))
-    for name, given in (("contents", contents), ("groups", groups)):
+    table = np.asarray(hashes, dtype=np.uint8).reshape(-1, PERCEPTUAL_BYTES)
+    n = len(table)
+    for name, given in (("contents", contents), ("groups", groups), ("labels", labels)):
         if given is not None and len(np.asarray(given)) != n:
-            raise ValueError(f"{n} rows but {len(np.asarray(given))} {name}")
-    return _find([X], n, contents, groups, closeness)
-
-
-def _find(
-    spaces: Iterable[ArrayLike],
-    n: int,
-    contents: ArrayLike | None,
-    groups: ArrayLike | None,
-    closeness: float,
-    labels: NDArray[Any] | None = None,
-) -> Groups:
-    """Find what belongs together among `n` images, of which each of the spaces has a row."""
-    same = np.arange(n) if contents is None else _first_of_equal(_hashes(contents))
+            raise ValueError(f"{n} hashes but {len(np.asarray(given))} {name}")
+    same = np.arange(n) if contents is None else _first_of_equal(_shortened(contents))
     named = np.full(n, "") if groups is None else np.asarray(groups).astype(str)
     members = np.flatnonzero(named != "")
     known = [(np.arange(n), same), (members, members[_first_of_equal(named[members])])]
-    pairs: dict[tuple[int, int], None] = {}  # without repetitions, in this order
-    threshold = 1.0
-    for X in spaces:
-        unit = _unit(X)
-        at_least = 1 - closeness * _usual_distance(unit)
-        first, second, cosines = _near(unit, at_least)
-        apart = same[first] != same[second]
-        order = np.argsort(-cosines[apart], kind="stable")
-        pairs.update(dict.fromkeys(zip(first[apart][order].tolist(), second[apart][order].tolist(), strict=True)))
-        threshold = min(threshold, at_least)
-    ends = np.array(list(pairs), dtype=np.intp).reshape(-1, 2)
-    near = np.unique(ends)
-    ids = _connected(n, [*known, (ends[:, 0], ends[:, 1])])
-    stuck = np.zeros(n, dtype=bool)  # rows of classes that could not be split
-    if labels is not None and len(pairs):
-        for label in np.unique(labels[labels != b""]):
-            stuck |= (labels == label) & (len(np.unique(ids[labels == label])) < 2)
+
+    # Equal files are one picture: the first stands for all of them.
+    first, second, _ = near_pairs(np.where((same == np.arange(n))[:, None], table, 0), distance)
+    ends = np.stack([first, second], axis=1)
+    ids = _connected(n, [*known, (first, second)])
+    stuck = np.zeros(n, dtype=bool)
+    if labels is not None and len(ends):
+        classes, codes = np.unique(np.asarray(labels), return_inverse=True)
+        for code in range(len(classes)):
+            if classes[code] not in {"", b""} and len(np.unique(ids[codes == code])) < 2:
+                stuck |= codes == code
     among = stuck[ends].any(axis=1)
     if among.any():
-        ids = _connected(n, [*known, (ends[~among, 0], ends[~among, 1])])
+        ids = _connected(n, [*known, (first[~among], second[~among])])
     return Groups(
         ids=ids,
         exact=int(np.sum(same != np.arange(n))),
-        near=int(np.sum(same[near] == near)),
-        pairs=list(pairs),
-        threshold=threshold,
+        near=len(np.unique(ends)),
+        pairs=list(map(tuple, ends.tolist())),
+        distance=distance,
         given=len(np.unique(named[members])),
         kept=not among.any(),
+        unknown=int(np.sum(~table.any(axis=1))),
     )
 
 
-def _unit(X: ArrayLike) -> NDArray[np.float32]:
-    rows: NDArray[np.float32] = np.asarray(X, dtype=np.float32)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return (rows / np.where(lengths > 0, lengths, 1)).astype(np.float32)
-
-
-def _usual_distance(unit: NDArray[np.float32]) -> float:
-    if len(unit) < 2:
-        return 0.0
-    a, b = np.random.default_rng(0).integers(0, len(unit), (2, _PAIRS))
-    a, b = a[a != b], b[a != b]
-    cosines = np.concatenate(
-        [np.einsum("ij,ij->i", unit[a[i : i + _BLOCK]], unit[b[i : i + _BLOCK]]) for i in range(0, len(a), _BLOCK)]
-    )
-    return float(np.median(1 - cosines))
-
-
-def _near(
-    unit: NDArray[np.float32], threshold: float
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """Pairs of rows, the earlier one first, with a cosine of at least `threshold`, and the cosines."""
-    rounding = 1e-6
-    first, second, cosines = [], [], []
-    for start in range(0, len(unit), _BLOCK):
-        block = unit[start : start + _BLOCK]
-        similar = block @ unit[start:].T
-        a, b = np.nonzero(similar >= threshold - rounding)
-        later = b > a
-        first.append(a[later] + start)
-        second.append(b[later] + start)
-        cosines.append(similar[a[later], b[later]])
-    empty = np.empty(0, dtype=np.intp)
-    return (
-        np.concatenate([empty, *first]),
-        np.concatenate([empty, *second]),
-        np.concatenate([np.empty(0, dtype=np.float32), *cosines]),
-    )
-
-
-def _hashes(contents: ArrayLike) -> NDArray[np.uint64]:
+def _shortened(contents: ArrayLike) -> NDArray[np.uint64]:
     """64 bits of each hash: among a million files, two are taken for equal with a chance of 3 in 100 million."""
     front = np.ascontiguousarray(np.asarray(contents, dtype=np.uint8)[:, :8])
     return front.view(np.uint64)[:, 0]
 
 
 def _first_of_equal(values: NDArray[Any]) -> NDArray[np.intp]:
-    """Of each element, the number of the first one that equals it."""
+    """For each element, the number of the first one that equals it."""
     _, index, inverse = np.unique(values, return_index=True, return_inverse=True)
     return index[inverse]
 

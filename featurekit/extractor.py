@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -18,7 +19,7 @@ from .errors import DamagedRowsError, FeatureSpaceError, ImageError, SourceError
 from .fingerprint import PENULTIMATE, FeatureSpace
 from .folders import is_store_name, on_disk
 from .images import Item, items_from
-from .pipeline import Destination, fill, progress_bar
+from .pipeline import Destination, Outcome, fill, progress_bar
 from .store import (
     DTYPES,
     INDEX,
@@ -35,6 +36,24 @@ from .store import (
 _SHOWN_FAILURES = 5
 _USUAL = (None, False, "avg")  # options that need not be told
 _ROUNDING = 0.005  # a crop is a whole number of pixels
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFeatures:
+    """Images as a frozen backbone and their files describe them.
+
+    Attributes
+    ----------
+    rows : ndarray of float32, shape (n, d)
+    contents : ndarray of uint8, shape (n, 32)
+        Hashes of the files, or of the pixels of images from memory.
+    perceptual : ndarray of uint8, shape (n, 64)
+        Perceptual hashes; zeros where there is none.
+    """
+
+    rows: NDArray[np.float32]
+    contents: NDArray[np.uint8]
+    perceptual: NDArray[np.uint8]
 
 
 class FeatureExtractor(TransformerMixin, BaseEstimator):
@@ -208,10 +227,10 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         if isinstance(X, FeatureStore):
             self.check_store(X)
             return X.X[...].astype(np.float32, copy=False)
-        return self._rows_and_contents(X)[0]
+        return self._features(X).rows
 
-    def _rows_and_contents(self, X: Any) -> tuple[NDArray[np.float32], list[bytes]]:
-        """Rows of images, and their content hashes."""
+    def _features(self, X: Any) -> ImageFeatures:
+        """Rows and hashes of images."""
         items = items_from(X)
         if not items:
             raise SourceError("expected at least one image, got none")
@@ -221,12 +240,20 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             raise FeatureSpaceError(f"this extractor was fitted in another feature space: {changed}. Fit it again.")
         with _open_cache(self.cache, self.space_) as cache:
             while True:
-                contents = self._fill(items, backbone, cache)
+                outcomes = self._fill(items, backbone, cache)
+                contents = [outcome.content for outcome in outcomes]
                 try:
-                    return cache.gather(contents).astype(np.float32, copy=False), contents
+                    rows = cache.gather(contents).astype(np.float32, copy=False)
+                    break
                 except DamagedRowsError:
                     if not cache.drop_damaged():
                         raise
+            hashes = np.frombuffer(b"".join(contents), dtype=np.uint8).reshape(len(items), -1)
+            perceptual = cache.perceptual(hashes)
+        for row, outcome in enumerate(outcomes):
+            if outcome.perceptual:
+                perceptual[row] = np.frombuffer(outcome.perceptual, dtype=np.uint8)
+        return ImageFeatures(rows, hashes, perceptual)
 
     def check_store(self, store: FeatureStore) -> None:
         """Raise if the rows of a store are of another feature space.
@@ -245,8 +272,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         options = ", ".join(f"{name} {value}" for name, value in chosen if name in always or value not in _USUAL)
         check_space(store, self.space_, f"Extract the images again with {self.backbone}, {options}.")
 
-    def _fill(self, items: Sequence[Item], backbone: Backbone, cache: RowCache) -> list[bytes]:
-        """Bring every row into the cache; the content hashes."""
+    def _fill(self, items: Sequence[Item], backbone: Backbone, cache: RowCache) -> list[Outcome]:
+        """Bring every row into the cache."""
         with progress_bar(len(items), self.progress) as advance:
             outcomes = fill(
                 items,
@@ -264,7 +291,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         ]
         if failures:
             raise _unreadable(failures, len(items))
-        return [outcome.content for outcome in outcomes]
+        return outcomes
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Names of the columns: backbone, layer and number.

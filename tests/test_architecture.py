@@ -27,6 +27,7 @@ FLOORS = {
     "store": 2,
     "bundle": 1,
     "heads": 2,
+    "near_duplicates": 2,
     "duplicates": 3,
     "outputs": 3,
     "runtime": 3,

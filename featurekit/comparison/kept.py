@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import sklearn
 from numpy.typing import NDArray
 
 from .._version import __version__
-from ..duplicates import Groups, group_rows
+from ..duplicates import Groups
 from ..errors import FeaturekitError, StoreError
 from ..evaluation import CrossValidation, CurvePoint
 from ..store import FeatureStore
@@ -112,32 +112,6 @@ class Kept:
     @property
     def _of_curve(self) -> Path | None:
         return None if self._path is None else self._path.with_suffix(".curve.npz")
-
-
-def kept_groups(home: Path | None, stores: Sequence[FeatureStore], chosen: NDArray[np.intp]) -> Groups:
-    """What belongs together among the chosen rows: as it was kept, or found now and kept."""
-    parts = [_FORMAT, __version__, _digest(chosen)]
-    for store in stores:
-        columns = store.columns
-        parts += [store.fingerprint, str(store.dtype)]
-        parts += [_digest(np.asarray(values)[chosen]) for values in (columns.sha256, columns.label, columns.group)]
-    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-    path = None if home is None else home / "results" / f"{key[:32]}.groups.npz"
-    kept = _read(path)
-    with suppress(Exception):  # whatever is missing or of another kind
-        exact, near, given, together, searched = map(int, kept["counts"])
-        if kept["ids"].shape == chosen.shape and kept["ids"].dtype.kind == "i":
-            pairs = [(int(a), int(b)) for a, b in kept["pairs"]]
-            threshold = float(kept["threshold"])
-            return Groups(kept["ids"], exact, near, pairs, threshold, given, bool(together), bool(searched))
-    found = group_rows(stores, chosen)
-    if path is not None:
-        with _said(path.parent):
-            path.parent.mkdir(parents=True, exist_ok=True)
-    counts = [found.exact, found.near, found.given, found.kept, found.searched]
-    arrays = {"ids": found.ids, "counts": np.array(counts), "threshold": np.array(found.threshold)}
-    _write(path, arrays | {"pairs": np.array(found.pairs, dtype=np.intp).reshape(-1, 2)})
-    return found
 
 
 def _code(head: Any) -> str:

@@ -127,7 +127,7 @@ class Comparison:
             "duplicates": {
                 "exact": self.groups.exact,
                 "near": self.groups.near,
-                "threshold": self.groups.threshold,
+                "threshold": self.groups.distance,
                 "groups": self.groups.given,
                 "kept_together": self.groups.kept,
             },

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..backbones import DEFAULT_BACKBONE
-from ..duplicates import Groups
+from ..duplicates import Groups, group_rows
 from ..errors import HeadError, SourceError
 from ..evaluation import CrossValidation, CurvePoint, cross_validate_head, learning_curve
 from ..extraction import extract
@@ -23,7 +23,7 @@ from ..heads import head_name, make_head
 from ..metrics import Evaluation, paired_difference
 from ..splits import can_be_split
 from ..store import FeatureStore
-from .kept import Kept, kept_groups
+from .kept import Kept
 from .result import Compared, Comparison
 
 DEFAULT_HEADS = ("logreg", "svm", "lda", "knn")
@@ -103,13 +103,13 @@ def compare(
     y = stores[0].y[chosen]
     for head in heads:
         make_head(head, y)  # whatever is wrong with a name or the labels is said before anything slow
-    together = kept_groups(home, stores, chosen)
+    together = group_rows(stores, chosen)
     able = can_be_split(y, together.ids)
     if not able.all() and len(np.unique(y[able])) > 1:
         lone = sorted(set(y[~able].tolist()))
         say(f"left out, as nothing would be left to learn it from: {(~able).sum()} images of {', '.join(lone)}")
         chosen, y = chosen[able], y[able]
-        together = kept_groups(home, stores, chosen)
+        together = group_rows(stores, chosen)
     grouped = time.perf_counter()
     pairs: list[_Line] = []
     failures: list[tuple[str, str, str]] = []

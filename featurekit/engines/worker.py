@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._version import __version__
 from ..backbones import Backbone
@@ -87,6 +88,14 @@ class ShardWriter:
     def gather(self, contents: Sequence[bytes]) -> Rows:
         """Never asked for."""
         raise NotImplementedError
+
+    def perceptual(self, contents: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Never asked for."""
+        raise NotImplementedError
+
+    def lacks_hash(self, content: bytes) -> bool:
+        """Return False: only the driver knows what the rows of an older store lack."""
+        return False
 
     def drop_damaged(self) -> int:
         """Nothing is read."""

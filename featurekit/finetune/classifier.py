@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from ..backbones import DEFAULT_BACKBONE, Backbone, described, find
 from ..errors import HeadError
-from ..extractor import FeatureExtractor
+from ..extractor import FeatureExtractor, ImageFeatures
 from ..folders import is_store_name, on_disk
 from ..heads.layer import calibrate, head_of, layer_of
 from ..images import Item
@@ -25,14 +25,13 @@ from ..transfer import TransferClassifier, load_model, sketch_of
 from .inputs import (
     beyond_chance,
     check_backbone,
-    check_pictures,
     check_start,
     checked,
     checked_share,
     checked_validation,
     compared,
-    contents_of,
     first_head,
+    hashes_of,
     seen_twice,
     settings_of,
     start_notes,
@@ -282,13 +281,15 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
             check_start(start, backbone.space)
             for note in start_notes(start, classes, splits=validation is None):
                 self._warn(note)
-        rows = None if backbone is None else self._frozen_rows([*items, *others])
-        contents = contents_of([*items, *others])
+        rows = None
+        if backbone is None:
+            contents, perceptual = hashes_of([*items, *others], self.decoder)
+        else:
+            features = self._frozen_features([*items, *others])
+            rows, contents, perceptual = features.rows, features.contents, features.perceptual
         if equal := seen_twice(contents, len(items)):
             self._warn(f"{equal} of {len(others)} validation images are training images, too: scores are too good")
-        if backbone is None:
-            check_pictures([*items, *others], self.decoder, spec.preprocessing)
-        ids = together(len(items), rows, contents, groups)
+        ids = together(len(items), contents, perceptual, labels, groups)
         if validation is None:
             train, kept = self._split(labels, ids)
         else:
@@ -346,10 +347,10 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
         self.extractor_ = self._new_extractor().fit(X)
         return self
 
-    def _frozen_rows(self, items: Sequence[Item]) -> NDArray[np.float32]:
+    def _frozen_features(self, items: Sequence[Item]) -> ImageFeatures:
         extractor = FeatureExtractor(self.backbone, weights=self.weights, cache=self.cache, **self._shared())
-        rows: NDArray[np.float32] = extractor.fit_transform([item.origin for item in items])
-        return rows
+        origins = [item.origin for item in items]
+        return extractor.fit(origins)._features(origins)
 
     def _split(self, labels: NDArray[Any], groups: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Images to train on, and images to choose the best epoch by."""

@@ -16,17 +16,16 @@ from ..backbones import find, named
 from ..bundle import is_bundle
 from ..duplicates import find_duplicates
 from ..errors import HeadError, ImageError, SourceError, TrainingError
-from ..fingerprint import FeatureSpace, Preprocessing
+from ..fingerprint import FeatureSpace
 from ..heads import LogisticRegressionPath
 from ..heads.layer import calibrated_loss, layer_of
-from ..images import Item, items_from, read_origin
+from ..images import PERCEPTUAL_BYTES, Item, items_from, read_origin
 from ..metrics import paired_difference
 from ..pipeline.looking import hash_of
 from ..runtime import load_decoder
 from ..store import FeatureStore
 from ..transfer import TransferClassifier, load_model
 from ..transfer.classifier import as_labels
-from .pictures import pixels_of
 from .recipe import plain_number
 
 
@@ -81,42 +80,47 @@ def seen_twice(contents: NDArray[np.uint8], n: int) -> int:
     return sum(content.tobytes() in known for content in contents[n:])
 
 
-def contents_of(items: Sequence[Item]) -> NDArray[np.uint8]:
-    """Hashes of files and pixels, shape (n, 32).
+def hashes_of(items: Sequence[Item], decoder: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Read and decode each image once, before anything slow is tried.
+
+    Parameters
+    ----------
+    items : sequence of Item
+    decoder : str
+        As in :func:`featurekit.extract`.
+
+    Returns
+    -------
+    contents : ndarray of uint8, shape (n, 32)
+        Hashes of files and pixels.
+    perceptual : ndarray of uint8, shape (n, 64)
+        Perceptual hashes; zeros where there is none.
 
     Raises
     ------
     ImageError
         If some cannot be read; all of them are named.
     """
-    hashes, failures = [], []
+    decode = load_decoder(decoder, "cpu")
+    contents, perceptual, failures = [], [], []
     for number, item in enumerate(items):
         try:
             if item.problem:
                 raise ImageError(item.problem)
-            hashes.append(hash_of(read_origin(item.origin)[0]))
+            image, _ = read_origin(item.origin)
+            (found,) = decode([image], [set()], hashed=True)
+            if isinstance(found, ImageError):
+                raise found
         except ImageError as error:
             failures.append((number, item.path, str(error)))
+        else:
+            contents.append(hash_of(image))
+            perceptual.append(found.perceptual or bytes(PERCEPTUAL_BYTES))
     _raise_failures(failures)
-    return np.frombuffer(b"".join(hashes), dtype=np.uint8).reshape(len(items), -1)
-
-
-def check_pictures(items: Sequence[Item], decoder: str, wish: Preprocessing) -> None:
-    """Decode every image once, where no extraction did it before.
-
-    Raises
-    ------
-    ImageError
-        If some cannot be decoded; all of them are named.
-    """
-    decode = load_decoder(decoder, "cpu")
-    failures = []
-    for number, item in enumerate(items):
-        try:
-            pixels_of(item, decode, wish)
-        except ImageError as error:
-            failures.append((number, item.path, str(error)))
-    _raise_failures(failures)
+    as_table = [
+        np.frombuffer(b"".join(each), dtype=np.uint8).reshape(len(items), -1) for each in (contents, perceptual)
+    ]
+    return as_table[0], as_table[1]
 
 
 def _raise_failures(failures: list[tuple[int, str, str]]) -> None:
@@ -126,9 +130,9 @@ def _raise_failures(failures: list[tuple[int, str, str]]) -> None:
 
 
 def together(
-    n: int, rows: NDArray[np.float32] | None, contents: NDArray[np.uint8], groups: ArrayLike | None
+    n: int, contents: NDArray[np.uint8], perceptual: NDArray[np.uint8], labels: NDArray[Any], groups: ArrayLike | None
 ) -> NDArray[np.intp]:
-    """Which of the first `n` images belong together: named groups, equal files, and by rows near duplicates."""
+    """Which of the first `n` images belong together: named groups, equal files, and near duplicates."""
     names = None
     if groups is not None:
         if np.ndim(groups) != 1:
@@ -136,12 +140,7 @@ def together(
         names = ["" if group in {None, ""} else f"group {group}" for group in np.asarray(groups).tolist()]
         if len(names) != n:
             raise ValueError(f"{n} images but {len(names)} groups")
-    if rows is not None:
-        return find_duplicates(rows[:n], contents=contents[:n], groups=names).ids
-    same = [content.tobytes().hex() for content in contents[:n]]
-    known = same if names is None else [name or content for name, content in zip(names, same, strict=True)]
-    ids: NDArray[np.intp] = np.unique(known, return_inverse=True)[1]
-    return ids
+    return find_duplicates(perceptual[:n], contents=contents[:n], groups=names, labels=labels).ids
 
 
 def checked_share(validation: Any) -> float:

@@ -131,4 +131,4 @@ def pixels_of(item: Item, decoder: Decoder, wish: Preprocessing) -> NDArray[np.u
     (found,) = decoder([image], [{wish}])
     if isinstance(found, ImageError):
         raise found
-    return found[wish]
+    return found.pixels[wish]

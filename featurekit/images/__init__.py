@@ -10,12 +10,15 @@ from .fast import ORIENTATIONS, Stored, decode_fast, is_fast, prepare_fast
 from .items import IMAGE_SUFFIXES, UNLISTED, Drawn, Item, Member, Origin, Source, is_missing
 from .objects import items_from
 from .opening import located, open_origin, read_bytes, read_origin
+from .perceptual import HASH_SIDE, PERCEPTUAL_BYTES, mirror_mask, perceptual_hash
 from .remote import FileInfo, public
 from .sources import read_source
 
 __all__ = [
+    "HASH_SIDE",
     "IMAGE_SUFFIXES",
     "ORIENTATIONS",
+    "PERCEPTUAL_BYTES",
     "UNLISTED",
     "Blocks",
     "Drawn",
@@ -34,9 +37,11 @@ __all__ = [
     "jpeg_orientation",
     "located",
     "max_pixels",
+    "mirror_mask",
     "open_image",
     "open_origin",
     "open_pixels",
+    "perceptual_hash",
     "prepare",
     "prepare_fast",
     "public",

@@ -52,6 +52,13 @@ class Stored:
     pixels: NDArray[np.uint8]
     orientation: int = 1
 
+    @property
+    def upright(self) -> NDArray[np.uint8]:
+        """The pixels as they are to be seen, a view."""
+        left_right, top_bottom, exchanged = ORIENTATIONS[self.orientation]
+        pixels = self.pixels[:: -1 if top_bottom else 1, :: -1 if left_right else 1]
+        return pixels.swapaxes(0, 1) if exchanged else pixels
+
 
 @cache
 def is_fast() -> bool:

@@ -68,6 +68,8 @@ def read_origin(origin: Origin) -> tuple[bytes | Image.Image, FileInfo | None]:
             raise UnavailableError(f"the data set gives no image: {type(error).__name__}: {str(error)[:200]}") from None
         try:
             return (drawn if isinstance(drawn, bytes) else as_picture(drawn)), None
+        except ImageError:
+            raise
         except Exception as error:
             raise ImageError(f"the data set gives no image: {type(error).__name__}: {str(error)[:200]}") from None
     if isinstance(origin, Member):

@@ -70,7 +70,9 @@ def fill(
                 forward.rescue()
         raise
     failures = {outcome.content: outcome.reason for outcome in outcomes if outcome.reason and outcome.content}
+    hashes = {outcome.content: outcome.perceptual for outcome in outcomes if outcome.perceptual}
     for outcome in outcomes:  # the later ones of equal files were not decoded
+        outcome.perceptual = outcome.perceptual or hashes.get(outcome.content, b"")
         outcome.reason = outcome.reason or failures.get(outcome.content, "")
     return outcomes
 

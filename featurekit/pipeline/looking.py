@@ -7,7 +7,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import joblib
@@ -18,7 +18,7 @@ from ..errors import ImageError, UnavailableError
 from ..fingerprint import Preprocessing, content_hash, pixel_hash
 from ..images import FileInfo, Item, Member, read_origin
 from ..runtime import Decoder, keep_freed_memory
-from .records import Destination, Outcome
+from .records import NOTHING, Destination, Outcome
 
 
 def looked_at(
@@ -127,8 +127,9 @@ class _Look:
             with _noting_failure(outcome):
                 image = _read(item, outcome)
                 wanted = {d.backbone.preprocessing for d in self._destinations if outcome.content not in d.cache}
+                needed = wanted or any(d.cache.lacks_hash(outcome.content) for d in self._destinations)
                 # setdefault is atomic: of equal files in several threads, exactly one is decoded.
-                if wanted and self._first.setdefault(outcome.content, index) == index:
+                if needed and self._first.setdefault(outcome.content, index) == index:
                     images.append((outcome, image, wanted))
         if images:
             self._decode(images)
@@ -142,16 +143,16 @@ class _Look:
             except _FAILURES:
                 pass  # which of them was it?
         for each in images:
-            with _noting_failure(each[0]):
+            with _noting_failure(each[0]) if each[2] else suppress(*_FAILURES):
                 self._decode_together([each])
 
     def _decode_together(self, images: Sequence[_Image]) -> None:
-        prepared = self._decoder([image for _, image, _ in images], [wanted for _, _, wanted in images])
-        for (outcome, _, _), pixels in zip(images, prepared, strict=True):
-            if isinstance(pixels, ImageError):
-                outcome.fail(str(pixels))
-            else:
-                outcome.pixels = pixels
+        prepared = self._decoder([image for _, image, _ in images], [wanted for _, _, wanted in images], hashed=True)
+        for (outcome, _, wanted), found in zip(images, prepared, strict=True):
+            if not isinstance(found, ImageError):
+                outcome.pixels, outcome.perceptual = found.pixels or NOTHING, found.perceptual
+            elif wanted:  # A row that is known stays, even if its image cannot be decoded for a hash.
+                outcome.fail(str(found))
 
 
 def unchanged(item: Item, destinations: Sequence[Destination]) -> Outcome | None:

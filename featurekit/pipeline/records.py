@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..backbones import Backbone
 from ..fidelity import Fidelity
 from ..fingerprint import HASH_BYTES, Preprocessing
+from ..images import PERCEPTUAL_BYTES
 from ..store import Columns, RowCache, Signatures, Text
 
 NOTHING: Mapping[Preprocessing, NDArray[np.uint8]] = {}
@@ -19,7 +20,7 @@ NOTHING: Mapping[Preprocessing, NDArray[np.uint8]] = {}
 _REASON = 500
 """Characters of a reason, at most: a server may answer with a whole page."""
 
-_UNKNOWN = bytes(HASH_BYTES)
+_UNKNOWN = bytes(PERCEPTUAL_BYTES)
 
 
 @dataclass(slots=True)
@@ -89,12 +90,12 @@ def columns_of(path: Text, label: Text, group: Text, outcomes: Sequence[Outcome]
         path,
         label,
         group,
-        sha256=_hashes([o.content for o in outcomes]),
+        sha256=_hashes([o.content for o in outcomes], HASH_BYTES),
         size=np.array([o.size for o in outcomes], dtype=np.int64),
         mtime_ns=np.array([o.mtime_ns for o in outcomes], dtype=np.int64),
-        perceptual=_hashes([o.perceptual or _UNKNOWN for o in outcomes]),
+        perceptual=_hashes([o.perceptual or _UNKNOWN for o in outcomes], PERCEPTUAL_BYTES),
     )
 
 
-def _hashes(values: Sequence[bytes]) -> NDArray[np.uint8]:
-    return np.frombuffer(bytearray().join(values), dtype=np.uint8).reshape(-1, HASH_BYTES)
+def _hashes(values: Sequence[bytes], length: int) -> NDArray[np.uint8]:
+    return np.frombuffer(bytearray().join(values), dtype=np.uint8).reshape(-1, length)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from typing import Protocol
@@ -14,7 +15,7 @@ from PIL import Image
 
 from ..errors import BackboneError, ImageError
 from ..fingerprint import Preprocessing
-from ..images import Room, Stored, decode_fast, is_fast, max_pixels, open_image, prepare, prepare_fast
+from ..images import Room, Stored, decode_fast, is_fast, max_pixels, open_image, perceptual_hash, prepare, prepare_fast
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +24,20 @@ logger = logging.getLogger(__name__)
 # once, about 0.994.
 _SCALED_GAP = 2
 
-Prepared = dict[Preprocessing, NDArray[np.uint8]] | ImageError
-"""Pixels, shape (crop, crop, 3), for each preprocessing; or the reason why there are none."""
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A decoded image.
+
+    Attributes
+    ----------
+    pixels : dict of Preprocessing to ndarray of uint8, shape (crop, crop, 3)
+    perceptual : bytes
+        Its perceptual hash. Empty if it has none, or none was asked for.
+    """
+
+    pixels: dict[Preprocessing, NDArray[np.uint8]]
+    perceptual: bytes = b""
 
 
 class Decoder(Protocol):
@@ -36,8 +49,24 @@ class Decoder(Protocol):
     description: str
     """Libraries and versions, for provenance."""
 
-    def __call__(self, images: Sequence[bytes | Image.Image], wanted: Sequence[set[Preprocessing]]) -> list[Prepared]:
-        """Pixels of files, or of pictures in mode RGB, for the preprocessings that are wanted of each."""
+    def __call__(
+        self, images: Sequence[bytes | Image.Image], wanted: Sequence[set[Preprocessing]], *, hashed: bool = False
+    ) -> list[Prepared | ImageError]:
+        """Decode files, or take pictures in mode RGB, and prepare them.
+
+        Parameters
+        ----------
+        images : sequence of bytes or PIL.Image.Image
+        wanted : sequence of set of Preprocessing
+            For each image.
+        hashed : bool
+            Compute perceptual hashes as well.
+
+        Returns
+        -------
+        list of Prepared or ImageError
+            For each image; the error says why it cannot be decoded.
+        """
         ...
 
 
@@ -80,24 +109,25 @@ class PillowDecoder:
     def __init__(self) -> None:
         self.description = _versions("pillow")
 
-    def __call__(self, images: Sequence[bytes | Image.Image], wanted: Sequence[set[Preprocessing]]) -> list[Prepared]:
-        """Pixels of each image for each of the preprocessings wanted of it, or the reason why there are none."""
-        return [self._one(image, wishes) for image, wishes in zip(images, wanted, strict=True)]
+    def __call__(
+        self, images: Sequence[bytes | Image.Image], wanted: Sequence[set[Preprocessing]], *, hashed: bool = False
+    ) -> list[Prepared | ImageError]:
+        """Decode and prepare images; see :class:`Decoder`."""
+        return [self._one(image, wishes, hashed) for image, wishes in zip(images, wanted, strict=True)]
 
-    def _one(self, image: bytes | Image.Image, wishes: set[Preprocessing]) -> Prepared:
+    def _one(self, image: bytes | Image.Image, wishes: set[Preprocessing], hashed: bool) -> Prepared | ImageError:
         try:
             with Room() as room:
-                return self._pixels(image, wishes, room)
+                return self._prepared(image, wishes, hashed, room)
         except ImageError as error:
             return error
 
-    def _pixels(
-        self, image: bytes | Image.Image, wishes: set[Preprocessing], room: Room
-    ) -> dict[Preprocessing, NDArray[np.uint8]]:
+    def _prepared(self, image: bytes | Image.Image, wishes: set[Preprocessing], hashed: bool, room: Room) -> Prepared:
         picture = open_image(image, room) if isinstance(image, bytes) else image
-        return {
-            wish: prepare(picture, wish.resize, wish.crop, wish.interpolation, squash=wish.squash) for wish in wishes
-        }
+        return Prepared(
+            {wish: prepare(picture, wish.resize, wish.crop, wish.interpolation, squash=wish.squash) for wish in wishes},
+            perceptual_hash(np.asarray(picture)) if hashed else b"",
+        )
 
 
 class _FastDecoder(PillowDecoder):
@@ -105,15 +135,16 @@ class _FastDecoder(PillowDecoder):
         self.description = _versions("simplejpeg", "cykooz-resizer", "pillow") + (", scaled" if scaled else "")
         self._scaled = scaled
 
-    def _pixels(
-        self, image: bytes | Image.Image, wishes: set[Preprocessing], room: Room
-    ) -> dict[Preprocessing, NDArray[np.uint8]]:
-        least = _SCALED_GAP * max(wish.resize for wish in wishes) if self._scaled else None
+    def _prepared(self, image: bytes | Image.Image, wishes: set[Preprocessing], hashed: bool, room: Room) -> Prepared:
+        least = _SCALED_GAP * max(wish.resize for wish in wishes) if self._scaled and wishes else None
         stored = decode_fast(image, least, room) if isinstance(image, bytes) else Stored(np.asarray(image))
-        return {
-            wish: prepare_fast(stored, wish.resize, wish.crop, wish.interpolation, squash=wish.squash)
-            for wish in wishes
-        }
+        return Prepared(
+            {
+                wish: prepare_fast(stored, wish.resize, wish.crop, wish.interpolation, squash=wish.squash)
+                for wish in wishes
+            },
+            perceptual_hash(stored.upright) if hashed else b"",
+        )
 
 
 def _versions(*packages: str) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 from .._optional import require
 from ..errors import ImageError
 from ..fingerprint import Preprocessing
-from ..images import ORIENTATIONS, Room, centre_box, jpeg_orientation, open_pixels
+from ..images import ORIENTATIONS, Room, centre_box, jpeg_orientation, open_pixels, perceptual_hash
 from .decoders import Prepared
 from .torch_runtime import pick_device
 
@@ -46,19 +46,21 @@ class TorchcodecDecoder:
         self.chunk = 32 if self._device.type == "cuda" else 1
         self.description = f"torchcodec {metadata.version('torchcodec')} on {self._device}"
 
-    def __call__(self, images: Sequence[bytes | Image.Image], wanted: Sequence[set[Preprocessing]]) -> list[Prepared]:
-        """Pixels of each image for each of the preprocessings wanted of it, or the reason why there are none."""
+    def __call__(
+        self, images: Sequence[bytes | Image.Image], wanted: Sequence[set[Preprocessing]], *, hashed: bool = False
+    ) -> list[Prepared | ImageError]:
+        """Decode and prepare images; see :class:`~featurekit.runtime.decoders.Decoder`."""
         try:
             with torch.inference_mode(), Room() as room:
                 return [
-                    image if isinstance(image, ImageError) else {wish: _prepare(image, wish) for wish in wishes}
+                    image if isinstance(image, ImageError) else _prepared(image, wishes, hashed)
                     for image, wishes in zip(self._decoded(images, room), wanted, strict=True)
                 ]
         except torch.cuda.OutOfMemoryError:  # of many large photos at once
             if len(images) == 1:
                 raise
             torch.cuda.empty_cache()
-            return [self([image], [wishes])[0] for image, wishes in zip(images, wanted, strict=True)]
+            return [self([image], [wishes], hashed=hashed)[0] for image, wishes in zip(images, wanted, strict=True)]
 
     def _decoded(self, images: Sequence[bytes | Image.Image], room: Room) -> list[Tensor | ImageError]:
         """Upright RGB images (3, height, width) on the device."""
@@ -104,6 +106,11 @@ def _upright(image: Tensor, orientation: int) -> Tensor:
     left_right, top_bottom, exchanged = ORIENTATIONS[orientation]
     image = image.flip([axis for axis, mirrored in ((1, top_bottom), (2, left_right)) if mirrored])
     return image.transpose(1, 2) if exchanged else image
+
+
+def _prepared(image: Tensor, wishes: set[Preprocessing], hashed: bool) -> Prepared:
+    pixels = {wish: _prepare(image, wish) for wish in wishes}
+    return Prepared(pixels, perceptual_hash(image.permute(1, 2, 0).cpu().numpy()) if hashed else b"")
 
 
 def _prepare(image: Tensor, wish: Preprocessing) -> NDArray[np.uint8]:

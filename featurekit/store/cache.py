@@ -198,12 +198,17 @@ class ShardCache:
         return Places(list(names), shard, row)
 
     def perceptual(self, contents: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The perceptual hashes of these content hashes, both of shape (n, 32); zeros where it is not known."""
+        """The perceptual hashes of these content hashes, shape (n, 32); rows of zeros where none is known."""
         out, places = unknown_hashes(len(contents)), self._index.find(map(bytes, contents))
         for number, known in enumerate(self._perceptual):
             chosen = np.flatnonzero(places[:, 0] == number)
             out[chosen] = known[places[chosen, 1]]
         return out
+
+    def lacks_hash(self, content: bytes) -> bool:
+        """Tell whether the row of this content has no perceptual hash: a store of layout version 1 or 2 keeps none."""
+        number, row = self._index.find([content])[0].tolist()
+        return number >= 0 and not self._perceptual[number][row].any()
 
     def _find(self, contents: Iterable[bytes]) -> NDArray[np.int32]:
         """File and row of each; a row that is nowhere must not be taken for one that is somewhere."""

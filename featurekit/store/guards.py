@@ -19,7 +19,7 @@ from weakref import WeakKeyDictionary
 import h5py
 
 from ..errors import StoreError, StoreFormatError
-from ..fingerprint import HASH_BYTES, FeatureSpace, file_sha256
+from ..fingerprint import FeatureSpace, file_sha256
 from ..folders import is_store_name
 from ..images import Blocks
 from .far import Far, Place
@@ -204,14 +204,14 @@ def _check_version(version: Any) -> None:
 def _check_layout(file: h5py.File, dim: int, version: int) -> None:
     _check_hard_links(file)
     rows = set(_PLACES) if set(_PLACES) & set(file) else {"X", "check"} if version > 1 else {"X"}
-    hashes = HASH_COLUMNS if version > 2 else ("sha256",)
+    hashes = [*HASH_COLUMNS] if version > 2 else ["sha256"]
     _check_names(file, {*hashes, "ledger", *TEXT_COLUMNS, *NUMBER_COLUMNS, *rows})
     ledger = file["ledger"]
     if not isinstance(ledger, h5py.Group):
         raise ValueError("'ledger' is not a group")
     _check_hard_links(ledger)
     _check_names(ledger, {"row", *LEDGER_TEXT})
-    lengths = {name: _check_dataset(file, name, ("|u1",), (HASH_BYTES,)) for name in hashes}
+    lengths = {name: _check_dataset(file, name, ("|u1",), (HASH_COLUMNS[name],)) for name in hashes}
     lengths |= {name: _check_dataset(file, name, ("<i8",)) for name in NUMBER_COLUMNS}
     lengths |= {name: _check_dataset(file, name, ("text",)) for name in TEXT_COLUMNS}
     if "X" in rows:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .schema import Columns, Rows
+from .schema import Columns, Rows, unknown_hashes
 
 
 class RowCache(Protocol):
@@ -28,6 +28,14 @@ class RowCache(Protocol):
         """The rows of these hashes, in this order; each must be in the cache. May raise `DamagedRowsError`."""
         ...
 
+    def perceptual(self, contents: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Look up perceptual hashes by content hash; rows of zeros where none is known."""
+        ...
+
+    def lacks_hash(self, content: bytes) -> bool:
+        """Tell whether the image of this row should be decoded for its perceptual hash, if it is read at all."""
+        ...
+
     def drop_damaged(self) -> int:
         """Forget damaged rows, so that they are computed again; how many there were."""
         ...
@@ -45,6 +53,7 @@ class MemoryCache:
     def __init__(self, dim: int) -> None:
         self._dim = dim
         self._rows: dict[bytes, NDArray[Any]] = {}
+        self._perceptual: dict[bytes, NDArray[np.uint8]] = {}
 
     def __contains__(self, content: bytes) -> bool:
         return content in self._rows
@@ -58,7 +67,9 @@ class MemoryCache:
 
     def add(self, columns: Columns, rows: Rows, runtime: str) -> None:
         """Keep rows."""
-        self._rows.update(zip(map(bytes, columns.sha256), rows, strict=True))
+        contents = list(map(bytes, columns.sha256))
+        self._rows.update(zip(contents, rows, strict=True))
+        self._perceptual.update(zip(contents, columns.perceptual, strict=True))
 
     def gather(self, contents: Sequence[bytes]) -> Rows:
         """The rows of these hashes, in this order."""
@@ -66,3 +77,14 @@ class MemoryCache:
         for i, content in enumerate(contents):
             out[i] = self._rows[content]
         return out
+
+    def perceptual(self, contents: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Look up perceptual hashes by content hash; rows of zeros where none is known."""
+        out = unknown_hashes(len(contents))
+        for i, content in enumerate(map(bytes, contents)):
+            out[i] = self._perceptual.get(content, 0)
+        return out
+
+    def lacks_hash(self, content: bytes) -> bool:
+        """Return False: rows in memory come with the hashes of their images."""
+        return False

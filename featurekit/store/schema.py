@@ -10,7 +10,7 @@ index share one layout::
     label       (n,)     UTF-8     empty where there is none
     group       (n,)     UTF-8     empty where there is none
     sha256      (n, 32)  uint8     of the image file's bytes
-    perceptual  (n, 32)  uint8     perceptual hash of the decoded pixels; all zeros where it is not known
+    perceptual  (n, 64)  uint8     perceptual hash of the decoded pixels; all zeros where it is not known
     size        (n,)     int64     bytes of the image file; 0 if it was no file
     mtime_ns    (n,)     int64     its modification time; 0 if it was no file
     ledger/path, ledger/status, ledger/reason (m,) UTF-8, ledger/row (m,) int64 (-1: none)
@@ -44,6 +44,7 @@ from numpy.typing import NDArray
 
 from ..errors import StoreError
 from ..fingerprint import HASH_BYTES, FeatureSpace
+from ..images import PERCEPTUAL_BYTES
 
 FORMAT, EXPORT_FORMAT = b"featurekit-store", b"featurekit-export"
 VERSION = 3
@@ -57,7 +58,8 @@ could not be read; it could not be read, and has the row of an earlier run; it h
 source."""
 
 TEXT_COLUMNS = ("path", "label", "group")
-HASH_COLUMNS = ("sha256", "perceptual")
+HASH_COLUMNS = {"sha256": HASH_BYTES, "perceptual": PERCEPTUAL_BYTES}
+"""Bytes of each hash."""
 NUMBER_COLUMNS = ("size", "mtime_ns")
 LEDGER_TEXT = ("path", "status", "reason")
 ATTRIBUTES = ("format", "version", "fingerprint", "space", "provenance")
@@ -154,7 +156,7 @@ class Columns:
         UTF-8.
     sha256 : ndarray of uint8, shape (n, 32)
     size, mtime_ns : ndarray of int64, shape (n,)
-    perceptual : ndarray of uint8, shape (n, 32), optional
+    perceptual : ndarray of uint8, shape (n, 64), optional
         Perceptual hash of the decoded pixels; all zeros where it is not known.
     """
 
@@ -189,7 +191,7 @@ class Columns:
 
 def unknown_hashes(n: int) -> NDArray[np.uint8]:
     """Perceptual hashes of n images of which none is known."""
-    return np.zeros((n, HASH_BYTES), dtype=np.uint8)
+    return np.zeros((n, PERCEPTUAL_BYTES), dtype=np.uint8)
 
 
 def _equal(one: object, other: object, *names: str) -> bool:

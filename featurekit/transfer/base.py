@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from .._version import __version__
 from ..backbones import DEFAULT_BACKBONE, named
 from ..bundle import NETWORK, is_bundle, write_bundle
-from ..duplicates import group_rows
+from ..duplicates import find_duplicates, group_rows
 from ..errors import BundleError
 from ..extractor import FeatureExtractor
 from ..fingerprint import PENULTIMATE, FeatureSpace
@@ -100,7 +100,11 @@ class TransferEstimator(BaseEstimator):
             if isinstance(X, FeatureStore):
                 rows, contents = self.extractor_.transform(X), X.columns.sha256
             else:
-                rows, contents = self.extractor_._rows_and_contents(X)
+                features = self.extractor_._features(X)
+                rows, contents = features.rows, features.contents
+                if groups is None:
+                    classes = targets if is_classifier(head) and np.ndim(targets) == 1 else None
+                    groups = find_duplicates(features.perceptual, contents=contents, labels=classes).ids
             rows = rows if chosen is None else rows[chosen]
             self.head_ = fit_head(head, rows, targets, groups=groups, sample_weight=sample_weight)
         self.seen_ = sketch_of(contents if chosen is None else contents[chosen])
