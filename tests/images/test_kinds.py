@@ -15,7 +15,7 @@ from PIL import Image
 
 from featurekit import extract
 from featurekit.errors import ImageError
-from featurekit.images import open_image, read_source
+from featurekit.images import Stored, open_image, open_pixels, prepare, prepare_fast, read_source, to_rgb
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
 
@@ -194,19 +194,38 @@ def test_colors_of_sixteen_bits_are_read():
     assert np.array_equal(np.asarray(open_image(deep_png(values))), values >> 8)
 
 
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I;16", "L", "CMYK", "1"])
-def test_a_conversion_in_strips_gives_the_pixels_of_one_at_once(mode, monkeypatch):
-    from featurekit.images import colors
+LARGE = (2100, 2100)  # converted in more than one part
 
-    image = picture(4, (90, 70))
-    if mode == "I;16":
-        image = Image.fromarray(np.random.default_rng(0).integers(0, 65536, (70, 90), dtype=np.uint16))
-    elif mode in {"RGBA", "LA"}:
-        image.putalpha(picture(5, (90, 70)).convert("L"))
-        image = image.convert(mode)
-    else:
-        image = image.convert(mode)
-    whole = np.asarray(colors.to_rgb(image))
-    monkeypatch.setattr(colors, "_STRIP", 90 * 9)
-    assert np.array_equal(np.asarray(colors.to_rgb(image)), whole)
-    assert np.array_equal(colors.rgb_pixels(image), whole)
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_a_large_transparent_image_lies_over_white(mode):
+    image = picture(4, LARGE)
+    image.putalpha(picture(5, LARGE).convert("L"))
+    image = image.convert(mode)
+    white = Image.new("RGBA", LARGE, "white")
+    expected = np.asarray(Image.alpha_composite(white, image.convert("RGBA")).convert("RGB"))
+    assert np.array_equal(np.asarray(to_rgb(image)), expected)
+    assert np.array_equal(open_pixels(encoded(image, "PNG", compress_level=1)), expected)
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "CMYK", "1"])
+def test_a_large_image_is_converted_as_pillow_does(mode):
+    image = picture(4, LARGE).convert(mode)
+    expected = np.asarray(image.convert("RGB"))
+    assert np.array_equal(np.asarray(to_rgb(image)), expected)
+    assert np.array_equal(open_pixels(encoded(image, "TIFF")), expected)
+
+
+def test_a_large_gray_image_of_sixteen_bits_has_one_white():
+    values = np.full(LARGE, 100, dtype=np.uint16)
+    values[-1, -1] = 65535
+    seen = np.asarray(open_image(encoded(Image.fromarray(values), "TIFF")))
+    assert (seen[0, 0, 0], seen[-1, -1, 0]) == (0, 255)
+
+
+def test_a_large_image_is_resized_in_parts_without_seams():
+    image = picture(6, (3700, 2400))
+    for orientation in (1, 6):
+        turned = image.transpose(Image.Transpose.ROTATE_270) if orientation == 6 else image
+        seen = prepare_fast(Stored(np.asarray(image), orientation), 256, 224, "bicubic").astype(int)
+        assert np.abs(seen - prepare(turned, 256, 224, "bicubic")).max() <= 2
