@@ -21,7 +21,7 @@ from ..folders import is_store_name, on_disk
 from ..heads.layer import calibrate, head_of, layer_of
 from ..images import Item
 from ..splits import holdout
-from ..transfer import TransferClassifier, load_model, sketch_of
+from ..transfer import TransferClassifier, label_findings, load_model, sketch_of
 from .inputs import (
     beyond_chance,
     check_backbone,
@@ -284,6 +284,8 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
                 self._warn(note)
         rows = None if backbone is None else self._frozen_rows([*items, *others])
         contents = contents_of([*items, *others])
+        for sentence in label_findings(X, labels, contents[: len(items)]).sentences():
+            self._warn(sentence)
         if equal := seen_twice(contents, len(items)):
             self._warn(f"{equal} of {len(others)} validation images are training images, too: scores are too good")
         if backbone is None:

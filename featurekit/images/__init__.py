@@ -5,8 +5,8 @@ from __future__ import annotations
 from .blocks import Blocks
 from .decode import centre_box, jpeg_orientation, open_image, prepare, to_rgb
 from .fast import ORIENTATIONS, Stored, decode_fast, is_fast, prepare_fast
-from .items import IMAGE_SUFFIXES, UNLISTED, Drawn, Item, Member, Origin, Source, is_missing
-from .objects import items_from
+from .items import IMAGE_SUFFIXES, UNLISTED, Drawn, Item, Member, Origin, Source
+from .objects import check_sequence, items_from
 from .opening import located, open_origin, read_bytes, read_origin
 from .remote import FileInfo, public
 from .sources import read_source
@@ -24,9 +24,9 @@ __all__ = [
     "Source",
     "Stored",
     "centre_box",
+    "check_sequence",
     "decode_fast",
     "is_fast",
-    "is_missing",
     "items_from",
     "jpeg_orientation",
     "located",
