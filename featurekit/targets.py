@@ -108,7 +108,7 @@ def numbers(texts: ArrayLike) -> NDArray[np.float64]:
     >>> numbers(["3", "-1.5e3"])
     array([    3., -1500.])
     """
-    given = complete(texts, "numbers")
+    given = complete(texts, "numbers", empty=True)
     found = np.empty(len(given))
     for i, text in enumerate(given):
         try:
