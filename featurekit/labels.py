@@ -47,7 +47,7 @@ def values_of(given: Any, what: str = "y", error: type[FeaturekitError] = HeadEr
     is_array = hasattr(given, "__array__")
     if not is_array and isinstance(given, Iterable) and not isinstance(given, str | bytes | Mapping | AbstractSet):
         return list(given)
-    array = np.asarray(given) if is_array else np.empty(())
+    array: NDArray[Any] = np.asarray(given) if is_array else np.empty(())
     if not array.ndim:
         shown = f"{type(given).__name__}: {given!r:.80}"
         raise error(f"{what} must be a sequence with one value for each image, got {shown}")
