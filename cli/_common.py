@@ -15,6 +15,7 @@ from . import _sources
 
 if TYPE_CHECKING:
     from featurekit import FeatureStore, TransferClassifier, TransferRegressor
+    from featurekit.labels import LabelFindings
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
 HEADS = ("logreg", "svm", "linear-svm", "ridge", "lda", "knn", "centroid")
@@ -271,11 +272,11 @@ def weights_of(arguments: argparse.Namespace, names: list[str]) -> Any:
 
 
 @contextmanager
-def rows_of(arguments: argparse.Namespace, *, keep: bool) -> Iterator[FeatureStore]:
+def rows_of(arguments: argparse.Namespace, *, keep: bool, labelled: bool = False) -> Iterator[FeatureStore]:
     """The rows of SOURCE: of the store that it is, or extracted now.
 
     Extracted rows go to ``--store``; without it to the default store if `keep`, else to a folder that is
-    deleted afterwards.
+    deleted afterwards. If they must be `labelled`, a source without any label is refused before the extraction.
     """
     from featurekit import FeatureStore
 
@@ -284,17 +285,27 @@ def rows_of(arguments: argparse.Namespace, *, keep: bool) -> Iterator[FeatureSto
             yield store
     elif arguments.store is not None or keep:
         name = _sources.default_store(arguments.source, arguments.backbone, arguments.layer, arguments.weights)
-        with _extract_one(arguments, arguments.store or name) as store:
+        with _extract_one(arguments, arguments.store or name, labelled=labelled) as store:
             yield store
     else:
         with TemporaryDirectory(prefix="featurekit-") as folder:
-            with _extract_one(arguments, Path(folder, "rows.h5")) as store:
+            with _extract_one(arguments, Path(folder, "rows.h5"), labelled=labelled) as store:
                 yield store
 
 
-def _extract_one(arguments: argparse.Namespace, output: str | Path) -> FeatureStore:
-    (store,) = extract_from(arguments, output, backbones=[arguments.backbone], layers=[arguments.layer])
+def _extract_one(arguments: argparse.Namespace, output: str | Path, **more: Any) -> FeatureStore:
+    (store,) = extract_from(arguments, output, backbones=[arguments.backbone], layers=[arguments.layer], **more)
     return store
+
+
+def label_findings_of(store: FeatureStore, target: str) -> LabelFindings:
+    """Pictures of a store that are there under several labels, and names of classes that differ in form only."""
+    import numpy as np
+
+    from featurekit.transfer import label_findings
+
+    chosen = np.flatnonzero(store.columns.label != b"")
+    return label_findings(store, store.y[chosen], chosen=chosen, target=target)
 
 
 def groups_of(arguments: argparse.Namespace, store: FeatureStore, chosen: Any) -> Any:

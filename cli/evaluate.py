@@ -68,13 +68,15 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.wrong_usage(
                 f"--target {arguments.target}: the model in {arguments.model} is one of another target"
             )
-    with _common.rows_of(arguments, keep=classifier is None) as store:
+    target = arguments.target if classifier is None else classifier.target_
+    with _common.rows_of(arguments, keep=classifier is None, labelled=True) as store:
         _common.note_other_targets(arguments, store)
         if classifier is not None:
             result = evaluate(classifier, store, abstain_below=arguments.abstain_below)
             _note_seen(arguments, share_seen(classifier.seen_, store.columns.sha256))
             title = f"{arguments.model} on {store.path.name}"
         else:
+            _common.label_findings_of(store, target).warn()
             labelled = store.y != ""
             result = evaluate_head(
                 store.X[labelled],
@@ -92,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
             else:
                 arguments.wrong_usage("--png draws a confusion matrix, and this target has none")
         if arguments.json:
-            _common.print_json(result.to_dict())
+            _common.print_json(result.to_dict() | _common.label_findings_of(store, target).to_dict())
         else:
             print(evaluation_text(result))
             if arguments.png:

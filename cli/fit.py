@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     from featurekit import TransferClassifier, TransferRegressor
     from featurekit.bundle import is_bundle
 
-    with _common.rows_of(arguments, keep=True) as store:
+    with _common.rows_of(arguments, keep=True, labelled=True) as store:
         _common.note_other_targets(arguments, store)
         space = store.space
         kind = TransferRegressor if arguments.target == "number" else TransferClassifier
@@ -78,6 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
                     "cv_std": None if score is None else float(score.std()),
                     "cv_folds": None if score is None else len(score),
                     "store": str(store.path),
+                    **_common.label_findings_of(store, arguments.target).to_dict(),
                 }
             )
         else:

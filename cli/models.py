@@ -173,6 +173,8 @@ def _show(arguments: argparse.Namespace, name: str) -> int:
         spec = described(name, arguments.weights, image_size=arguments.image_size)
         local = find_local(spec)
     inside = anatomy(spec)
+    if own or (local is not None and is_bundle(name) and local.found_in == "file"):
+        spec, inside = _as_in_file(spec, inside, local)
     first = _first_trained(arguments, spec)
     if arguments.png:
         draw_anatomy(spec, inside, arguments.png)
@@ -191,6 +193,19 @@ def _show(arguments: argparse.Namespace, name: str) -> int:
     print()
     print(anatomy_text(spec, inside, all_layers=arguments.layers, first_trained=first))
     return 0
+
+
+def _as_in_file(spec: BackboneSpec, inside: Anatomy, local: Backbone | None) -> tuple[BackboneSpec, Anatomy]:
+    """A network with the classifier that its weight file holds, if any: other weights may have other classes."""
+    from dataclasses import replace
+
+    from featurekit.backbones.checkpoints import classes_in
+
+    assert local is not None
+    assert local.weights_path is not None
+    classes = classes_in(local.weights_path, inside, spec.classifier)
+    inside = inside.with_classes(spec.classifier, classes)
+    return (spec if classes else replace(spec, classifier=())), inside
 
 
 def _first_trained(arguments: argparse.Namespace, spec: BackboneSpec) -> int:

@@ -34,6 +34,7 @@ __all__ = [
     "FeaturekitError",
     "HeadError",
     "ImageError",
+    "LabelWarning",
     "MissingExtraError",
     "SourceError",
     "StoreError",
@@ -128,3 +129,7 @@ class BundleError(FeaturekitError):
 
 class MissingExtraError(FeaturekitError, ImportError):
     """An optional dependency is not installed."""
+
+
+class LabelWarning(UserWarning):
+    """Labels look wrong: one picture is there under two of them, or two names differ in form only."""

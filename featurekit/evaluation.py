@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .errors import HeadError
 from .heads import fit_head, make_head
+from .labels import LABELS_COME_FROM, complete
 from .metrics import Evaluation, evaluate_predictions
 from .splits import folds, holdout, plain_holdout
 from .target_metrics import LabelEvaluation, NumberEvaluation, evaluate_labels, evaluate_numbers
@@ -123,7 +124,7 @@ def evaluate_head(
     >>> evaluate_head(store.X, store.y, "knn").n
     18
     """
-    rows, labels, ids = np.asarray(X), np.asarray(y), None if groups is None else np.asarray(groups)
+    rows, labels, ids = np.asarray(X), complete(y), None if groups is None else np.asarray(groups)
     _check_lengths(rows, labels, ids)
     stratified = labels.ndim == 1 and not regression
     train, test = (holdout if stratified else plain_holdout)(labels, test_size, seed, ids)
@@ -181,7 +182,7 @@ def cross_validate_head(
     >>> result.predictions.shape, result.folds, result.evaluate().accuracy > 0.9
     ((2, 60), 5, True)
     """
-    rows, labels = np.asarray(X), np.asarray(y)
+    rows, labels = np.asarray(X), complete(y)
     _check_lengths(rows, labels, groups)
     for name, value, least in (("repeats", repeats, 1), ("seed", seed, 0)):
         if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
@@ -269,7 +270,7 @@ def learning_curve(
     >>> [point.rows for point in learning_curve(store.X, store.y, "centroid", shares=[0.25, 1])]
     [12.0, 48.0]
     """
-    rows, labels = np.asarray(X), np.asarray(y)
+    rows, labels = np.asarray(X), complete(y)
     _check_lengths(rows, labels, groups)
     if not len(shares) or not all(0 < a < b for a, b in zip(shares, [*shares[1:], 1.0000001], strict=True)):
         raise ValueError(f"shares must be ascending, above 0 and up to 1, got {shares!r}")
@@ -301,6 +302,8 @@ def _check_lengths(rows: NDArray[Any], labels: NDArray[Any], groups: ArrayLike |
     for name, given in (("labels", labels), ("groups", groups)):
         if given is not None and len(np.asarray(given)) != len(rows):
             raise ValueError(f"{len(rows)} rows but {len(np.asarray(given))} {name}")
+    if not len(rows):
+        raise HeadError(f"there is no row with a label. {LABELS_COME_FROM}")
 
 
 def _of_head(fitted: Any, method: str, rows: NDArray[Any]) -> NDArray[Any]:

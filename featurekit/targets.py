@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .errors import HeadError
+from .labels import complete
 
 SEPARATOR = ";"
 _LARGEST = 1e100
@@ -53,7 +55,7 @@ def label_table(texts: ArrayLike, columns: Sequence[str] | None = None) -> Label
     Raises
     ------
     HeadError
-        If a text names a label that is none of `columns`; or all together name less than two.
+        If a text is missing or names a label that is none of `columns`; or all together name less than two.
 
     Examples
     --------
@@ -61,7 +63,13 @@ def label_table(texts: ArrayLike, columns: Sequence[str] | None = None) -> Label
     >>> found.columns, found.table.tolist()
     (['red', 'round'], [[1, 1], [0, 0], [0, 1]])
     """
-    sets = [{name.strip() for name in str(text).split(SEPARATOR)} - {""} for text in np.asarray(texts)]
+    given = complete(texts, empty=True)
+    if given.ndim != 1:
+        raise HeadError(
+            f"expected one text for each image, with {SEPARATOR!r} between its labels, got an array of shape "
+            f"{given.shape}"
+        )
+    sets = [{name.strip() for name in str(text).split(SEPARATOR)} - {""} for text in given]
     names = sorted(set().union(*sets)) if columns is None else list(columns)
     if columns is None and len(names) < 2:
         raise HeadError(
@@ -93,14 +101,14 @@ def numbers(texts: ArrayLike) -> NDArray[np.float64]:
     Raises
     ------
     HeadError
-        If one is no finite number.
+        If one is missing, or is no finite number.
 
     Examples
     --------
     >>> numbers(["3", "-1.5e3"])
     array([    3., -1500.])
     """
-    given = np.asarray(texts)
+    given = complete(texts, "numbers", empty=True)
     found = np.empty(len(given))
     for i, text in enumerate(given):
         try:
@@ -111,6 +119,80 @@ def numbers(texts: ArrayLike) -> NDArray[np.float64]:
             raise HeadError(f"expected a number as the label of each image, got {str(text)!r} (of image {i})")
     check_range(found)
     return found
+
+
+def as_classes(y: Any) -> NDArray[Any]:
+    """Return classes, or a table of labels, that an estimator may learn or be scored on.
+
+    Parameters
+    ----------
+    y : sequence, array, Series, Categorical or table
+        The class of each image; or 0 and 1, with a column for each label that an image may have beside others.
+
+    Returns
+    -------
+    ndarray, shape (n,); or of int8, shape (n, k)
+
+    Raises
+    ------
+    HeadError
+        If a value is missing or infinite, or text and numbers are mixed; or a table holds other numbers.
+
+    Examples
+    --------
+    >>> as_classes(["cat", "dog"]).tolist()
+    ['cat', 'dog']
+    """
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import column_or_1d
+
+    given = complete(y)
+    if given.dtype.kind == "f" and np.isinf(given).any():
+        raise HeadError("labels are names or whole numbers, and one of these is infinite")
+    if is_table(given):
+        return given.astype(np.int8)
+    labels: NDArray[Any] = column_or_1d(given, warn=True)
+    if labels.dtype == object and len({isinstance(label, str) for label in labels}) > 1:
+        raise HeadError("labels are all names or all numbers, and these are mixed: turn the numbers into text")
+    with warnings.catch_warnings():
+        # Many classes of few images are no reason to think of regression.
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+        check_classification_targets(labels)
+    return labels
+
+
+def as_numbers(y: Any) -> NDArray[Any]:
+    """Return numbers that an estimator may learn or be scored on.
+
+    Parameters
+    ----------
+    y : sequence, array, Series or table
+        A number for each image, or a row of them.
+
+    Returns
+    -------
+    ndarray of numbers, shape (n,) or (n, t)
+
+    Raises
+    ------
+    HeadError
+        If a number is missing, infinite or too large, or something is no number.
+
+    Examples
+    --------
+    >>> as_numbers([1, 2.5])
+    array([1. , 2.5])
+    """
+    given = complete(y, "numbers")
+    if given.dtype.kind not in "biuf":
+        wrong = next((value for value in given.ravel().tolist() if not hasattr(value, "__float__")), None)
+        if wrong is not None:
+            raise HeadError(f"expected a number for each image, got {type(wrong).__name__}: {wrong!r:.80}")
+        given = given.astype(np.float64)
+    if given.dtype.kind == "f" and np.isinf(given).any():
+        raise HeadError("expected finite numbers, and one of these is infinite")
+    check_range(given)
+    return given
 
 
 def check_range(values: NDArray[Any]) -> None:

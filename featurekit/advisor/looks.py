@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -10,13 +11,14 @@ from numpy.typing import NDArray
 
 from ..comparison import Compared, Comparison, compare
 from ..duplicates import group_rows
-from ..errors import FeaturekitError, HeadError
+from ..errors import FeaturekitError, HeadError, LabelWarning
 from ..evaluation import cross_validate_head
 from ..heads import fit_head, make_head
 from ..images import Item
 from ..metrics import paired_difference
 from ..splits import folds
 from ..store import FAILED, FeatureStore
+from ..transfer import label_findings
 from ..transferability import h_score, leep, logme
 from .belief import believed
 from .clock import Clock
@@ -66,14 +68,16 @@ class Looks:
         y = stores[0].y[stores[0].y != ""]
         comparison = None
         try:
-            comparison = compare(
-                stores,
-                heads=self._affordable(y, len(stores)),
-                output=material.home,
-                cv=FOLDS,
-                seed=self._seed,
-                say=self._say,
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", LabelWarning)  # the advice says it by itself
+                comparison = compare(
+                    stores,
+                    heads=self._affordable(y, len(stores)),
+                    output=material.home,
+                    cv=FOLDS,
+                    seed=self._seed,
+                    say=self._say,
+                )
         except HeadError as error:
             e.problem = str(error)
         if len(y):
@@ -85,7 +89,7 @@ class Looks:
                 unlabelled=material.unlabelled,
                 failed=len(stores[0].ledger.where(FAILED)),
                 sampled_from=material.sampled_from,
-                contradicting=_contradicting(stores[0].columns.sha256[chosen], stores[0].y[chosen]),
+                labels=label_findings(stores[0], y, chosen=chosen),
             )
         e.comparison = comparison
         return comparison
@@ -229,14 +233,6 @@ class _Rows:
         self.X: NDArray[np.float32] = store.X[self.chosen]
         paths = store.paths
         self.items: list[Item] = material.with_origins([paths[i] for i in self.chosen])
-
-
-def _contradicting(contents: NDArray[np.uint8], y: NDArray[Any]) -> int:
-    """Images whose file is there under another label, too."""
-    same = np.unique(contents, axis=0, return_inverse=True)[1].reshape(-1)
-    pairs = np.unique(np.stack([same, np.unique(y, return_inverse=True)[1]], axis=1), axis=0)
-    labels = np.bincount(pairs[:, 0])
-    return int((labels[same] > 1).sum())
 
 
 def _chosen(store: FeatureStore, y: NDArray[Any]) -> NDArray[np.intp]:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from ..duplicates import Groups
 from ..images import Item, open_origin
+from ..labels import NO_FINDINGS, LabelFindings
 
 _LOOKED_AT = 200
-_MISSING = frozenset({"nan", "none", "null", "na", "n/a", "?", "unknown"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,8 @@ class Size:
         Images whose file is there under another label, too.
     odd : tuple of str
         Classes that are called as missing values are.
+    labels : LabelFindings
+        The images that contradict each other, by their paths, and names that differ in form only.
     """
 
     images: int
@@ -56,6 +58,7 @@ class Size:
     sampled_from: int = 0
     contradicting: int = 0
     odd: tuple[str, ...] = ()
+    labels: LabelFindings = NO_FINDINGS
 
     def sentences(self) -> list[str]:
         """What this allows, and what it does not."""
@@ -66,10 +69,7 @@ class Size:
             said.append(f"{self.failed} images cannot be read, {self.unlabelled} have no label: left out")
         if self.equal or self.near:
             said.append(f"{self.equal} equal files and {self.near} near duplicates are kept on one side of every split")
-        if self.contradicting:
-            said.append(f"{self.contradicting} images are there under more than one label: mend these first")
-        if self.odd:
-            said.append(f"a class is called {' or '.join(map(repr, self.odd))}: is that a missing label?")
+        said += self.labels.sentences()
         if self.smallest < 5:
             few = f"{self.smallest} image{'' if self.smallest == 1 else 's'}"
             said.append(f"the smallest class has {few}: too few to say anything of it by itself")
@@ -79,7 +79,9 @@ class Size:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python objects, ready for JSON."""
-        return asdict(self)
+        found = asdict(self)
+        del found["labels"]
+        return found | self.labels.to_dict()
 
 
 def size_of(
@@ -90,7 +92,7 @@ def size_of(
     unlabelled: int = 0,
     failed: int = 0,
     sampled_from: int = 0,
-    contradicting: int = 0,
+    labels: LabelFindings = NO_FINDINGS,
 ) -> Size:
     """Count.
 
@@ -102,9 +104,10 @@ def size_of(
         Of the same images.
     items : sequence of Item
         Where images can be looked at for their size.
-    unlabelled, failed, sampled_from, contradicting : int
+    unlabelled, failed, sampled_from : int
+    labels : LabelFindings
     """
-    classes, counts = np.unique(y, return_counts=True)
+    counts = np.unique(y, return_counts=True)[1]
     return Size(
         images=len(y),
         classes=len(counts),
@@ -117,8 +120,9 @@ def size_of(
         near=groups.near,
         side=_usual_side(items),
         sampled_from=sampled_from,
-        contradicting=contradicting,
-        odd=tuple(str(name) for name in classes if str(name).lower() in _MISSING),
+        contradicting=sum(len(each.paths) for each in labels.contradictions),
+        odd=labels.odd,
+        labels=labels,
     )
 
 

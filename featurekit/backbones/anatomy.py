@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 LAYOUTS = ("map", "map-last", "tokens", "vector")
@@ -108,6 +109,52 @@ class Anatomy:
         trained = [layer for layer in children if layer.parameters and self._is_place(layer)]
         blocks = [layer for layer in trained if self._children(layer.name)]
         return tuple(blocks or trained)
+
+    def with_classes(self, classifiers: Sequence[str], classes: int) -> Self:
+        """Return the same network with another number of classes.
+
+        Parameters
+        ----------
+        classifiers : sequence of str
+            Names of its last layers.
+        classes : int
+            0: without these layers.
+        """
+        old = {name: layer for name in classifiers if (layer := self.layer(name)) is not None}
+        if not old:
+            return self
+
+        def scaled(amount: int, layer: Layer) -> int:
+            return amount * classes // layer.channels
+
+        def change(what: str, inside: str = "") -> int:
+            within = [layer for name, layer in old.items() if not inside or name.startswith(f"{inside}.")]
+            return sum(scaled(getattr(layer, what), layer) - getattr(layer, what) for layer in within)
+
+        top = min(self.layers.index(layer) for layer in old.values())
+        layers = []
+        for number, layer in enumerate(self.layers):
+            after = number >= top or any(name.startswith(f"{layer.name}.") for name in old)
+            shape = layer.shape
+            if after and shape and shape[0] == self.output[0]:
+                shape = (classes, *shape[1:])
+                if not classes:
+                    continue
+            costs = [
+                scaled(getattr(layer, what), layer)
+                if layer.name in old
+                else getattr(layer, what) + change(what, layer.name)
+                for what in ("parameters", "multiply_adds")
+            ]
+            layers.append(replace(layer, shape=shape, parameters=costs[0], multiply_adds=costs[1]))
+        return replace(
+            self,
+            layers=tuple(layers),
+            classifier=self.classifier if classes else "",
+            parameters=self.parameters + change("parameters"),
+            multiply_adds=self.multiply_adds + change("multiply_adds"),
+            output=(classes, *self.output[1:]) if classes else (),
+        )
 
     def _work(self, name: str) -> int:
         layer = self.layer(name)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import WeightsError
+from .anatomy import Anatomy
 
 # Where training programs put the state dict, the best first: averaged weights are those that were evaluated.
 _WRAPPERS = (
@@ -29,6 +33,7 @@ _WRAPPERS = (
 )
 # What programs put before the names: DistributedDataParallel, torch.compile, Lightning, this and that.
 _PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "net.", "backbone.", "encoder.", "_backbone.")
+_COUNTER = "n_averaged"
 _SHOWN = 3
 
 
@@ -56,7 +61,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
             loaded: Any = load_file(path)
         else:
             # weights_only: never run code from the file.
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(_plain_types()):
+                loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises RuntimeError, UnpicklingError, EOFError, ... for foreign files.
         object_ = re.search(r"GLOBAL (\S+) was not an allowed", str(error))
         reason = " ".join(str(error).split())[:200] or type(error).__name__
@@ -82,6 +88,15 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return state
 
 
+@cache
+def _plain_types() -> list[Any]:
+    """What training programs keep beside weights and that runs no code: options of a command line, NumPy's numbers."""
+    numbers = {type(np.dtype(code)) for code in np.typecodes["AllFloat"] + np.typecodes["AllInteger"] + "?"}
+    scalar: Any = np.float64(0).__reduce__()[0]
+    # NumPy 1 wrote another name of the function that makes a number.
+    return [argparse.Namespace, np.dtype, *numbers, scalar, (scalar, "numpy.core.multiarray.scalar")]
+
+
 def _unwrapped(loaded: Any, depth: int = 0) -> dict[str, Tensor] | None:
     if not isinstance(loaded, Mapping) or depth > _SHOWN:
         return None
@@ -103,6 +118,8 @@ def named_as(state: dict[str, Tensor], expected: Sequence[str]) -> dict[str, Ten
         Names in the network.
     """
     wanted = set(expected)
+    # A counter that torch.optim.swa_utils.AveragedModel keeps beside the averaged weights.
+    state = {name: tensor for name, tensor in state.items() if name in wanted or name.split(".")[-1] != _COUNTER}
     best, fits = state, len(wanted & state.keys())
     while True:
         longer = None
@@ -116,6 +133,27 @@ def named_as(state: dict[str, Tensor], expected: Sequence[str]) -> dict[str, Ten
         if longer is None:
             return best
         best = longer
+
+
+def classes_in(path: Path, anatomy: Anatomy, classifiers: Sequence[str]) -> int:
+    """Return the number of classes that the classifier in a weight file tells apart; 0 if the file has none.
+
+    Parameters
+    ----------
+    path : Path
+    anatomy : Anatomy
+        Of the network that the weights are of.
+    classifiers : sequence of str
+        Names of its last layers.
+
+    Raises
+    ------
+    WeightsError
+        If the file cannot be read.
+    """
+    state = named_as(read_state(path), [f"{layer.name}.weight" for layer in anatomy.layers])
+    found = [state[f"{name}.weight"].shape for name in classifiers if f"{name}.weight" in state]
+    return int(found[0][0]) if found and found[0] else 0
 
 
 def misfit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:

@@ -120,7 +120,7 @@ def _named(name: Any, weights: str | os.PathLike[str] | None, offline: bool | No
         path = Path(weights)
         if not path.is_file():
             raise WeightsError(f"no such weight file for {spec.name}: {path}")
-        return Backbone(spec, path, "file", rows)
+        return Backbone(spec.of_file(path.name), path, "file", rows)
     local = local_weights(spec)
     if local is None:
         if not spec.weights:

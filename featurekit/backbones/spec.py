@@ -80,6 +80,10 @@ class BackboneSpec:
         """Names of the stages, from the image to the top."""
         return [name for name, _ in self.layers if name != PENULTIMATE]
 
+    def of_file(self, name: str) -> Self:
+        """Return the same network with the weights of a local file, of which no score or licence is known."""
+        return replace(self, weights=name, weights_file=name, url="", hub="", facts=())
+
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
         return asdict(self)

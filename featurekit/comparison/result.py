@@ -10,6 +10,7 @@ from typing import Any
 
 from ..duplicates import Groups
 from ..evaluation import CrossValidation, CurvePoint
+from ..labels import NO_FINDINGS, LabelFindings
 from ..metrics import Evaluation
 from ..outputs import write_output
 from ..store import FeatureStore
@@ -94,6 +95,8 @@ class Comparison:
         The learning curve of the best line, if it was asked for.
     failures : list of (features, head, reason)
         What could not be fitted.
+    labels : LabelFindings
+        What looks wrong with the labels: one picture under several of them, names that differ in form only.
     """
 
     results: list[Compared]
@@ -105,6 +108,7 @@ class Comparison:
     seconds: dict[str, float]
     curve: list[CurvePoint]
     failures: list[tuple[str, str, str]]
+    labels: LabelFindings = NO_FINDINGS
 
     @property
     def best(self) -> Compared:
@@ -132,6 +136,7 @@ class Comparison:
                 "kept_together": self.groups.kept,
             },
             "failed": [{"features": features, "head": head, "reason": why} for features, head, why in self.failures],
+            **self.labels.to_dict(),
             "curve": [point._asdict() for point in self.curve],
             "stores": [str(store.path) for store in self.stores],
             "phases": self.seconds,

@@ -23,6 +23,7 @@ from ..heads import head_name, make_head
 from ..metrics import Evaluation, paired_difference
 from ..splits import can_be_split
 from ..store import FeatureStore
+from ..transfer import label_findings
 from .kept import Kept
 from .result import Compared, Comparison
 
@@ -82,6 +83,11 @@ def compare(
     FeaturekitError
         As :func:`featurekit.extract`.
 
+    Warns
+    -----
+    LabelWarning
+        If a picture is there under several labels, or names of classes differ in form only.
+
     Examples
     --------
     >>> from featurekit import compare
@@ -101,6 +107,8 @@ def compare(
     extracted = time.perf_counter()
     chosen = np.flatnonzero(stores[0].columns.label != b"")
     y = stores[0].y[chosen]
+    labels = label_findings(stores[0], y, chosen=chosen)
+    labels.warn()
     for head in heads:
         make_head(head, y)  # whatever is wrong with a name or the labels is said before anything slow
     together = group_rows(stores, chosen)
@@ -170,7 +178,7 @@ def compare(
         "curve": ended - drawing,
         "total": ended - begun,
     }
-    return Comparison(results, stores, together, len(y), best.found.folds, repeats, seconds, points, failures)
+    return Comparison(results, stores, together, len(y), best.found.folds, repeats, seconds, points, failures, labels)
 
 
 class _Line(NamedTuple):
@@ -223,8 +231,9 @@ def _stores(
         return list(given)
     if home is None:
         raise SourceError("output is missing: say in which folder the features of these images are kept")
+    options = {"labelled": True} | extraction
     return extract(
-        source, output=home / "{backbone}.{layer}.h5", backbone=list(backbones), layer=list(layers), **extraction
+        source, output=home / "{backbone}.{layer}.h5", backbone=list(backbones), layer=list(layers), **options
     )
 
 

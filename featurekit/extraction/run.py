@@ -11,9 +11,10 @@ from functools import partial
 from typing import Any, Required, TypedDict, Unpack, overload
 
 from ..backbones import DEFAULT_BACKBONE, find, short_name
-from ..errors import StoreError
+from ..errors import SourceError, StoreError
 from ..fingerprint import PENULTIMATE
 from ..images import read_source
+from ..labels import LABELS_COME_FROM
 from ..pipeline import Outcome, check_counts, fill, progress_bar
 from ..store import FeatureStore, Place, WriteLock, check_target, lock_file, place_of
 from .update import Update
@@ -27,6 +28,7 @@ class _Options(TypedDict, total=False):
     weights: _Path | Mapping[str, _Path] | None
     labels: Sequence[object] | None
     groups: Sequence[object] | None
+    labelled: bool
     root: _Path | None
     replace: bool
     refresh: bool
@@ -76,6 +78,7 @@ def extract(
     weights: _Path | Mapping[str, _Path] | None = None,
     labels: Sequence[object] | None = None,
     groups: Sequence[object] | None = None,
+    labelled: bool = False,
     root: _Path | None = None,
     replace: bool = False,
     refresh: bool = False,
@@ -132,7 +135,9 @@ def extract(
         A local weight file instead of the default weights, or the name of other weights of the library
         (``IMAGENET1K_V1``); for several backbones, by name.
     labels, groups : sequence, optional
-        One for each image, if the source is a sequence.
+        One for each image, if the source is a sequence. Blanks around them do not count.
+    labelled : bool
+        Raise before anything is computed if no image has a label.
     root : path, optional
         Folder that the paths of a manifest are relative to. Default: the manifest's folder.
     replace : bool
@@ -200,7 +205,7 @@ def extract(
     Raises
     ------
     SourceError
-        If the source cannot be used, or not one of its images can be read.
+        If the source cannot be used, or not one of its images can be read; or, if `labelled`, has a label.
     BackboneError, WeightsError
         If the backbone, its weights, the layer, device, runtime, precision or decoder cannot be had.
     FeatureSpaceError
@@ -235,6 +240,8 @@ def extract(
     wanted = [(name, part) for name in names for part in layers]
     outputs = _outputs(output, wanted)
     listing = read_source(source, labels=labels, groups=groups, root=root)
+    if labelled and not any(item.label for item in listing.items):
+        raise SourceError(f"none of these {len(listing.items)} images has a label. {LABELS_COME_FROM}")
     found = [
         find(
             name,

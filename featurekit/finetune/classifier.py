@@ -21,7 +21,7 @@ from ..folders import is_store_name, on_disk
 from ..heads.layer import calibrate, head_of, layer_of
 from ..images import Item
 from ..splits import holdout
-from ..transfer import TransferClassifier, load_model, sketch_of
+from ..transfer import TransferClassifier, label_findings, load_model, sketch_of
 from .inputs import (
     beyond_chance,
     check_backbone,
@@ -287,6 +287,8 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
         else:
             features = self._frozen_features([*items, *others])
             rows, contents, perceptual = features.rows, features.contents, features.perceptual
+        for sentence in label_findings(X, labels, contents[: len(items)]).sentences():
+            self._warn(sentence)
         if equal := seen_twice(contents, len(items)):
             self._warn(f"{equal} of {len(others)} validation images are training images, too: scores are too good")
         ids = together(len(items), contents, perceptual, labels, groups)

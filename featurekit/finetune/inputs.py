@@ -19,13 +19,13 @@ from ..errors import HeadError, ImageError, SourceError, TrainingError
 from ..fingerprint import FeatureSpace
 from ..heads import LogisticRegressionPath
 from ..heads.layer import calibrated_loss, layer_of
-from ..images import PERCEPTUAL_BYTES, Item, items_from, read_origin
+from ..images import PERCEPTUAL_BYTES, Item, check_sequence, items_from, read_origin
 from ..metrics import paired_difference
 from ..pipeline.looking import hash_of
 from ..runtime import load_decoder
 from ..store import FeatureStore
+from ..targets import as_classes
 from ..transfer import TransferClassifier, load_model
-from ..transfer.classifier import as_labels
 from .recipe import plain_number
 
 
@@ -49,7 +49,8 @@ def checked(X: Any, y: ArrayLike | None) -> tuple[list[Item], NDArray[Any]]:
         raise SourceError("fine-tuning needs the images themselves, and a store holds rows: give the paths and labels")
     if y is None:
         raise ValueError("y is missing: fitting requires y to be passed, but the target y is None")
-    labels = as_labels(y)
+    check_sequence(X)
+    labels = as_classes(y)
     if labels.ndim == 2:
         raise HeadError("fine-tuning learns one class for each image, and y has a column for each label")
     items = items_from(X)

@@ -12,16 +12,17 @@ from sklearn.utils import assert_all_finite
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_array, column_or_1d
 
+from ..labels import complete
 from ..targets import is_table
 from .descent import Array, log_probabilities, probabilities, sigmoid
 from .path import Path, Targets
 
 
 def _has_temperature(classifier: PathClassifier) -> bool:
-    check_is_fitted(classifier)
-    return hasattr(classifier, "temperature_")
+    """Whether there are probabilities; before fitting, whether there usually will be."""
+    return hasattr(classifier, "temperature_") or not hasattr(classifier, "classes_")
 
 
 class PathClassifier(ClassifierMixin, Path):
@@ -82,6 +83,7 @@ class PathClassifier(ClassifierMixin, Path):
             # Many classes of few rows are no reason to think of regression.
             warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
             assert_all_finite(y, input_name="y")
+            y = complete(y)
             if is_table(y):
                 if not self._multilabel:
                     raise ValueError(

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import HeadError
+from ..labels import LABELS_COME_FROM, complete
 from .classifier import PathClassifier, PathRegressor
 from .closed import LDAPath, NearestCentroid, RidgePath, RidgeRegressionPath
 from .kernel import SVMPath, SVMRegressionPath
@@ -72,12 +73,11 @@ def make_head(head: Any, y: ArrayLike, *, regression: bool = False) -> Any:
     """
     from sklearn.base import clone, is_classifier, is_regressor
 
-    labels = np.unique(np.asarray(y))
+    labels = np.unique(complete(y))
     if len(labels) < 2 and not regression:
         raise HeadError(
             "a classifier needs at least two classes, and the labels hold "
-            f"{'one class: ' + str(labels[0]) if len(labels) else 'none'}. Labels come from the class folders or from "
-            "the column 'label' of a manifest."
+            f"{'one class: ' + str(labels[0]) if len(labels) else 'none'}. {LABELS_COME_FROM}"
         )
     named: dict[str, Callable[[], Any]] = {**(REGRESSION_HEADS if regression else HEADS)}
     kind = "regressor" if regression else "classifier"

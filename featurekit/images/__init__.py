@@ -7,8 +7,8 @@ from .budget import Room, max_pixels
 from .colors import to_rgb
 from .decode import centre_box, jpeg_orientation, open_image, open_pixels, prepare
 from .fast import ORIENTATIONS, Stored, decode_fast, is_fast, prepare_fast
-from .items import IMAGE_SUFFIXES, UNLISTED, Drawn, Item, Member, Origin, Source, is_missing
-from .objects import items_from
+from .items import IMAGE_SUFFIXES, UNLISTED, Drawn, Item, Member, Origin, Source
+from .objects import check_sequence, items_from
 from .opening import located, open_origin, read_bytes, read_origin
 from .perceptual import HASH_SIDE, PERCEPTUAL_BYTES, mirror_mask, perceptual_hash
 from .remote import FileInfo, public
@@ -30,9 +30,9 @@ __all__ = [
     "Source",
     "Stored",
     "centre_box",
+    "check_sequence",
     "decode_fast",
     "is_fast",
-    "is_missing",
     "items_from",
     "jpeg_orientation",
     "located",

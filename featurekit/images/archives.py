@@ -20,7 +20,7 @@ from typing import IO
 from ..errors import ImageError, SourceError, UnavailableError
 from ..folders import is_url
 from .blocks import Blocks
-from .items import UNLISTED, Item, Member, Source, as_text, is_image
+from .items import UNLISTED, Item, Member, Source, as_label, is_image
 from .remote import FileInfo, fetch, file_info, file_size, public, reason_of
 
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -286,7 +286,7 @@ def _problem(name: str) -> str:
 def _label(data: bytes) -> str:
     if len(data) > _MOST_LABEL:
         raise ValueError("it is too long")
-    return as_text(data.decode().strip())
+    return as_label(data.decode())
 
 
 def _labelled(item: Item, labels: dict[str, set[str]], wrong: dict[str, str]) -> tuple[str, str, str]:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ..errors import SourceError
 from .decode import read_file
-from .items import Drawn, Item, as_text
+from .items import Drawn, Item, as_label
 
 
 def is_dataset(images: object) -> bool:
@@ -99,7 +99,7 @@ def _of_hugging_face(dataset: Any) -> list[Item]:
         values = [None if value is None or value < 0 else to_name(value) for value in values]
     image_type = type(features[images[0]])
     bare = dataset.with_format(None).select_columns(images[:1]).cast_column(images[0], image_type(decode=False))
-    return [Item(_name(i), Drawn(bare, i, _drawn_of_hugging_face), as_text(value)) for i, value in enumerate(values)]
+    return [Item(_name(i), Drawn(bare, i, _drawn_of_hugging_face), as_label(value)) for i, value in enumerate(values)]
 
 
 def _drawn_of_hugging_face(dataset: Any, index: int) -> bytes:
@@ -121,8 +121,8 @@ def _names(dataset: Any) -> Any:
                 raise SourceError("the data set has more than one label for an image; give them as labels=...")
             label = label.item()
         if isinstance(label, int) and not isinstance(label, bool) and classes and 0 <= label < len(classes):
-            return as_text(classes[label])
-        return as_text(label)
+            return as_label(classes[label])
+        return as_label(label)
 
     return name
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..errors import SourceError
+from ..labels import is_missing
 from .remote import FileInfo
 
 IMAGE_SUFFIXES = frozenset(
@@ -137,11 +138,6 @@ class Source:
     notes: list[str] = field(default_factory=list)
 
 
-def is_missing(value: object) -> bool:
-    """Whether a value stands for "no value": None, NaN, or pandas' NA and NaT."""
-    return value is None or type(value).__name__ in {"NAType", "NaTType"} or value != value
-
-
 def as_text(value: object) -> str:
     """A label, group or path as text; "no value" is empty."""
     if isinstance(value, bytes | list | tuple | dict | set | np.ndarray):
@@ -152,6 +148,11 @@ def as_text(value: object) -> str:
     if len(text) > _MAX_TEXT:
         raise SourceError(f"a path, label or group has {len(text)} characters; at most {_MAX_TEXT} are kept")
     return text
+
+
+def as_label(value: object) -> str:
+    """A label or group as text without the blanks around it: a table's ``"dress "`` is no class beside ``"dress"``."""
+    return as_text(value).strip()
 
 
 def is_image(name: str) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from .._optional import require
 from ..errors import ImageError, SourceError
 from ..folders import is_url
-from .items import Item, Source, as_text
+from .items import Item, Source, as_label, as_text
 from .remote import fetch, is_far_url, joined, public, timeout
 
 _Column = Sequence[object]
@@ -110,7 +110,7 @@ def _listed(place: str, columns: dict[str, _Column], root: str | os.PathLike[str
     labels, groups = columns.get("label", nothing), columns.get("group", nothing)
     items = []
     folders: dict[str, bool] = {}
-    for name, label, group in zip(map(as_text, paths), map(as_text, labels), map(as_text, groups), strict=True):
+    for name, label, group in zip(map(as_text, paths), map(as_label, labels), map(as_label, groups), strict=True):
         if is_url(name) or is_url(base):
             origin, problem = _behind_url(base, name)
             items.append(Item(public(name) if is_url(name) else name, origin, label, group, problem))

@@ -12,12 +12,17 @@ from PIL import Image
 
 from ..errors import ImageError, SourceError
 from ..folders import is_url
+from ..labels import values_of
 from .datasets import is_dataset, items_of_dataset
 from .decode import MAX_BYTES, too_many_bytes
-from .items import Drawn, Item, Member, as_text
+from .items import Drawn, Item, Member, as_label, as_text
 from .remote import public
 
 _PART = 2**20  # bytes of a file object that are read at once
+_COMPUTED = (
+    "Features that are already computed go straight into a scikit-learn estimator; of a store, give the store itself, "
+    "not its X."
+)
 
 
 def items_from(
@@ -50,8 +55,7 @@ def items_from(
     >>> [item.path for item in items_from(["a.jpg", "b.jpg"], labels=["cat", "dog"])]
     ['a.jpg', 'b.jpg']
     """
-    if isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Image.Image):
-        raise SourceError(f"expected a sequence of images, got one: {images!r:.80}. Put it into a list: [image]")
+    check_sequence(images)
     if is_dataset(images):
         items = items_of_dataset(images)
     else:
@@ -66,15 +70,15 @@ def items_from(
         elif not isinstance(images, Iterable):
             raise SourceError(f"expected a sequence of images, got {type(images).__name__}")
         items = [_item(index, image) for index, image in enumerate(images)]
-    for name, values in (("label", labels), ("group", groups)):
-        if values is None:
+    for name, given in (("label", labels), ("group", groups)):
+        if given is None:
             continue
-        values = list(values)
+        values = values_of(given, f"{name}s", SourceError)
         if len(values) != len(items):
             raise SourceError(f"{len(items)} images but {len(values)} {name}s")
         for index, value in enumerate(values):
             item = items[index]
-            text = as_text(value)
+            text = as_label(value)
             items[index] = Item(
                 item.path,
                 item.origin,
@@ -84,6 +88,23 @@ def items_from(
                 item.info,
             )
     return items
+
+
+def check_sequence(images: Any) -> None:
+    """Raise SourceError if something is no sequence of images, but one image, a folder, or rows of features."""
+    if isinstance(images, str | os.PathLike) and os.path.isdir(images):
+        raise SourceError(
+            f"expected a sequence of images, got the name of a folder: {os.fspath(images)!r}. List its files, or "
+            "compute its features once, featurekit.extract(folder, output='features.h5'), and give the store"
+        )
+    if isinstance(images, str | os.PathLike | bytes | bytearray | memoryview | Image.Image):
+        raise SourceError(f"expected a sequence of images, got one: {images!r:.80}. Put it into a list: [image]")
+    kind = getattr(getattr(images, "dtype", None), "kind", "O")
+    if kind not in "OUST" and getattr(images, "ndim", 3) not in {3, 4}:
+        raise SourceError(
+            f"expected an array of images with shape (n, height, width[, channels]), got shape {tuple(images.shape)}. "
+            f"{_COMPUTED}"
+        )
 
 
 def _rows_of_array(array: NDArray[Any]) -> Iterable[Any]:
@@ -97,11 +118,8 @@ def _rows_of_array(array: NDArray[Any]) -> Iterable[Any]:
             array = array[:, 0]
         if array.ndim != 1:
             raise SourceError(f"expected one column of images, got an array of shape {array.shape}")
-    elif array.ndim not in {3, 4}:
-        raise SourceError(
-            f"expected an array of images with shape (n, height, width[, channels]), got shape {array.shape}. "
-            "Features that are already computed go straight into a scikit-learn estimator."
-        )
+    else:
+        check_sequence(array)
     return array
 
 
@@ -125,7 +143,7 @@ def _item(index: int, image: Any) -> Item:
         if image.dtype != np.uint8 or channels[0] not in {1, 3, 4} or image.size == 0:
             raise SourceError(
                 f"image {index}: expected a uint8 array of shape (height, width) or (height, width, 1, 3 or 4), "
-                f"got {image.dtype} of shape {image.shape}"
+                f"got {image.dtype} of shape {image.shape}" + (f". {_COMPUTED}" if image.ndim == 1 else "")
             )
         return Item(name, image)
     raise SourceError(

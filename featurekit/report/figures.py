@@ -13,6 +13,7 @@ import numpy as np
 from ..errors import FeaturekitError
 from ..metrics import Evaluation
 from ..outputs import write_output
+from .order import natural_order
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,9 +50,10 @@ def draw_confusion_matrix(evaluation: Evaluation, path: str | os.PathLike[str], 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    counts = np.array(evaluation.confusion_matrix)
+    order = natural_order(evaluation.classes)
+    counts = np.array(evaluation.confusion_matrix)[np.ix_(order, order)]
     # Labels from files that are not UTF-8 hold what no font can draw.
-    names = [name.encode("utf-8", "backslashreplace").decode() for name in evaluation.classes]
+    names = [evaluation.classes[i].encode("utf-8", "backslashreplace").decode() for i in order]
     k = len(names)
     fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(24.0, 2.8 + 0.5 * k)

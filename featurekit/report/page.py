@@ -22,6 +22,7 @@ from ..outputs import write_output
 from ..store import FAILED, FeatureStore
 from .advice import advice_sections
 from .charts import Axes, Point, growing, heat_map
+from .order import natural_order
 from .style import SCRIPT, STYLE
 
 PAGE_MARK = b"<title>featurekit: "
@@ -94,6 +95,8 @@ def _sections(c: Comparison) -> Iterator[str]:
         "<p class='note'>Differences are in points of accuracy, paired on the same images. Fit: of one fold. "
         f"The best of {len(names)} is chosen for its score, which is therefore a little too good.</p>"
     )
+    if said := c.labels.sentences():
+        yield "".join(f"<p>{escape(sentence)}.</p>" for sentence in said)
     if c.failures:
         lines = "".join(f"<li>{escape(f'{features} {head}: {why}')}</li>" for features, head, why in c.failures)
         yield f"<p>Not there:</p><ul>{lines}</ul>"
@@ -104,14 +107,16 @@ def _sections(c: Comparison) -> Iterator[str]:
         yield _figure(f"Learning curve of {names[0]}", growing(c.curve, "Accuracy over the number of training images"))
     yield "</div>"
     if len(e.classes) <= _MOST_CLASSES:
-        recalls = [[_recall(line, label) for line in c.results] for label in e.classes]
-        yield "<h2>Recall of each class</h2>" + _wide(heat_map(e.classes, names, recalls, ".2f"))
-        counts = np.array(e.confusion_matrix, dtype=float)
+        order = natural_order(e.classes)
+        classes = [e.classes[i] for i in order]
+        recalls = [[_recall(line, label) for line in c.results] for label in classes]
+        yield "<h2>Recall of each class</h2>" + _wide(heat_map(classes, names, recalls, ".2f"))
+        counts = np.array(e.confusion_matrix, dtype=float)[np.ix_(order, order)]
         shares = (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)).tolist()
         cells = [[share or None for share in line] for line in shares]
         yield (
             f"<h2>Confusion of {escape(names[0])}</h2><p class='note'>Rows: the true class; columns: the predicted "
-            f"one; shares of the true class.</p>{_wide(heat_map(e.classes, e.classes, cells, '.2f'))}"
+            f"one; shares of the true class.</p>{_wide(heat_map(classes, classes, cells, '.2f'))}"
         )
     yield f"<h2>Worst mistakes of {escape(names[0])}</h2>{_mistakes(c)}"
     yield f"<h2>Images</h2>{_ledger(c.stores[0])}"

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Sequence
 from ..comparison import Comparison
 from ..metrics import Evaluation
 from ..target_metrics import LabelEvaluation, NumberEvaluation
+from .order import natural_order, short_forms
 
 _WIDEST_MATRIX = 25
+_WIDTH, _NARROWEST = 100, 4  # characters of a line, and of the name over a column
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
@@ -55,18 +57,26 @@ def evaluation_text(evaluation: Evaluation | LabelEvaluation | NumberEvaluation)
         scores += f"\nanswered           {a.answered:.4f}  (abstained where the probability is below {a.below:g})"
         if a.accuracy is not None:
             scores += f"\n  accuracy there   {a.accuracy:.4f}  (95% interval {a.low:.4f} to {a.high:.4f})"
+    order = natural_order(e.classes)
     per_class = table(
         ["class", "precision", "recall", "F1", "images"],
-        [[c.label, f"{c.precision:.3f}", f"{c.recall:.3f}", f"{c.f1:.3f}", str(c.support)] for c in e.per_class],
+        [
+            [c.label, f"{c.precision:.3f}", f"{c.recall:.3f}", f"{c.f1:.3f}", str(c.support)]
+            for c in (e.per_class[i] for i in order)
+        ],
     )
     if len(e.classes) > _WIDEST_MATRIX:
         return f"{scores}\n\n{per_class}\n\n(confusion matrix of {len(e.classes)} classes: see --json or --png)"
-    # Columns carry numbers, explained by the rows: class names as headings would not fit a terminal.
-    matrix = table(
-        ["true \\ predicted", *(str(i) for i in range(len(e.classes)))],
-        [[f"{i} {e.classes[i]}", *map(str, row)] for i, row in enumerate(e.confusion_matrix)],
-    )
-    return f"{scores}\n\n{per_class}\n\n{matrix}"
+    return f"{scores}\n\n{per_class}\n\n{_matrix_text(e, order)}"
+
+
+def _matrix_text(e: Evaluation, order: Sequence[int]) -> str:
+    """The confusion matrix; long names of classes are cut over the columns, so that it fits a terminal."""
+    names = [printable(e.classes[i]) for i in order]
+    first = max(len("true \\ predicted"), *map(len, names))
+    width = min(max((_WIDTH - first) // len(names) - 2, _NARROWEST), max(map(len, names)))
+    header = ["true \\ predicted", *short_forms(names, max(width, _NARROWEST))]
+    return table(header, [[e.classes[i], *(str(e.confusion_matrix[i][j]) for j in order)] for i in order])
 
 
 def _labels_text(e: LabelEvaluation) -> str:

@@ -19,7 +19,7 @@ from . import reading
 from .copies import bytes_of, nearest
 from .far import Far, place_of
 from .guards import SHARD_NAME, identity, open_checked
-from .row_view import RowView
+from .row_view import RowView, row_numbers
 from .schema import INDEX, Columns, Ledger, Places, Rows, Text, as_strings, counts_of, decode
 from .shards import OPEN_SHARDS, OpenShards
 from .summary import Summary
@@ -197,6 +197,35 @@ class FeatureStore:
         if row is None:
             raise KeyError(f"no row of {self.path} has the path {path!r}")
         return row
+
+    def select(self, rows: Any) -> FeatureStore:
+        """Return some of the rows as a store, for everything that takes a store. Nothing is copied.
+
+        Parameters
+        ----------
+        rows : mask, list or array of numbers, or slice
+            As for an array: a boolean mask with an entry for each row, or numbers of rows in any order.
+
+        Returns
+        -------
+        FeatureStore
+            It cannot be written; it reads what it is asked for from this store.
+
+        Raises
+        ------
+        IndexError
+            If a row is not there, or a mask has another length.
+
+        Examples
+        --------
+        >>> store = getfixture("digits_store")
+        >>> ones = store.select(store.y == "1")
+        >>> len(ones), ones.class_counts, ones.X.shape
+        (20, {'1': 20}, (20, 1280))
+        """
+        from .selection import StoreSelection
+
+        return StoreSelection(self, np.atleast_1d(row_numbers(rows, len(self))))
 
     @property
     def class_counts(self) -> dict[str, int]:

@@ -57,21 +57,7 @@ class RowView:
             return result
         if key is Ellipsis:
             key = slice(None)
-        if isinstance(key, slice):
-            return self._store._gather(np.arange(*key.indices(len(self))))
-        index = np.asarray(key)
-        if index.dtype == np.bool_:
-            if index.shape != (len(self),):
-                raise IndexError(f"a mask of {index.shape} does not fit {len(self)} rows")
-            index = np.flatnonzero(index)
-        elif not index.size:
-            index = index.astype(np.intp)
-        if index.dtype.kind not in "iu" or index.ndim > 1:
-            raise IndexError(f"rows are indexed with integers, slices, or lists or masks of them, not {key!r:.80}")
-        index = index.astype(np.intp)
-        index = np.where(index < 0, index + len(self), index)
-        if index.size and (index.min() < 0 or index.max() >= len(self)):
-            raise IndexError(f"row {key!r:.80} is out of range: there are {len(self)}")
+        index = row_numbers(key, len(self))
         return self._store._gather(index) if index.ndim else self._store._gather(index[np.newaxis])[0]
 
     def __iter__(self) -> Iterator[Rows]:
@@ -82,3 +68,29 @@ class RowView:
         if copy is False:
             raise ValueError("the rows lie on the disk: they cannot be had without a copy")
         return self[...] if dtype is None else self[...].astype(dtype, copy=False)
+
+
+def row_numbers(key: Any, n: int) -> NDArray[np.intp]:
+    """Return the numbers of the rows, from 0, that a slice, an integer, a list or a mask picks among `n`.
+
+    Raises
+    ------
+    IndexError
+        If it picks none that is there, or is of another kind.
+    """
+    if isinstance(key, slice):
+        return np.arange(*key.indices(n))
+    index = np.asarray(key)
+    if index.dtype == np.bool_:
+        if index.shape != (n,):
+            raise IndexError(f"a mask of {index.shape} does not fit {n} rows")
+        index = np.flatnonzero(index)
+    elif not index.size:
+        index = index.astype(np.intp)
+    if index.dtype.kind not in "iu" or index.ndim > 1:
+        raise IndexError(f"rows are indexed with integers, slices, or lists or masks of them, not {key!r:.80}")
+    index = index.astype(np.intp)
+    index = np.where(index < 0, index + n, index)
+    if index.size and (index.min() < 0 or index.max() >= n):
+        raise IndexError(f"row {key!r:.80} is out of range: there are {n}")
+    return index

@@ -8,5 +8,15 @@ from .regressor import TransferRegressor
 from .saved import load_model
 from .scoring import evaluate
 from .seen import share_seen, sketch_of
+from .telling import label_findings
 
-__all__ = ["TransferClassifier", "TransferRegressor", "evaluate", "is_large", "load_model", "share_seen", "sketch_of"]
+__all__ = [
+    "TransferClassifier",
+    "TransferRegressor",
+    "evaluate",
+    "is_large",
+    "label_findings",
+    "load_model",
+    "share_seen",
+    "sketch_of",
+]

@@ -17,10 +17,12 @@ from .._version import __version__
 from ..backbones import DEFAULT_BACKBONE, named
 from ..bundle import NETWORK, is_bundle, write_bundle
 from ..duplicates import find_duplicates, group_rows
-from ..errors import BundleError
+from ..errors import BundleError, HeadError
 from ..extractor import FeatureExtractor
 from ..fingerprint import PENULTIMATE, FeatureSpace
 from ..heads import fit_head, fit_head_in_batches, fits_in_batches, head_name
+from ..images import check_sequence
+from ..labels import LABELS_COME_FROM, values_of
 from ..store import FeatureStore
 from .card import model_card
 from .seen import sketch_of
@@ -82,8 +84,11 @@ class TransferEstimator(BaseEstimator):
         chosen: NDArray[Any] | None,
         groups: ArrayLike | None,
         sample_weight: ArrayLike | None,
-    ) -> None:
-        """Compute the rows that are not in the cache and fit the head on all, or on the chosen ones of a store."""
+    ) -> Any:
+        """Compute the rows that are not in the cache and fit the head on all, or on the chosen ones of a store.
+
+        Returns the content hashes of the images that it was fitted on.
+        """
         self.extractor_ = self._new_extractor().fit(X)
         if chosen is not None:
             of_classes = is_classifier(head) and np.ndim(targets) == 1
@@ -107,7 +112,9 @@ class TransferEstimator(BaseEstimator):
                     groups = find_duplicates(features.perceptual, contents=contents, labels=classes).ids
             rows = rows if chosen is None else rows[chosen]
             self.head_ = fit_head(head, rows, targets, groups=groups, sample_weight=sample_weight)
-        self.seen_ = sketch_of(contents if chosen is None else contents[chosen])
+        contents = contents if chosen is None else contents[chosen]
+        self.seen_ = sketch_of(contents)
+        return contents
 
     @property
     def space_(self) -> FeatureSpace:
@@ -178,16 +185,20 @@ class TransferEstimator(BaseEstimator):
 
     def _blocks(self, X: Any) -> Iterator[NDArray[np.float32]]:
         """Rows of the images; of a store, a part at a time."""
-        check_is_fitted(self, "head_")
-        # Made anew, so that set_params(cache=..., device=...) after fit takes effect.
-        extractor = self._new_extractor()
-        extractor.space_ = self.space_
+        extractor = self._fitted_extractor()
         if not isinstance(X, FeatureStore):
             yield extractor.transform(X)
             return
         extractor.check_store(X)
         for start in range(0, len(X), _BLOCK):
             yield X.X[start : start + _BLOCK].astype(np.float32, copy=False)
+
+    def _fitted_extractor(self) -> FeatureExtractor:
+        """An extractor of the rows that the head knows; made anew, so that set_params(cache=...) takes effect."""
+        check_is_fitted(self, "head_")
+        extractor = self._new_extractor()
+        extractor.space_ = self.space_
+        return extractor
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -234,13 +245,13 @@ def given_or_stored(
     X: Any, y: Any, groups: ArrayLike | None, sample_weight: ArrayLike | None
 ) -> tuple[Any, NDArray[Any] | None]:
     """The targets, and if they are those of a store, which of its rows have any."""
+    if not isinstance(X, FeatureStore):
+        check_sequence(X)
     if y is not None:
-        labels = len(np.asarray(y))
-        if sample_weight is not None:
-            sample_weight = np.asarray(sample_weight)
+        labels = len(values_of(y))
         for name, given in (("groups", groups), ("sample_weight", sample_weight)):
-            if given is not None and len(np.asarray(given)) != labels:
-                raise ValueError(f"{labels} labels but {len(np.asarray(given))} {name}")
+            if given is not None and (n := len(values_of(given, name))) != labels:
+                raise ValueError(f"{labels} labels but {n} {name}")
         if labels != len(X):
             raise ValueError(f"{len(X)} images but {labels} labels")
         return y, None
@@ -252,4 +263,6 @@ def given_or_stored(
     if groups is not None or sample_weight is not None:
         raise ValueError("groups and sample_weight are for images with y; a store has its own groups")
     chosen = np.flatnonzero(X.columns.label != b"")
+    if not len(chosen):
+        raise HeadError(f"none of the {len(X)} rows of {X.path} has a label. {LABELS_COME_FROM}")
     return X.y[chosen], chosen

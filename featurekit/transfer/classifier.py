@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import os
-import warnings
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from ..backbones import DEFAULT_BACKBONE
-from ..errors import HeadError
 from ..fingerprint import PENULTIMATE
-from ..heads import make_head
-from ..images import is_missing
-from ..targets import is_table, label_table
+from ..heads import HEADS, make_head
+from ..labels import as_array
+from ..targets import LabelTable, as_classes, label_table
 from .base import TransferEstimator, given_or_stored
+from .telling import label_findings
 
 
 def _head_has(method: str) -> Any:
+    """Whether the fitted head has a method; before fitting, whether the one that will be fitted has it."""
+
     def check(classifier: TransferClassifier) -> bool:
-        check_is_fitted(classifier, "head_")
-        return hasattr(classifier.head_, method)
+        head = getattr(classifier, "head_", classifier.head)
+        return hasattr(HEADS.get(head) if isinstance(head, str) else head, method)
 
     return check
 
@@ -151,16 +150,18 @@ runtime, progress
         if target not in {"class", "labels"}:
             raise ValueError(f"target must be 'class' or 'labels', got {target!r}")
         given, chosen = given_or_stored(X, y, groups, sample_weight)
-        if target == "labels" and np.ndim(given) == 1:
+        if target == "labels" and not hasattr(given, "columns") and as_array(given).ndim == 1:
             given = label_table(given)
-        labels = as_labels(given)
+        labels = as_classes(given)
         head = make_head(self.head, labels)
         # `make_head` has found what is wrong with the labels, before anything slow.
-        self._fit_head(head, X, labels, chosen, groups, sample_weight)
+        contents = self._fit_head(head, X, labels, chosen, groups, sample_weight)
         self.classes_ = self.head_.classes_
         self.multilabel_ = labels.ndim == 2
         if self.multilabel_:
             self.classes_ = np.asarray(list(getattr(given, "columns", range(labels.shape[1]))))
+            given = LabelTable(labels, self.classes_.tolist())
+        label_findings(X, given, contents, chosen, target=self.target_).warn()
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -203,27 +204,3 @@ runtime, progress
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
-
-
-def as_labels(y: ArrayLike) -> NDArray[Any]:
-    """Labels as an array, shape (n,), or a table of them, shape (n, k); what cannot be learned raises."""
-    given = np.asarray(y)
-    if given.dtype.kind == "f" and np.isinf(given).any():
-        raise HeadError("labels are names or whole numbers, and one of these is infinite")
-    if is_table(given):
-        return given.astype(np.int8)
-    labels = column_or_1d(given, warn=True)
-    if labels.dtype.kind in "OfUT" and (
-        missing := [i for i, label in enumerate(labels) if is_missing(label) or label == ""]
-    ):
-        raise HeadError(
-            f"{len(missing)} of {len(labels)} labels are missing or empty, the first at position {missing[0]}"
-        )
-    if labels.dtype == object and all(isinstance(label, str) for label in labels):
-        labels = labels.astype(np.str_)  # pandas' text columns: one kind of classes_ whatever they came in
-    with warnings.catch_warnings():
-        # Many classes of few images are no reason to think of regression.
-        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
-        check_classification_targets(labels)
-    result: NDArray[Any] = labels
-    return result

@@ -8,13 +8,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
-from sklearn.utils.validation import check_array
 
 from ..backbones import DEFAULT_BACKBONE
 from ..fingerprint import PENULTIMATE
 from ..heads import make_head
-from ..targets import check_range, numbers
+from ..targets import as_numbers, numbers
 from .base import TransferEstimator, given_or_stored
+from .telling import label_findings
 
 
 class TransferRegressor(RegressorMixin, TransferEstimator):
@@ -122,10 +122,10 @@ runtime, progress
             If the head is unknown, or a label is no number.
         """
         given, chosen = given_or_stored(X, y, groups, sample_weight)
-        targets = numbers(given) if chosen is not None else check_array(given, ensure_2d=False, input_name="y")
-        check_range(targets)
+        targets = numbers(given) if chosen is not None else as_numbers(given)
         head = make_head(self.head, targets, regression=True)
-        self._fit_head(head, X, targets, chosen, groups, sample_weight)
+        contents = self._fit_head(head, X, targets, chosen, groups, sample_weight)
+        label_findings(X, targets, contents, chosen, target="number").warn()
         return self
 
     def predict(self, X: Any) -> NDArray[np.float64]:

@@ -13,16 +13,24 @@ from sklearn.base import is_regressor
 
 from ..duplicates import group_rows
 from ..errors import HeadError
+from ..images import check_sequence
+from ..labels import LABELS_COME_FROM, as_array, complete, is_missing
 from ..metrics import Evaluation, evaluate_predictions
 from ..proportions import abstain
 from ..store import FeatureStore
 from ..target_metrics import LabelEvaluation, NumberEvaluation, evaluate_labels, evaluate_numbers
-from ..targets import label_table, numbers
+from ..targets import LabelTable, as_classes, as_numbers, label_table, numbers
 from .base import TransferEstimator, say
+from .telling import label_findings
 
 
 def evaluate(
-    estimator: Any, X: Any, y: ArrayLike | None = None, *, abstain_below: float | None = None
+    estimator: Any,
+    X: Any,
+    y: ArrayLike | None = None,
+    *,
+    groups: ArrayLike | None = None,
+    abstain_below: float | None = None,
 ) -> Evaluation | LabelEvaluation | NumberEvaluation:
     """Score a fitted classifier or regressor on labelled images.
 
@@ -33,7 +41,10 @@ def evaluate(
     X : sequence of images, or FeatureStore
     y : array-like, shape (n,), or (n, k), optional
         True labels, or numbers. May be left out for a store: then its own are used, and its unlabelled rows are not.
-
+    groups : array-like, shape (n,), optional
+        Of each image, what it belongs to, such as a patient; empty or missing where it belongs to nothing. Intervals
+        count a group once. The groups and duplicates of a store are known without it; groups that are given come on
+        top of these.
     abstain_below : float, optional
         Also say how good the classifier is where its largest probability is at least this.
 
@@ -46,7 +57,12 @@ def evaluate(
     Raises
     ------
     HeadError
-        If there is no label.
+        If there is no label, or one is missing.
+
+    Warns
+    -----
+    LabelWarning
+        If a picture is there under several labels, or names of classes differ in form only.
 
     Examples
     --------
@@ -55,33 +71,24 @@ def evaluate(
     >>> evaluate(TransferClassifier(head="knn").fit(store), store).accuracy
     1.0
     """
-    predictions, probabilities = _predicted(estimator, X)
-    chosen: Any = slice(None)
-    groups = None
-    if y is None:
-        if not isinstance(X, FeatureStore):
-            raise ValueError("y is missing: scoring needs the true label of each image (only a store brings its own)")
-        chosen = np.flatnonzero(X.columns.label != b"")
-        if not len(chosen):
-            raise HeadError(
-                "none of these images has a label to score against; labels come from class folders or a manifest"
-            )
-        of_classes = not is_regressor(estimator) and not getattr(estimator, "multilabel_", False)
-        y, groups = X.y[chosen], group_rows(X, chosen, classes=of_classes).ids
-        if is_regressor(estimator):
-            y = numbers(y)
-        elif getattr(estimator, "multilabel_", False):
-            y = label_table(y, list(estimator.classes_))
-    elif getattr(estimator, "multilabel_", False) and hasattr(y, "columns"):
-        y = _in_order(y, [str(name) for name in estimator.classes_])
+    target = _target_of(estimator)
+    chosen, y = _truth(X, y, target, estimator)
+    together = None if groups is None else _given_groups(groups, len(X))[chosen]
+    predictions, probabilities, contents = _predicted(estimator, X)
+    if isinstance(X, FeatureStore):
+        found = group_rows(X, chosen, classes=target == "class").ids
+        together, contents = found if together is None else _joined(found, together), X.columns.sha256
     said = predictions[chosen]
     likely = None if probabilities is None else probabilities[chosen]
     if abstain_below is not None and (is_regressor(estimator) or said.ndim == 2):
         raise HeadError("only a classifier that gives one class to each image can abstain")
-    if is_regressor(estimator):
-        return evaluate_numbers(y, said, groups=groups)
+    if contents is not None:
+        contents = contents[chosen] if isinstance(contents, np.ndarray) else contents  # a list is of all images
+        label_findings(X, y, contents, chosen, target=target).warn()
+    if target == "number":
+        return evaluate_numbers(y, said, groups=together)
     if said.ndim == 2:
-        return evaluate_labels(np.asarray(y), said, likely, columns=list(map(str, estimator.classes_)), groups=groups)
+        return evaluate_labels(np.asarray(y), said, likely, columns=list(map(str, estimator.classes_)), groups=together)
     known, given = {str(label) for label in estimator.classes_}, {str(label) for label in np.asarray(y)}
     if not given & known:
         raise HeadError(
@@ -94,12 +101,66 @@ def evaluate(
             UserWarning,
             stacklevel=2,
         )
-    result = evaluate_predictions(y, said, likely, estimator.classes_, groups)
+    result = evaluate_predictions(y, said, likely, estimator.classes_, together)
     if abstain_below is None:
         return result
     if likely is None:
         raise HeadError("the head gives no probabilities, so nothing tells where to abstain")
-    return replace(result, abstention=abstain(y, said, likely.max(axis=1), abstain_below, groups))
+    return replace(result, abstention=abstain(y, said, likely.max(axis=1), abstain_below, together))
+
+
+def _target_of(estimator: Any) -> str:
+    """What an estimator says of an image: its class, labels, or a number."""
+    if is_regressor(estimator):
+        return "number"
+    return "labels" if getattr(estimator, "multilabel_", False) else "class"
+
+
+def _truth(X: Any, y: Any, target: str, estimator: Any) -> tuple[NDArray[np.intp], Any]:
+    """The images that have a label, by number, and what is true of them."""
+    if not isinstance(X, FeatureStore):
+        check_sequence(X)
+    if y is not None:
+        if target == "labels" and hasattr(y, "columns"):
+            y = LabelTable(as_classes(_in_order(y, [str(name) for name in estimator.classes_])), estimator.classes_)
+        elif target == "labels":
+            y = as_classes(y) if as_array(y).ndim == 2 else label_table(y, list(estimator.classes_))
+        else:
+            y = as_numbers(y) if target == "number" else complete(y)
+        if len(y) != len(X):
+            raise ValueError(f"{len(X)} images but {len(y)} labels")
+        return np.arange(len(X)), y
+    if not isinstance(X, FeatureStore):
+        raise ValueError("y is missing: scoring needs the true label of each image (only a store brings its own)")
+    chosen = np.flatnonzero(X.columns.label != b"")
+    if not len(chosen):
+        raise HeadError(f"none of these images has a label to score against. {LABELS_COME_FROM}")
+    if target == "number":
+        return chosen, numbers(X.y[chosen])
+    return chosen, X.y[chosen] if target == "class" else label_table(X.y[chosen], list(estimator.classes_))
+
+
+def _given_groups(groups: Any, n: int) -> NDArray[np.intp]:
+    """A number for each group; one of its own where an image belongs to none."""
+    given = as_array(groups, "groups")
+    if given.shape != (n,):
+        raise ValueError(f"{n} images but groups of shape {given.shape}")
+    names = [
+        f"{i} alone" if is_missing(name) or name == "" else f"group {name}" for i, name in enumerate(given.tolist())
+    ]
+    ids: NDArray[np.intp] = np.unique(names, return_inverse=True)[1].astype(np.intp)
+    return ids
+
+
+def _joined(first: NDArray[np.intp], second: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Groups in which two images are if they are together in either."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    size = int(first.max()) + 1
+    links = coo_array((np.ones(len(first)), (first, size + second)), shape=(size + int(second.max()) + 1,) * 2)
+    ids: NDArray[np.intp] = connected_components(links, directed=False)[1][first].astype(np.intp)
+    return ids
 
 
 def _in_order(table: Any, names: list[str]) -> NDArray[Any]:
@@ -111,15 +172,20 @@ def _in_order(table: Any, names: list[str]) -> NDArray[Any]:
     return values
 
 
-def _predicted(estimator: Any, X: Any) -> tuple[NDArray[Any], NDArray[Any] | None]:
-    """Predictions, and probabilities if there are any; one of ours looks at the images once."""
+def _predicted(estimator: Any, X: Any) -> tuple[NDArray[Any], NDArray[Any] | None, Any]:
+    """Predictions; probabilities if there are any; contents if known. One of ours looks at the images once."""
     blocks: Iterable[Any] = [X]
-    head = estimator
+    head, contents = estimator, None
     if isinstance(estimator, TransferEstimator):
-        blocks, head = estimator._blocks(X), estimator.head_
+        head = estimator.head_
+        if isinstance(X, FeatureStore):
+            blocks = estimator._blocks(X)
+        else:
+            rows, contents = estimator._fitted_extractor()._rows_and_contents(X)
+            blocks = [rows]
     said, likely = [], []
     for rows in blocks:
         said.append(say(head, "predict", rows))
         if hasattr(head, "predict_proba"):
             likely.append(say(head, "predict_proba", rows))
-    return np.concatenate(said), np.concatenate(likely) if likely else None
+    return np.concatenate(said), np.concatenate(likely) if likely else None, contents
