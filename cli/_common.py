@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import _sources
 
 if TYPE_CHECKING:
     from featurekit import FeatureStore, TransferClassifier, TransferRegressor
+    from featurekit.errors import Remedy
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
 HEADS = ("logreg", "svm", "linear-svm", "ridge", "lda", "knn", "centroid")
@@ -37,6 +38,28 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings, allow_abbrev=False)
+        self.color = False  # Python 3.14 would write escape sequences
+        self.set_defaults(parser=self, keywords={})
+
+    def spelled(self, remedy: Remedy, keywords: dict[str, str]) -> str:
+        """The option by which a user of this command does what a remedy says; empty if it has none.
+
+        Parameters
+        ----------
+        remedy : Remedy
+        keywords : dict of str to str
+            Names that arguments of the library have in this command, where they differ.
+        """
+        wanted = keywords.get(remedy.keyword, remedy.keyword)
+        for action in self._actions:
+            if action.dest == wanted and action.option_strings:
+                value = action.metavar or wanted.upper() if remedy.value is ... else remedy.value
+                return action.option_strings[-1] + ("" if action.nargs == 0 else f" {value}")
+        return ""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit, with the reason first and where to find the options."""
+        self.exit(2, f"featurekit: error: {message}\nSee: {self.prog} --help\n")
 
 
 def _whole(text: str, least: int) -> int:
@@ -126,6 +149,12 @@ def add_trust_option(parser: argparse.ArgumentParser) -> None:
         help="a type that the model may hold beyond those that featurekit knows, if you trust whoever made it; for "
         "several, more than once",
     )
+
+
+def add_store_option(parser: argparse.ArgumentParser, text: str) -> None:
+    """``--store``: where extracted features are kept, which the library calls the output."""
+    parser.add_argument("--store", metavar="FILE.h5", help=text)
+    parser.set_defaults(keywords={"output": "store", "trusted": "trust"})
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
@@ -315,14 +344,14 @@ def note_other_targets(arguments: argparse.Namespace, store: FeatureStore) -> No
     if any(";" in label for label in labels):
         note(
             arguments,
-            "some labels hold a ';' and count as classes of their own; for labels beside others: --target labels (of "
-            "fit and evaluate)",
+            "some labels hold a ';' and count as classes of their own; for labels beside others: featurekit fit "
+            "--target labels",
         )
     elif len(labels) > 20 and 2 * len(labels) > sum(store.class_counts.values()) and all(map(_is_number, labels)):
         note(
             arguments,
-            f"these labels are {len(labels)} different numbers and count as classes; for numbers: --target number (of "
-            "fit and evaluate)",
+            f"these labels are {len(labels)} different numbers and count as classes; for numbers: featurekit fit "
+            "--target number",
         )
 
 

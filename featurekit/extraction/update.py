@@ -19,7 +19,7 @@ import numpy as np
 
 from .._version import __version__
 from ..backbones import MODULE, Backbone
-from ..errors import DamagedRowsError, SourceError, StoreError, StoreFormatError
+from ..errors import DamagedRowsError, Remedy, SourceError, StoreError, StoreFormatError
 from ..folders import is_url
 from ..images import UNLISTED, Item, Source, public
 from ..pipeline import Destination, Outcome, columns_of
@@ -47,6 +47,9 @@ from ..store import (
 )
 
 logger = logging.getLogger(__name__)
+
+_ANOTHER = Remedy("choose another output", "output")
+_LET_GO = Remedy("let them go", "replace", True)
 
 
 class Update:
@@ -208,8 +211,8 @@ def _read_old(target: Place, refresh: bool) -> _Old:
         if not refresh:
             way = "set this file aside" if isinstance(published, Path) else "have it replaced"
             raise StoreFormatError(
-                f"{error}\nNothing was changed. Choose another output; or {way} and compute what is missing "
-                "(refresh=True, --refresh)."
+                f"{error}\nNothing was changed.",
+                remedies=[_ANOTHER, Remedy(f"{way} and compute what is missing", "refresh", True)],
             ) from error
         if isinstance(published, Path):
             aside = _free_name(published.with_name(published.name + ".damaged"))
@@ -241,8 +244,11 @@ def _dtype(base: FeatureStore | None, asked: str | None) -> np.dtype[Any]:
         return DTYPES[asked or "float32"]
     if asked is not None and DTYPES[asked] != base.dtype:
         raise StoreError(
-            f"{base.path} holds rows of {base.dtype}, not {asked}. Nothing was changed. Choose another output, or "
-            f"convert it: featurekit store merge {base.path} -o OTHER.h5 --dtype {asked}"
+            f"{base.path} holds rows of {base.dtype}, not {asked}. Nothing was changed.",
+            remedies=[
+                _ANOTHER,
+                Remedy(f"convert it: featurekit store merge {base.path} -o OTHER.h5 --dtype {asked}"),
+            ],
         )
     return base.dtype
 
@@ -304,7 +310,8 @@ def _removed(old: _Old, listing: Source, replace: bool) -> tuple[list[str], int]
             if any(path.startswith(f"{folder}/") or not folder for path in leaving):
                 raise StoreError(
                     f"the folder {folder or listing.root} cannot be listed now, and the rows of its images would leave "
-                    "the store. Nothing was changed. Run again when it can be read, or let them go (--replace)."
+                    "the store. Nothing was changed.",
+                    remedies=[Remedy("run again when it can be read"), _LET_GO],
                 )
     before = [entry.path for entry in old.ledger.where(REMOVED)] if old.ledger is not None else []
     return sorted({*leaving, *(path for path in before if path not in here)}), len(leaving)
@@ -325,8 +332,8 @@ def _check_leaving(old: _Old, listing: Source, leaving: Sequence[str]) -> None:
         raise StoreError(
             f"{old.store.path} was written from {_place(old) or 'a list of images'}, and the images of {len(leaving)} "
             f"of its {len(old.store)} rows (such as {leaving[0]}) are not in {listing.place or 'this list of images'}: "
-            "they would leave the store. Nothing was changed. Choose another output, or let them go (replace=True, "
-            "--replace)."
+            "they would leave the store. Nothing was changed.",
+            remedies=[_ANOTHER, _LET_GO],
         )
 
 
@@ -365,7 +372,8 @@ def _up_to_date(old: _Old, listing: Source, columns: Columns, ledger: Ledger) ->
 def _nothing_readable(ledger: Ledger) -> SourceError:
     shown = "\n".join(f"  {entry.path}: {entry.reason}" for entry in ledger[:10])
     more = f"\n  ... and {len(ledger) - 10} more" if len(ledger) > 10 else ""
-    hint = ""
-    if all(entry.reason.endswith("no such file") for entry in ledger):
-        hint = "\nAre the paths of a manifest relative to another folder? Name it: root=..., --root DIR"
-    return SourceError(f"none of the {len(ledger)} images could be read, so no store was written:\n{shown}{more}{hint}")
+    missing = all(entry.reason.endswith("no such file") for entry in ledger)
+    return SourceError(
+        f"none of the {len(ledger)} images could be read:\n{shown}{more}\nNothing was written.",
+        remedies=[Remedy("name the folder that the paths of a manifest are relative to", "root")] if missing else [],
+    )

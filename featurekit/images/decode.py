@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ..errors import ImageError
+from ..folders import open_regular
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 """What may be opened. An allow list: Pillow also knows formats that start other programs (EPS) or
@@ -223,7 +224,7 @@ def read_file(path: str | os.PathLike[str]) -> tuple[bytes, os.stat_result]:
         if not stat.S_ISREG(info.st_mode):
             what = "a directory" if stat.S_ISDIR(info.st_mode) else "a device, pipe or socket"
             raise ImageError(f"{what}, not an image file")
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return file.read(), info
     except FileNotFoundError:
         broken = os.path.islink(path)
