@@ -68,8 +68,10 @@ def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader | io.BytesIO
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:
-    """Raise as :func:`open_regular` does; for files that a library opens by their names."""
-    open_regular(path).close()
+    """Raise as :func:`open_regular` does, or if it is empty; for files that a library opens by their names."""
+    with open_regular(path) as file:
+        if not file.read(1):
+            raise OSError(errno.ENODATA, "empty file", os.fspath(path))
 
 
 def is_store_name(name: str | os.PathLike[str]) -> bool:

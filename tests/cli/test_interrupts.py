@@ -86,9 +86,16 @@ def code(*lines):
     return process
 
 
-@pytest.mark.parametrize("delay", [0.4, 0.8, 1.2])
-def test_ctrl_c_during_start_up_is_no_import_error(delay, digits_store_path, tmp_path):
-    process = start("evaluate", digits_store_path, "--head", "svm")
+@pytest.mark.parametrize("delay", [0.1, 0.3, 0.6, 1.0])
+def test_ctrl_c_during_start_up_is_no_import_error(delay, digits_store_path):
+    arguments = ["featurekit", "evaluate", str(digits_store_path), "--head", "svm"]
+    script = (
+        f"import sys\nsys.argv = {arguments!r}\nfrom featurekit_cli.start import run\nprint('ready', flush=True)\nrun()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=0
+    )
+    assert process.stdout.readline() == "ready\n"
     time.sleep(delay)
     returned, said = end(process, signal.SIGINT)
     if returned != 0:
