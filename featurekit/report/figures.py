@@ -22,7 +22,7 @@ PICTURE_MARK = b"drawn by featurekit"
 """What a picture holds."""
 
 _MOST_NUMBERS = 30
-_LONGEST_NAME = 60
+_LONGEST_NAME = 32
 
 
 def draw_confusion_matrix(evaluation: Evaluation, path: str | os.PathLike[str], *, title: str = "") -> Path:
