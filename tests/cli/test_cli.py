@@ -482,10 +482,8 @@ def test_labels_that_look_like_other_targets(run, digits_folder, tmp_path):
 
 def test_a_manifest_of_another_folder(run, tmp_path):
     (tmp_path / "m.csv").write_text("path,label\nno/a.jpg,a\nno/b.jpg,b\n")
-    assert (
-        "Name the folder that the paths of a manifest are relative to (--root DIR)."
-        in run("extract", "m.csv", "-o", "s.h5")[2]
-    )
+    said = run("extract", "m.csv", "-o", "s.h5")[2]
+    assert "Name the folder that the paths of a manifest are relative to (--root DIR)." in said
 
 
 def test_a_label_does_not_colour_the_terminal(run, digits_folder, tmp_path):
