@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from . import _sources
+from ._parser import Parser as Parser
 
 if TYPE_CHECKING:
     from featurekit import FeatureStore, TransferClassifier, TransferRegressor
-    from featurekit.errors import Remedy
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
 HEADS = ("logreg", "svm", "linear-svm", "ridge", "lda", "knn", "centroid")
@@ -31,35 +31,6 @@ SOURCE_HELP = (
     "a folder of class folders, a flat folder, a manifest (.csv, .tsv, .parquet with columns path[,label[,group]]), "
     "a .zip or .tar archive, webdataset's shards (shard-{000..123}.tar), or one image; or a URL of these (s3://, ...)"
 )
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser that takes options by their whole name only: an abbreviation would break when one is added."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings, allow_abbrev=False)
-        self.color = False  # Python 3.14 would write escape sequences
-        self.set_defaults(parser=self, keywords={})
-
-    def spelled(self, remedy: Remedy, keywords: dict[str, str]) -> str:
-        """The option by which a user of this command does what a remedy says; empty if it has none.
-
-        Parameters
-        ----------
-        remedy : Remedy
-        keywords : dict of str to str
-            Names that arguments of the library have in this command, where they differ.
-        """
-        wanted = keywords.get(remedy.keyword, remedy.keyword)
-        for action in self._actions:
-            if action.dest == wanted and action.option_strings:
-                value = action.metavar or wanted.upper() if remedy.value is ... else remedy.value
-                return action.option_strings[-1] + ("" if action.nargs == 0 else f" {value}")
-        return ""
-
-    def error(self, message: str) -> NoReturn:
-        """Exit, with the reason first and where to find the options."""
-        self.exit(2, f"featurekit: error: {message}\nSee: {self.prog} --help\n")
 
 
 def _whole(text: str, least: int) -> int:

@@ -387,15 +387,14 @@ def _bad_rows(file: FeatureStore) -> NDArray[np.bool_]:
         return np.ones(len(file), dtype=np.bool_)
 
 
-def check_space(
-    store: FeatureStore,
-    space: FeatureSpace,
-    remedies: Sequence[Remedy] = (Remedy("name another output", "output"), Remedy("delete the old one first")),
-) -> None:
+_OTHER = Remedy("name another output", "output"), Remedy("delete the old one first")
+
+
+def check_space(store: FeatureStore, space: FeatureSpace, remedies: Sequence[Remedy] = _OTHER) -> None:
     """Raise `FeatureSpaceError` unless the rows of `store` are of the feature space `space`."""
     if store.fingerprint != space.fingerprint:
-        raise FeatureSpaceError(
+        said = (
             f"{store.path} holds rows of another feature space, and rows of two are never mixed. "
-            f"It holds {'; '.join(store.space.differences(space))}. Nothing was changed.",
-            remedies=remedies,
+            f"It holds {'; '.join(store.space.differences(space))}. Nothing was changed."
         )
+        raise FeatureSpaceError(said, remedies=remedies)
