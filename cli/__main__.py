@@ -1,5 +1,5 @@
 """``python -m featurekit_cli``."""
 
-from .main import run
+from .start import run
 
 run()

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from . import _sources
+from ._parser import Parser as Parser
 
 if TYPE_CHECKING:
     from featurekit import FeatureStore, TransferClassifier, TransferRegressor
@@ -31,13 +32,6 @@ SOURCE_HELP = (
     "a folder of class folders, a flat folder, a manifest (.csv, .tsv, .parquet with columns path[,label[,group]]), "
     "a .zip or .tar archive, webdataset's shards (shard-{000..123}.tar), or one image; or a URL of these (s3://, ...)"
 )
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser that takes options by their whole name only: an abbreviation would break when one is added."""
-
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(**settings, allow_abbrev=False)
 
 
 def _whole(text: str, least: int) -> int:
@@ -127,6 +121,12 @@ def add_trust_option(parser: argparse.ArgumentParser) -> None:
         help="a type that the model may hold beyond those that featurekit knows, if you trust whoever made it; for "
         "several, more than once",
     )
+
+
+def add_store_option(parser: argparse.ArgumentParser, text: str) -> None:
+    """``--store``: where extracted features are kept, which the library calls the output."""
+    parser.add_argument("--store", metavar="FILE.h5", help=text)
+    parser.set_defaults(keywords={"output": "store", "trusted": "trust"})
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
@@ -326,14 +326,14 @@ def note_other_targets(arguments: argparse.Namespace, store: FeatureStore) -> No
     if any(";" in label for label in labels):
         note(
             arguments,
-            "some labels hold a ';' and count as classes of their own; for labels beside others: --target labels (of "
-            "fit and evaluate)",
+            "some labels hold a ';' and count as classes of their own; for labels beside others: featurekit fit "
+            "--target labels",
         )
     elif len(labels) > 20 and 2 * len(labels) > sum(store.class_counts.values()) and all(map(_is_number, labels)):
         note(
             arguments,
-            f"these labels are {len(labels)} different numbers and count as classes; for numbers: --target number (of "
-            "fit and evaluate)",
+            f"these labels are {len(labels)} different numbers and count as classes; for numbers: featurekit fit "
+            "--target number",
         )
 
 

@@ -36,7 +36,7 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("--seed", type=_common.seed, default=0, metavar="N", help="with --head: of the split")
     parser.add_argument("--png", metavar="FILE", help="draw the confusion matrix as a picture")
-    parser.add_argument("--store", metavar="FILE.h5", help="where extracted features are kept")
+    _common.add_store_option(parser, "where extracted features are kept")
     _common.add_extraction_options(parser)
     _common.add_output_options(parser)
     parser.set_defaults(run=run, wrong_usage=parser.error)

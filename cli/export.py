@@ -24,7 +24,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument("--weights", metavar="FILE", help="the backbone's weight file, where that lies elsewhere now")
     _common.add_trust_option(parser)
     _common.add_output_options(parser)
-    parser.set_defaults(run=run, wrong_usage=parser.error)
+    parser.set_defaults(run=run, wrong_usage=parser.error, keywords={"trusted": "trust"})
 
 
 def run(arguments: argparse.Namespace) -> int:

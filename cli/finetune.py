@@ -56,7 +56,10 @@ def add_parser(verbs: Any) -> None:
         metavar="P",
         help="part of SOURCE for that, without --validation (default: 0.2)",
     )
-    parser.add_argument("--store", metavar="FILE.h5", help="where the frozen features are kept")
+    _common.add_store_option(parser, "where the frozen features are kept")
+    parser.add_argument(
+        "--validation-store", metavar="FILE.h5", help="with --validation: where the frozen features of those are kept"
+    )
     parser.add_argument(
         "--work",
         metavar="DIR",
@@ -73,7 +76,11 @@ def add_parser(verbs: Any) -> None:
     _add_recipe(parser)
     _common.add_extraction_options(parser)
     _common.add_output_options(parser)
-    parser.set_defaults(run=run, wrong_usage=parser.error)
+    parser.set_defaults(
+        run=run,
+        wrong_usage=parser.error,
+        keywords={"output": "store", "batch_size": "train_batch", "checkpoint": "work"},
+    )
 
 
 def _add_recipe(parser: argparse.ArgumentParser) -> None:
@@ -172,7 +179,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
     if arguments.validation is not None and arguments.validation_share is not None:
         arguments.wrong_usage("--validation and --validation-share exclude each other")
-    from featurekit import FineTuneClassifier, load_model
+    from featurekit import FeaturekitError, FineTuneClassifier, load_model
     from featurekit.bundle import check_bundle_target, is_bundle
     from featurekit.finetune.launched import launched
     from featurekit.outputs import check_output
@@ -215,18 +222,35 @@ def run(arguments: argparse.Namespace) -> int:
     paths, labels, groups, code = _images(arguments, arguments.source, arguments.store)
     others = None
     if arguments.validation is not None:
-        others = _images(arguments, arguments.validation, None)[:2]
+        try:
+            others = _images(arguments, arguments.validation, arguments.validation_store)[:2]
+        except FeaturekitError as error:
+            error.remedies = [
+                remedy._replace(keyword="validation_store") if remedy.keyword == "output" else remedy
+                for remedy in error.remedies
+            ]
+            raise
     if not arguments.scratch:
         default = _sources.default_store(arguments.source, arguments.backbone, arguments.layer, arguments.weights)
         model.cache = arguments.store or default
-    model.fit(paths, labels, groups=groups, validation=others)
+    try:
+        model.fit(paths, labels, groups=groups, validation=others)
+    except FeaturekitError:
+        _remove_empty(work)
+        raise
     if not first:
         return code
     c, replaced = model.comparison_, is_bundle(arguments.output)
     folder = model.save(arguments.output, notes={"images": len(paths), "validation images": c["n"]})
     shutil.rmtree(model.work_ or "", ignore_errors=True)  # of this training, and nothing else
-    with suppress(OSError):
-        work.rmdir()
+    _remove_empty(work)
+    if left := list(work.glob("*")):
+        size = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
+        _common.note(
+            arguments,
+            f"{work} still holds what other trainings left that did not end ({len(left)}, {size / 1e6:.0f} MB). Delete "
+            "it unless one of them is to go on.",
+        )
     if arguments.png:
         draw_history(model.history_, arguments.png, title=str(folder))
     if arguments.json:
@@ -253,6 +277,13 @@ def run(arguments: argparse.Namespace) -> int:
         print("the model that was there before is replaced")
     print(verdict(model))
     return code
+
+
+def _remove_empty(work: Path) -> None:
+    """Delete the folders of trainings that left nothing, and then their folder."""
+    for folder in (*work.glob("*"), work):
+        with suppress(OSError):  # it holds something, or is a file
+            folder.rmdir()
 
 
 def verdict(model: Any) -> str:
@@ -300,7 +331,7 @@ def _images(
     arguments: argparse.Namespace, source: str, kept: str | None
 ) -> tuple[list[Any], list[str], list[str] | None, int]:
     """Images that can be read and have a label, their labels and groups, and the exit code."""
-    from featurekit import FeaturekitError
+    from featurekit.errors import FeaturekitError
     from featurekit.images import read_source
 
     items = read_source(source, root=arguments.root).items

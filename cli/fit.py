@@ -34,7 +34,7 @@ def add_parser(verbs: Any) -> None:
         metavar="K",
         help="folds of the score, 0 for none (default: 5)",
     )
-    parser.add_argument("--store", metavar="FILE.h5", help="where extracted features are kept")
+    _common.add_store_option(parser, "where extracted features are kept")
     _common.add_extraction_options(parser)
     _common.add_output_options(parser)
     parser.set_defaults(run=run, wrong_usage=parser.error)

@@ -7,19 +7,20 @@ interrupted.
 from __future__ import annotations
 
 import argparse
-import gc
 import logging
 import os
-import signal
 import sys
-import threading
 import warnings
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from featurekit import FeaturekitError, __version__
+from featurekit.errors import FeaturekitWarning
 
 from . import _common, advise, compare, demo, evaluate, export, extract, finetune, fit, models, predict, store
+from ._terminal import safe_streams
+from .start import INTERRUPTED, MESSAGE
+from .start import run as run  # installed scripts of earlier versions call it here
 
 _VERBS = (extract, fit, finetune, predict, evaluate, compare, advise, export, models, store, demo)
 
@@ -68,25 +69,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     int
         The exit code.
     """
-    arguments = build_parser().parse_args(argv)
-    logging.basicConfig(format="featurekit: %(message)s", level=logging.WARNING)
-    if not getattr(arguments, "quiet", False):
-        logging.getLogger("featurekit").setLevel(logging.INFO)  # such as what takes seconds, once
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            # A file name need not be valid text; print it rather than fail on it.
-            stream.reconfigure(errors="backslashreplace")
-    terminate = None
-    if threading.current_thread() is threading.main_thread():  # others may not set signals
-        terminate = signal.signal(signal.SIGTERM, _stop)
+    with safe_streams():
+        arguments = build_parser().parse_args(argv)
+        if not getattr(arguments, "quiet", False):
+            logging.getLogger("featurekit").setLevel(logging.INFO)  # such as what takes seconds, once
+        with _telling(arguments):
+            return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
-        with warnings.catch_warnings():
-            # catch_warnings gives showwarning back on leaving: a caller from Python keeps its own.
-            warnings.showwarning = _show_warning
-            code: int = arguments.run(arguments)
+        code: int = arguments.run(arguments)
         sys.stdout.flush()
     except (FeaturekitError, FileNotFoundError) as error:
-        print(f"featurekit: error: {_printable(str(error))}", file=sys.stderr)
+        print(f"featurekit: error: {_told(arguments, error)}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         # The reader of our output has gone (such as `head`): nothing more to say, not even at shutdown.
@@ -100,44 +96,38 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("featurekit: error: not enough memory. Nothing that was complete is lost.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("featurekit: interrupted. What was complete is kept: run the same command again.", file=sys.stderr)
-        return 130
-    finally:
-        if terminate is not None:
-            signal.signal(signal.SIGTERM, terminate)
+        with suppress(OSError):  # a terminal that was closed
+            print(MESSAGE, file=sys.stderr)
+        return INTERRUPTED
     return code
 
 
-def run() -> NoReturn:
-    """Run the command and end the process: what the installed script calls."""
-    _open_closed_streams()
-    # Read when PyTorch loads. Its threads wait for each other by spinning, otherwise: beside other work on the same
-    # cores, training took a third longer for it.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    code = main()
-    # The collector need not look at torch's objects once more: that takes 1.5 seconds of the 1.8 that ending takes.
-    gc.freeze()
-    sys.exit(code)
+def _told(arguments: argparse.Namespace, said: Exception | str) -> str:
+    """A message of the library with the options that this command has."""
+    if not isinstance(said, FeaturekitError | FeaturekitWarning):
+        return str(said)
+    return said.told(lambda remedy: arguments.parser.spelled(remedy, arguments.keywords))
 
 
-def _open_closed_streams() -> None:
-    """Where the caller closed standard streams, as some daemons do, nothing else may get their numbers."""
-    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(number)
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+@contextmanager
+def _telling(arguments: argparse.Namespace) -> Iterator[None]:
+    """Show warnings and log records as lines of this command on standard error; a caller from Python keeps its own."""
+    handler = _Handler()
+    handler.addFilter(lambda record: record.levelno >= logging.WARNING or record.name.startswith("featurekit"))
+    with warnings.catch_warnings():
+        # catch_warnings gives showwarning back on leaving.
+        warnings.showwarning = lambda message, *_, **__: print(
+            f"featurekit: warning: {_told(arguments, message)}", file=sys.stderr
+        )
+        logging.getLogger().addHandler(handler)
+        try:
+            yield
+        finally:
+            logging.getLogger().removeHandler(handler)
 
 
-def _printable(text: str) -> str:
-    """Names from files may hold what moves a terminal's cursor or changes its colours."""
-    return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+class _Handler(logging.Handler):
+    """Writes to what is standard error when a record comes."""
 
-
-def _stop(*_: object) -> None:
-    """To be terminated is to be interrupted: what is half done is tidied up, as for Ctrl-C."""
-    raise KeyboardInterrupt
-
-
-def _show_warning(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-    print(f"featurekit: warning: {message}", file=sys.stderr)
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"featurekit: {self.format(record)}", file=sys.stderr)

@@ -101,7 +101,7 @@ def _list(arguments: argparse.Namespace, pattern: str | None) -> int:
         print(table(header, [_line(spec, local) for spec, local in found], left=3))
     else:
         print("no backbone is like that")
-    print(f"\n{_common.count(len(found), 'backbone')}. Any of them also takes a local weight file: --weights FILE.")
+    print(f"\n{_common.count(len(found), 'backbone')}. What takes a backbone also takes a local weight file for it.")
     if not timm_too:
         print("timm's models have timm/ before their names: featurekit models 'timm/convnext*', or --all.")
     print("What is in one: featurekit models show NAME.")

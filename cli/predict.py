@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from . import _common
+from ._terminal import write_data
 
 
 def add_parser(verbs: Any) -> None:
@@ -34,17 +35,16 @@ def add_parser(verbs: Any) -> None:
         metavar="P",
         help="give no label to an image whose largest probability is below P",
     )
-    parser.add_argument("--store", metavar="FILE.h5", help="keep the extracted features here (default: not kept)")
+    _common.add_store_option(parser, "keep the extracted features here (default: not kept)")
     _common.add_extraction_options(parser, backbone=False)
     _common.add_output_options(parser)
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, wrong_usage=parser.error)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Predict and write the table."""
     if arguments.output and Path(arguments.output).suffix.lower() not in {".csv", ".json"}:
-        print("featurekit: error: --output must end in .csv or .json", file=sys.stderr)
-        return 2
+        arguments.wrong_usage("--output must end in .csv or .json")
     from featurekit import FeaturekitError, load_model
     from featurekit.outputs import check_output, write_output
 
@@ -81,14 +81,14 @@ def run(arguments: argparse.Namespace) -> int:
             of = _common.count(len(labels), "image")
             print(f"abstained from {abstained} of {of}: probability below {arguments.abstain_below:g}", file=sys.stderr)
         try:
+            text = io.StringIO(newline="")
+            _write(text, lines, classes, as_json or (arguments.json and not arguments.output), arguments.model)
             if arguments.output:
-                text = io.StringIO(newline="")
-                _write(text, lines, classes, as_json, arguments.model)
                 write_output(arguments.output, text.getvalue().encode("utf-8", "surrogateescape"), mark)
                 if not arguments.quiet:
                     print(f"{arguments.output}: {len(lines)} images", file=sys.stderr)
             else:
-                _write(sys.stdout, lines, classes, arguments.json, arguments.model)
+                write_data(text.getvalue())
         except BrokenPipeError:
             raise
         except OSError as error:

@@ -24,8 +24,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .errors import BundleError
-from .folders import on_disk
+from .errors import BundleError, FeaturekitWarning, Remedy
+from .folders import check_regular, on_disk, open_regular
 
 NETWORK = "network.safetensors"
 """The file of a network that was trained for the model."""
@@ -133,12 +133,9 @@ def write_bundle(
             ) from error
         unknown = sorted(set(skops_io.get_untrusted_types(file=temporary / "head.skops")) - _TRUSTED)
         if unknown:
-            warnings.warn(
-                f"the head holds types that are not loaded without being named: {', '.join(unknown)}. Name them: "
-                "load_model(path, trusted=[...]), or --trust NAME on the command line",
-                UserWarning,
-                stacklevel=3,
-            )
+            said = f"the head holds types that are not loaded without being named: {', '.join(unknown)}."
+            remedies = [Remedy("name them when the model is loaded", "trusted")]
+            warnings.warn(FeaturekitWarning(said, remedies=remedies), stacklevel=3)
         if target.exists():
             old = temporary.with_name(temporary.name + ".old")
             target.rename(old)
@@ -201,7 +198,8 @@ def read_manifest(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not is_bundle(folder):
         raise BundleError(f"no saved model in {folder}: expected a folder with model.json and head.skops in it")
     try:
-        manifest = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        with open_regular(folder / "model.json") as file:
+            manifest = json.loads(file.read())
     except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"cannot read {folder / 'model.json'}: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
@@ -222,6 +220,7 @@ def is_bundle(path: str | os.PathLike[str]) -> bool:
 def _read_head(path: Path, trusted: Sequence[str]) -> Any:
     skops_io = _import_skops()
     try:
+        check_regular(path)
         _check_packing(path)
         unknown = set(skops_io.get_untrusted_types(file=path))
     except BundleError:
@@ -231,9 +230,8 @@ def _read_head(path: Path, trusted: Sequence[str]) -> Any:
     refused = sorted(unknown - _TRUSTED - set(trusted))
     if refused:
         raise BundleError(
-            f"{path} holds objects of types that featurekit does not know: {', '.join(refused)}. Nothing was "
-            "loaded. If you trust whoever made the file, name them: load_model(path, trusted=[...]), or --trust NAME "
-            "for each on the command line"
+            f"{path} holds objects of types that featurekit does not know: {', '.join(refused)}. Nothing was loaded.",
+            remedies=[Remedy("if you trust whoever made the file, name them", "trusted")],
         )
     try:
         return skops_io.load(path, trusted=sorted(unknown))

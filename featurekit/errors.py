@@ -24,7 +24,8 @@ The classes that also derive from a built-in exception do so where scikit-learn'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 __all__ = [
     "BackboneError",
@@ -32,10 +33,12 @@ __all__ = [
     "DamagedRowsError",
     "FeatureSpaceError",
     "FeaturekitError",
+    "FeaturekitWarning",
     "HeadError",
     "ImageError",
     "LabelWarning",
     "MissingExtraError",
+    "Remedy",
     "SourceError",
     "StoreError",
     "StoreFormatError",
@@ -46,8 +49,65 @@ __all__ = [
 ]
 
 
-class FeaturekitError(Exception):
+class Remedy(NamedTuple):
+    """Something that the caller can do about an error or a warning.
+
+    A message of the library names no option of the command line: the same error can come up in several commands, and
+    not all of them have the option. The command line shows only those remedies that its command has an option for.
+
+    Parameters
+    ----------
+    text : str
+        Such as ``"choose another output"``.
+    keyword : str
+        The argument of the called function by which that is done, such as ``"output"``. Empty: no argument is needed.
+    value : object
+        What to give it. Default: what the caller likes.
+
+    Examples
+    --------
+    >>> error = StoreError("The rows would leave.", remedies=[Remedy("let them go", "replace", True)])
+    >>> str(error)
+    'The rows would leave. Let them go (replace=True).'
+    """
+
+    text: str
+    keyword: str = ""
+    value: Any = ...
+
+
+def _in_python(remedy: Remedy) -> str:
+    return f"{remedy.keyword}={'...' if remedy.value is ... else repr(remedy.value)}"
+
+
+class _AdvisedError(Exception):
+    """A message and its remedies."""
+
+    def __init__(self, message: str = "", *, remedies: Sequence[Remedy] = ()) -> None:
+        super().__init__(message)
+        self.remedies = list(remedies)
+
+    def __str__(self) -> str:
+        return self.told(_in_python)
+
+    def told(self, spelled: Callable[[Remedy], str]) -> str:
+        """The message, with remedies whose keyword is written by `spelled`; without those where that is empty."""
+        known = [
+            each.text if not each.keyword else f"{each.text} ({said})"
+            for each in self.remedies
+            if (said := spelled(each) if each.keyword else "-")
+        ]
+        advice = "; or ".join(known)
+        message = str(self.args[0]) if self.args else ""
+        return f"{message} {advice[0].upper()}{advice[1:]}." if advice else message
+
+
+class FeaturekitError(_AdvisedError):
     """Base class: catch it to catch everything that featurekit raises on purpose."""
+
+
+class FeaturekitWarning(_AdvisedError, UserWarning):  # noqa: N818 (warnings are named so)
+    """A warning that says what can be done."""
 
 
 class SourceError(FeaturekitError, ValueError):
@@ -70,13 +130,15 @@ class ImageError(FeaturekitError, ValueError):
         As given.
     """
 
-    def __init__(self, message: str, failures: Sequence[tuple[int, str, str]] = ()) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str, failures: Sequence[tuple[int, str, str]] = (), *, remedies: Sequence[Remedy] = ()
+    ) -> None:
+        super().__init__(message, remedies=remedies)
         self.failures = list(failures)
 
-    def __reduce__(self) -> tuple[type[ImageError], tuple[str, list[tuple[int, str, str]]]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         # Errors travel between joblib's processes: keep the failures with them.
-        return type(self), (str(self), self.failures)
+        return type(self), (self.args[0], self.failures), self.__dict__
 
 
 class UnavailableError(ImageError):

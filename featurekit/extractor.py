@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .backbones import DEFAULT_BACKBONE, LITE, Backbone, describe, find, short_name
 from .bundle import is_bundle
-from .errors import DamagedRowsError, FeatureSpaceError, ImageError, SourceError
+from .errors import DamagedRowsError, FeatureSpaceError, ImageError, Remedy, SourceError
 from .fingerprint import PENULTIMATE, FeatureSpace
 from .folders import is_store_name, on_disk
 from .images import Item, items_from
@@ -270,7 +270,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         always = ("layer", "precision", "decoder")
         chosen = self.space_.options.items()
         options = ", ".join(f"{name} {value}" for name, value in chosen if name in always or value not in _USUAL)
-        check_space(store, self.space_, f"Extract the images again with {self.backbone}, {options}.")
+        check_space(store, self.space_, [Remedy(f"extract the images again with {self.backbone}, {options}")])
 
     def _fill(self, items: Sequence[Item], backbone: Backbone, cache: RowCache) -> list[Outcome]:
         """Bring every row into the cache."""

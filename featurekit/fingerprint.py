@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .folders import open_regular
+
 HASH_BYTES = 32
 """Length of a content hash (SHA-256) in bytes."""
 
@@ -217,7 +219,7 @@ def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file, hexadecimal, read in pieces."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

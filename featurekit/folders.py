@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import re
+import stat
 import sys
 from pathlib import Path
 
@@ -41,6 +44,34 @@ def on_disk(path: str | os.PathLike[str]) -> Path:
         f"a {kind}:// URL cannot be used here: only images and stores of features may lie behind one. Name a file or "
         "folder on this machine, and copy it."
     )
+
+
+def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader | io.BytesIO:
+    """Open a file for reading, but no pipe, device or folder: to open or read one may take for ever.
+
+    The opened file itself is looked at, so that nothing can take its place in between.
+
+    Raises
+    ------
+    OSError
+        If it cannot be opened, or is no regular file.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+    descriptor = os.open(path, flags)
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or not found.st_size:
+        os.close(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+        return io.BytesIO()  # such as /proc/kmsg, whose content never ends
+    return open(descriptor, "rb")
+
+
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Raise as :func:`open_regular` does, or if it is empty; for files that a library opens by their names."""
+    with open_regular(path) as file:
+        if not file.read(1):
+            raise OSError(errno.ENODATA, "empty file", os.fspath(path))
 
 
 def is_store_name(name: str | os.PathLike[str]) -> bool:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from .errors import FeaturekitError, StoreError
-from .folders import on_disk
+from .folders import on_disk, open_regular
 from .store.writer import replace_file
 
 
@@ -34,12 +34,17 @@ def check_output(path: str | os.PathLike[str], mark: bytes) -> Path:
         raise FeaturekitError(f"cannot write {target}: there is no folder {target.parent}")
     if target.is_dir():
         raise FeaturekitError(f"cannot write {target}: it is a folder. Choose the name of a file.")
-    if target.is_file() and target.stat().st_size and mark not in target.read_bytes():
+    if target.is_file() and (data := _content(target)) and mark not in data:
         raise FeaturekitError(
             f"{target} exists and is no earlier output of this kind, so it was not overwritten. Choose another name, "
             "or delete it."
         )
     return target
+
+
+def _content(path: Path) -> bytes:
+    with open_regular(path) as file:
+        return file.read()
 
 
 def write_output(path: str | os.PathLike[str], data: bytes, mark: bytes) -> Path:

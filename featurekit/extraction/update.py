@@ -18,7 +18,7 @@ import numpy as np
 
 from .._version import __version__
 from ..backbones import MODULE, Backbone
-from ..errors import DamagedRowsError, StoreError, StoreFormatError
+from ..errors import DamagedRowsError, Remedy, StoreError, StoreFormatError
 from ..folders import is_url
 from ..images import Source, public
 from ..pipeline import Destination, Outcome
@@ -42,6 +42,7 @@ from ..store import (
     salvage_columns,
 )
 from .rows import (
+    ANOTHER_OUTPUT,
     Old,
     check_contents_leaving,
     keep_known,
@@ -53,7 +54,6 @@ from .rows import (
 )
 
 logger = logging.getLogger(__name__)
-
 
 class Update:
     """One output of a run: opened, filled, published.
@@ -210,8 +210,8 @@ def _read_old(target: Place, refresh: bool) -> Old:
         if not refresh:
             way = "set this file aside" if isinstance(published, Path) else "have it replaced"
             raise StoreFormatError(
-                f"{error}\nNothing was changed. Choose another output; or {way} and compute what is missing "
-                "(refresh=True, --refresh)."
+                f"{error}\nNothing was changed.",
+                remedies=[ANOTHER_OUTPUT, Remedy(f"{way} and compute what is missing", "refresh", True)],
             ) from error
         if isinstance(published, Path):
             aside = _free_name(published.with_name(published.name + ".damaged"))
@@ -243,8 +243,11 @@ def _dtype(base: FeatureStore | None, asked: str | None) -> np.dtype[Any]:
         return DTYPES[asked or "float32"]
     if asked is not None and DTYPES[asked] != base.dtype:
         raise StoreError(
-            f"{base.path} holds rows of {base.dtype}, not {asked}. Nothing was changed. Choose another output, or "
-            f"convert it: featurekit store merge {base.path} -o OTHER.h5 --dtype {asked}"
+            f"{base.path} holds rows of {base.dtype}, not {asked}. Nothing was changed.",
+            remedies=[
+                ANOTHER_OUTPUT,
+                Remedy(f"convert it: featurekit store merge {base.path} -o OTHER.h5 --dtype {asked}"),
+            ],
         )
     return base.dtype
 

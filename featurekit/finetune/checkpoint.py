@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ..errors import TrainingError
+from ..folders import check_regular
 from ..store.writer import replace_file
 
 _TENSOR = "tensor:"
@@ -44,6 +45,7 @@ def read_checkpoint(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
+        check_regular(path)
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
             state: Any = _with_tensors(json.loads((file.metadata() or {})["state"]), tensors)

@@ -15,7 +15,7 @@ from sklearn.frozen import FrozenEstimator
 from ..backbones import find, named
 from ..bundle import is_bundle
 from ..duplicates import find_duplicates
-from ..errors import HeadError, ImageError, SourceError, TrainingError
+from ..errors import HeadError, ImageError, Remedy, SourceError, TrainingError
 from ..fingerprint import FeatureSpace
 from ..heads import LogisticRegressionPath
 from ..heads.layer import calibrated_loss, layer_of
@@ -38,8 +38,8 @@ def check_backbone(name: object) -> None:
         )
     if is_bundle(name):
         raise TrainingError(
-            f"{name} is a saved model of {find(name).spec.name}; to train its network further, start at it: "
-            "FineTuneClassifier.from_transfer(folder), --from FOLDER"
+            f"{name} is a saved model of {find(name).spec.name}.",
+            remedies=[Remedy("to train its network further, start at it", "start")],
         )
 
 

@@ -17,13 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..errors import BackboneError, TrainingError
+from ..errors import BackboneError, Remedy, TrainingError
 from ..runtime.converted import convert_module, sample_images
 from ..runtime.openvino_runtime import PIECE, import_openvino
 from .pictures import Pictures, View
 from .stages import Stages
 
 _BATCH = 32
+_NO_CACHE = Remedy("do without it", "trunk_cache", "off")
 _MOST_BYTES = 20e9
 _SHARE_OF_DISK = 0.5
 _LARGEST = float(np.finfo(np.float16).max)
@@ -115,8 +116,8 @@ def fill_cache(
             for maps in _maps(pictures, views, run):
                 if not (np.abs(maps).max(initial=0) <= _LARGEST):
                     raise TrainingError(
-                        "the frozen stages put out numbers that float16 cannot hold, so they cannot be cached. Use "
-                        "trunk_cache='off'."
+                        "the frozen stages put out numbers that float16 cannot hold, so they cannot be cached.",
+                        remedies=[_NO_CACHE],
                     )
                 data = memoryview(maps.astype(np.float16).tobytes())
                 while len(data):
@@ -126,8 +127,8 @@ def fill_cache(
         os.replace(temporary, path)
     except OSError as error:
         raise TrainingError(
-            f"cannot write the trunk cache ({plan}) to {path.parent}: {error.strerror or error}. Make room, name "
-            "another folder, or do without: trunk_cache='off', --trunk-cache off."
+            f"cannot write the trunk cache ({plan}) to {path.parent}: {error.strerror or error}.",
+            remedies=[Remedy("make room"), Remedy("name another folder", "checkpoint"), _NO_CACHE],
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

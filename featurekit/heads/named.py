@@ -124,7 +124,7 @@ def fit_head(
     options = {} if sample_weight is None else {"sample_weight": sample_weight}
     if isinstance(head, Path) and groups is not None:
         options["groups"] = groups
-    with _said(head):
+    with _said(head, X):
         return head.fit(X, y, **options)
 
 
@@ -197,11 +197,24 @@ def fit_head_in_batches(
 
 
 @contextmanager
-def _said(head: Any) -> Iterator[None]:
+def _said(head: Any, X: Any = None) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # an estimator of the user's own may raise anything
-        raise HeadError(f"the head {type(head).__name__} could not be fitted: {error}") from error
+        why = _fault_of_rows(X) or str(error)
+        raise HeadError(f"the head {type(head).__name__} could not be fitted: {why}") from error
+
+
+def _fault_of_rows(X: Any) -> str:
+    """Why no head can be fitted on rows, where that is plain; else empty."""
+    rows = np.asarray(X)
+    if rows.ndim != 2 or not len(rows) or rows.dtype.kind not in "fiu":
+        return ""
+    if len(bad := np.flatnonzero(~np.isfinite(rows).all(axis=1))):
+        return f"{len(bad)} of {len(rows)} rows hold numbers that are not finite, the first at position {bad[0]}"
+    if (rows == rows[0]).all():
+        return f"all {len(rows)} rows are equal, so that nothing tells the images apart"
+    return ""
 
 
 def head_name(head: Any) -> str:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from ..errors import ImageError, UnavailableError
+from ..folders import open_regular
 from .budget import VARIABLE, Room, max_pixels
 from .colors import rgb_pixels, to_rgb
 from .contents import check_not_raw, reason_for
@@ -248,7 +249,7 @@ def read_file(path: str | os.PathLike[str]) -> tuple[bytes, os.stat_result]:
             raise ImageError(f"{what}, not an image file")
         if info.st_size > MAX_BYTES:
             raise ImageError(too_many_bytes(info.st_size))
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             data = file.read(info.st_size + 1)
         if len(data) > info.st_size:  # Its end may never come.
             raise ImageError("the file grew while it was read")

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from .._optional import require
 from ..errors import ImageError, SourceError
-from ..folders import is_url
+from ..folders import is_url, open_regular
 from .items import Item, Source, as_label, as_text
 from .remote import fetch, is_far_url, joined, public, timeout
 
@@ -38,7 +38,11 @@ def read_manifest(place: str, root: str | os.PathLike[str] | None) -> Source:
         If it cannot be read, or lists nothing.
     """
     try:
-        data = fetch(place) if is_url(place) else Path(place).read_bytes()
+        if is_url(place):
+            data = fetch(place)
+        else:
+            with open_regular(place) as file:
+                data = file.read()
     except (ImageError, OSError) as error:
         raise SourceError(f"cannot read the manifest {public(place)}: {error}") from error
     ending = _ending(place)

@@ -157,5 +157,6 @@ def _not_linear(part: Any) -> HeadError:
         f"the head cannot be exported to ONNX: {type(part).__name__} is not one of the parts that can. Expected one of "
         "the heads logreg, linear-svm, ridge, lda and centroid; scikit-learn's LogisticRegression, "
         "LinearDiscriminantAnalysis, LinearSVC, RidgeClassifier, SGDClassifier or Perceptron; or a Pipeline of "
-        "StandardScaler and Normalizer before one of them. Fit the model with a linear head: --head logreg."
+        "StandardScaler and Normalizer before one of them. Fit the model with a linear head: "
+        "featurekit fit PHOTOS --head logreg."
     )

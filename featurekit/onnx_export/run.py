@@ -138,7 +138,7 @@ def _backbone(classifier: TransferClassifier) -> Backbone:
     if space.precision != "float32":
         raise BackboneError(
             f"an ONNX file computes in float32, and this model was fitted on rows of precision {space.precision}. "
-            "Extract the images with --precision fp32 and fit it again."
+            "Fit it again on rows in fp32: featurekit fit PHOTOS --precision fp32."
         )
     backbone = find(classifier.backbone, classifier.weights, **space.options)
     if backbone.space != space:

@@ -56,6 +56,7 @@ def looked_at(
             found.chunk.submit(pool, look)
         return found.outcome(), item
 
+    done = False
     try:
         with warnings.catch_warnings():
             # Pillow warns of odd metadata and of large images; what matters is raised as an error. Filters
@@ -80,8 +81,10 @@ def looked_at(
                     yield next_of_window()
             while window:
                 yield next_of_window()
+        done = True
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        # After an error or Ctrl-C, a thread may be in a long decode: what was computed is saved without waiting for it.
+        pool.shutdown(wait=done, cancel_futures=True)
 
 
 @dataclass(slots=True)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from html import escape
 
 from ..advisor import Advice
 from ..advisor.result import FINE_TUNE, LABELS, NOTHING, SCRATCH, TRANSFER, UNSURE
+from ..escapes import escape, printable
 from .charts import growing
-from .text import printable
 
 _HEADLINES = {
     TRANSFER: "Transfer: frozen features with a head on top",

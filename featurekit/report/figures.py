@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import FeaturekitError
+from ..escapes import printable
 from ..metrics import Evaluation
 from ..outputs import write_output
 from .order import natural_order
@@ -22,6 +23,7 @@ PICTURE_MARK = b"drawn by featurekit"
 """What a picture holds."""
 
 _MOST_NUMBERS = 30
+_LONGEST_NAME = 32
 
 
 def draw_confusion_matrix(evaluation: Evaluation, path: str | os.PathLike[str], *, title: str = "") -> Path:
@@ -52,8 +54,7 @@ def draw_confusion_matrix(evaluation: Evaluation, path: str | os.PathLike[str], 
 
     order = natural_order(evaluation.classes)
     counts = np.array(evaluation.confusion_matrix)[np.ix_(order, order)]
-    # Labels from files that are not UTF-8 hold what no font can draw.
-    names = [evaluation.classes[i].encode("utf-8", "backslashreplace").decode() for i in order]
+    names = [_drawable(evaluation.classes[i]) for i in order]
     k = len(names)
     fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = min(24.0, 2.8 + 0.5 * k)
@@ -66,7 +67,7 @@ def draw_confusion_matrix(evaluation: Evaluation, path: str | os.PathLike[str], 
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     score = f"accuracy {evaluation.accuracy:.3f} ({evaluation.low:.3f} to {evaluation.high:.3f}), n = {evaluation.n}"
-    axes.set_title(f"{title}\n{score}" if title else score, fontsize=11, parse_math=False)
+    axes.set_title(f"{_drawable(title)}\n{score}" if title else score, fontsize=11, parse_math=False)
     if k <= _MOST_NUMBERS:
         for i, j in zip(*np.nonzero(counts), strict=True):
             shade = "white" if fractions[i, j] > 0.5 else "black"
@@ -125,8 +126,15 @@ def draw_history(history: Sequence[Mapping[str, Any]], path: str | os.PathLike[s
         axes.legend(fontsize=8)
     rate.set_xlabel("epoch")
     rate.xaxis.set_major_locator(MaxNLocator(integer=True))
-    score.set_title(title, fontsize=11, parse_math=False)
+    score.set_title(_drawable(title), fontsize=11, parse_math=False)
     return save_picture(figure, path)
+
+
+def _drawable(text: str) -> str:
+    """Text without what no font can draw and no SVG can hold; the middle of a very long one is left out."""
+    text = printable(text).encode("utf-8", "backslashreplace").decode()
+    half = _LONGEST_NAME // 2
+    return text if len(text) <= _LONGEST_NAME else f"{text[:half]}...{text[-half:]}"
 
 
 def save_picture(figure: Figure, path: str | os.PathLike[str]) -> Path:

@@ -6,7 +6,6 @@ import base64
 import io
 import os
 from collections.abc import Iterator
-from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from .._version import __version__
 from ..advisor import Advice
 from ..comparison import Compared, Comparison
 from ..errors import FeaturekitError, ImageError
+from ..escapes import escape
 from ..fingerprint import content_hash
 from ..folders import on_disk
 from ..images import located, open_image, read_bytes

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ..comparison import Comparison
+from ..escapes import printable
 from ..metrics import Evaluation
 from ..target_metrics import LabelEvaluation, NumberEvaluation
 from .order import natural_order, short_forms
@@ -66,7 +67,8 @@ def evaluation_text(evaluation: Evaluation | LabelEvaluation | NumberEvaluation)
         ],
     )
     if len(e.classes) > _WIDEST_MATRIX:
-        return f"{scores}\n\n{per_class}\n\n(confusion matrix of {len(e.classes)} classes: see --json or --png)"
+        wide = f"(the confusion matrix of {len(e.classes)} classes is too wide for text; draw it as a picture)"
+        return f"{scores}\n\n{per_class}\n\n{wide}"
     return f"{scores}\n\n{per_class}\n\n{_matrix_text(e, order)}"
 
 
@@ -161,8 +163,3 @@ def failures_text(failures: Sequence[tuple[str, str]], limit: int = 20) -> str:
     if len(failures) > limit:
         lines.append(f"  ... and {len(failures) - limit} more; all are in the ledger")
     return "\n".join(lines)
-
-
-def printable(text: str) -> str:
-    """Text with control characters escaped: a label or a file name may hold what a terminal obeys."""
-    return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else repr(c)[1:-1] for c in text)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DamagedRowsError, FeatureSpaceError, StoreError, StoreFormatError
+from ..errors import DamagedRowsError, FeatureSpaceError, Remedy, StoreError, StoreFormatError
 from ..fingerprint import FeatureSpace
 from .copies import delete_damaged, found_damaged
 from .far import Far, Place
@@ -345,14 +345,14 @@ def _bad_rows(file: FeatureStore) -> NDArray[np.bool_]:
         return np.ones(len(file), dtype=np.bool_)
 
 
-def check_space(
-    store: FeatureStore,
-    space: FeatureSpace,
-    remedy: str = "Name another output (of the command fit: --store), or delete the old one first.",
-) -> None:
+_OTHER = Remedy("name another output", "output"), Remedy("delete the old one first")
+
+
+def check_space(store: FeatureStore, space: FeatureSpace, remedies: Sequence[Remedy] = _OTHER) -> None:
     """Raise `FeatureSpaceError` unless the rows of `store` are of the feature space `space`."""
     if store.fingerprint != space.fingerprint:
-        raise FeatureSpaceError(
+        said = (
             f"{store.path} holds rows of another feature space, and rows of two are never mixed. "
-            f"It holds {'; '.join(store.space.differences(space))}. Nothing was changed. " + remedy
+            f"It holds {'; '.join(store.space.differences(space))}. Nothing was changed."
         )
+        raise FeatureSpaceError(said, remedies=remedies)

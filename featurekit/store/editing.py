@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import StoreError
+from ..errors import Remedy, StoreError
 from .cache import check_space
 from .copies import delete_damaged
 from .far import Far, Place, place_of
@@ -92,7 +92,7 @@ def merge(
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     stores = [FeatureStore(source) for source in sources]
     for store in stores[1:]:
-        check_space(store, stores[0].space)
+        check_space(store, stores[0].space, [Remedy("merge stores of one feature space only")])
     kind = DTYPES[dtype] if dtype else np.result_type(*(store.dtype for store in stores))
     root, prefixes = _common_root([str(store.provenance.get("root", "")) for store in stores])
     parts = [_prefixed(store.columns, prefix) for store, prefix in zip(stores, prefixes, strict=True)]

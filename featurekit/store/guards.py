@@ -20,7 +20,7 @@ import h5py
 
 from ..errors import StoreError, StoreFormatError
 from ..fingerprint import FeatureSpace, file_sha256
-from ..folders import is_store_name
+from ..folders import check_regular, is_store_name, open_regular
 from ..images import Blocks
 from .far import Far, Place
 from .schema import (
@@ -83,11 +83,11 @@ def open_checked(path: Place) -> tuple[h5py.File, FeatureSpace, dict[str, Any]]:
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise StoreFormatError(f"{path} is not a file; expected the HDF5 file of a store")
     try:
-        with path.open("rb"):  # what the system refuses is no damage
-            pass
+        open_regular(path).close()  # what the system refuses is no damage
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}") from error
     try:
+        check_regular(path)
         file = _open(path)
     except (OSError, RuntimeError) as error:
         if getattr(error, "errno", None) in _NOT_THE_FILES_FAULT:

@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import Remedy
 from .cache import check_space
 from .reader import FeatureStore
 from .row_view import RowView
@@ -63,7 +64,7 @@ class JoinedStores:
         self._used: dict[int, None] = {}
         for number, each in enumerate(stores):
             self.stores.append(each if isinstance(each, FeatureStore) else FeatureStore(each))
-            check_space(self.stores[number], self.stores[0].space, "Extract all parts with the same options.")
+            check_space(self.stores[number], self.stores[0].space, [Remedy("extract all parts with the same options")])
             self._keep_open(number)
         self.space = self.stores[0].space
         self.dtype: np.dtype[np.floating] = np.result_type(*self._of_each(lambda store: store.dtype))

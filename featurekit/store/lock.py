@@ -15,11 +15,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ..errors import StoreError, StoreLockedError
+from ..errors import Remedy, StoreError, StoreLockedError
 
 logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.1
+_ANOTHER = Remedy("choose another output", "output")
 # Never through a link, and never waiting for the other end of a pipe that somebody put there.
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
 
@@ -57,11 +58,12 @@ class WriteLock:
             except OSError as error:
                 raise StoreError(
                     f"cannot write in {self._path.parent}, or cannot open the lock file {self._path}: "
-                    f"{error.strerror}. Is the folder there, and is it writable? Choose another output otherwise."
+                    f"{error.strerror}. Is the folder there, and is it writable?",
+                    remedies=[_ANOTHER],
                 ) from error
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 os.close(descriptor)
-                raise StoreError(f"the lock file {self._path} is no file. Delete it, or choose another output.")
+                raise StoreError(f"the lock file {self._path} is no file.", remedies=[Remedy("delete it"), _ANOTHER])
             if _try_lock(descriptor):
                 # The former owner may have deleted the file between our open and our lock.
                 if _is_same_file(descriptor, self._path):
@@ -72,20 +74,30 @@ class WriteLock:
             os.close(descriptor)
             if not self._wait:
                 raise StoreLockedError(
-                    f"{self._of} is being written by {owner}. Nothing was changed. "
-                    "Wait until it has finished, or write to another output."
+                    f"{self._of} is being written by {owner}. Nothing was changed.",
+                    remedies=[Remedy("wait until it has finished"), _ANOTHER],
                 )
             time.sleep(_POLL_SECONDS)
         self._descriptor = descriptor
         now = datetime.now(UTC).isoformat("T", "seconds")
         owner = json.dumps({"pid": os.getpid(), "host": platform.node(), "since": now})
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, owner.encode())
+        try:
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, owner.encode())
+        except OSError as error:
+            self._release()
+            raise StoreError(
+                f"cannot write the lock file {self._path}: {error.strerror}. Nothing was changed.",
+                remedies=[Remedy("make room"), _ANOTHER],
+            ) from error
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._release()
+
+    def _release(self) -> None:
         with suppress(OSError):
             if _is_same_file(self._descriptor, self._path):  # somebody may have deleted ours by hand
                 os.unlink(self._path)

@@ -20,6 +20,7 @@ from ..duplicates import find_duplicates, group_rows
 from ..errors import BundleError, HeadError
 from ..extractor import FeatureExtractor
 from ..fingerprint import PENULTIMATE, FeatureSpace
+from ..folders import open_regular
 from ..heads import fit_head, fit_head_in_batches, fits_in_batches, head_name
 from ..images import check_sequence
 from ..labels import LABELS_COME_FROM, values_of
@@ -213,7 +214,8 @@ def _of_bundle(weights: str | os.PathLike[str] | None) -> bytes:
     """The weights, where they came with a saved model: they go with this one, too."""
     if weights is None or Path(weights).name != NETWORK or not is_bundle(Path(weights).parent):
         return b""
-    return Path(weights).read_bytes()
+    with open_regular(weights) as file:
+        return file.read()
 
 
 def _absolute(weights: str | os.PathLike[str]) -> str:

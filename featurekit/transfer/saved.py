@@ -81,7 +81,7 @@ def load_model(
         if isinstance(model, TransferClassifier):
             model.multilabel_ = target == "labels"
             model.classes_ = _classes(manifest["classes"], head, labels=model.multilabel_)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise BundleError(f"the model in {path} is damaged: {error}") from error
     model.head_ = head
     model.extractor_ = model._new_extractor()

@@ -93,7 +93,7 @@ def test_the_cache_of_hugging_face_is_its_own(monkeypatch):
 
 
 def test_models_without_weights_ask_for_a_file(homes):
-    with pytest.raises(WeightsError, match="has no published weights: name a file"):
+    with pytest.raises(WeightsError, match="has no published weights. Name a file"):
         find("timm/resnet51q" if not describe("timm/resnet51q").weights else bare_model())
 
 

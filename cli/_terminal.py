@@ -1,0 +1,73 @@
+"""The streams that everything is printed to: no text that came from files reaches a terminal unescaped."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO, cast
+
+from featurekit.escapes import printable
+
+_CURSOR_UP = "\x1b[A"  # from progress bars, as a text of its own
+
+
+class SafeStream:
+    """A text stream that shows control characters and marks of writing direction as escapes.
+
+    Parameters
+    ----------
+    stream : TextIO
+        Standard output or standard error.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Write `text`; a carriage return at its start is that of a progress bar."""
+        if text.replace(_CURSOR_UP, "").strip("\n"):
+            text = "\r" * text.startswith("\r") + printable(text.removeprefix("\r"), keep="\n")
+        self.stream.write(text)
+        return len(text)
+
+    def write_data(self, text: str) -> None:
+        """Write data for other programs: byte for byte, unless a person watches."""
+        buffer = getattr(self.stream, "buffer", None)
+        if self.stream.isatty():
+            self.write(text)
+        elif buffer is None:  # a stream of a caller from Python
+            self.stream.write(text)
+        else:
+            self.stream.flush()
+            buffer.write(text.encode("utf-8", "surrogateescape"))
+            buffer.flush()
+
+    def writelines(self, lines: list[str]) -> None:
+        """Write each of the lines."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextmanager
+def safe_streams() -> Iterator[None]:
+    """Make standard output and standard error safe, and give them back at the end."""
+    before = sys.stdout, sys.stderr
+    for stream in before:
+        if hasattr(stream, "reconfigure"):
+            # A file name need not be valid text; print it rather than fail on it.
+            stream.reconfigure(errors="backslashreplace")
+    sys.stdout, sys.stderr = (cast("TextIO", SafeStream(stream)) for stream in before)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def write_data(text: str) -> None:
+    """Write data to standard output, as :meth:`SafeStream.write_data` does."""
+    assert isinstance(sys.stdout, SafeStream)
+    sys.stdout.write_data(text)
