@@ -6,6 +6,7 @@ from .blocks import Blocks
 from .decode import centre_box, jpeg_orientation, open_image, prepare, to_rgb
 from .fast import ORIENTATIONS, Stored, decode_fast, is_fast, prepare_fast
 from .items import IMAGE_SUFFIXES, UNLISTED, Drawn, Item, Member, Origin, Source, is_missing
+from .manifests import ManifestColumns, is_manifest
 from .objects import items_from
 from .opening import located, open_origin, read_bytes, read_origin
 from .remote import FileInfo, public
@@ -19,6 +20,7 @@ __all__ = [
     "Drawn",
     "FileInfo",
     "Item",
+    "ManifestColumns",
     "Member",
     "Origin",
     "Source",
@@ -26,6 +28,7 @@ __all__ = [
     "centre_box",
     "decode_fast",
     "is_fast",
+    "is_manifest",
     "is_missing",
     "items_from",
     "jpeg_orientation",
