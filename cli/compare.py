@@ -77,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     with ExitStack() as opened:
         source: Any = arguments.source[0]
         if stored[0]:
+            _sources.check_no_columns(arguments, arguments.source[0])
             source = [opened.enter_context(FeatureStore(path)) for path in arguments.source]
         else:
             options = {

@@ -13,7 +13,7 @@ from typing import Any, Required, TypedDict, Unpack, overload
 from ..backbones import DEFAULT_BACKBONE, find, short_name
 from ..errors import StoreError
 from ..fingerprint import PENULTIMATE
-from ..images import read_source
+from ..images import ManifestColumns, read_source
 from ..pipeline import Outcome, check_counts, fill, progress_bar
 from ..store import FeatureStore, Place, WriteLock, check_target, lock_file, place_of
 from .update import Update
@@ -28,6 +28,10 @@ class _Options(TypedDict, total=False):
     labels: Sequence[object] | None
     groups: Sequence[object] | None
     root: _Path | None
+    path_column: str | None
+    label_column: str | None
+    group_column: str | None
+    split_column: str | None
     replace: bool
     refresh: bool
     verify: bool
@@ -77,6 +81,10 @@ def extract(
     labels: Sequence[object] | None = None,
     groups: Sequence[object] | None = None,
     root: _Path | None = None,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    group_column: str | None = None,
+    split_column: str | None = None,
     replace: bool = False,
     refresh: bool = False,
     verify: bool = True,
@@ -109,7 +117,8 @@ def extract(
         A folder of class folders, a flat folder, a CSV or Parquet manifest (``path,label[,group]``), a ``.zip`` or
         ``.tar`` archive, webdataset's shards (``shard-{000..123}.tar``, or their folder), each here or behind a URL
         that fsspec knows (``s3://bucket/photos``); a sequence of paths, URLs, PIL images and uint8 arrays; a
-        ``datasets.Dataset`` of Hugging Face or a ``torch.utils.data.Dataset`` of (image, label).
+        ``datasets.Dataset`` of Hugging Face or a ``torch.utils.data.Dataset`` of (image, label); or a data frame
+        with the columns of a manifest.
     output : path
         The ``.h5`` file to write; work in progress lives beside it, in ``<output>.parts``. Or a folder (a
         name without ending), which keeps immutable shards and an index of them: for data so large that
@@ -132,7 +141,11 @@ def extract(
     labels, groups : sequence, optional
         One for each image, if the source is a sequence.
     root : path, optional
-        Folder that the paths of a manifest are relative to. Default: the manifest's folder.
+        Folder that the paths of a manifest are relative to, and that they may not leave. Default: the manifest's
+        folder, which a manifest on this machine may leave.
+    path_column, label_column, group_column, split_column : str, optional
+        Columns of a manifest that are not called ``path``, ``label``, ``group`` and ``split``. Splits are not kept in
+        a store; the commands ``evaluate`` and ``finetune`` follow them.
     replace : bool
         Allow rows of images that are not in this source to leave the store, when it was written from
         another place.
@@ -232,7 +245,8 @@ def extract(
     files = _weights(names, weights)
     wanted = [(name, part) for name in names for part in layers]
     outputs = _outputs(output, wanted)
-    listing = read_source(source, labels=labels, groups=groups, root=root)
+    columns = ManifestColumns(path_column, label_column, group_column, split_column)
+    listing = read_source(source, labels=labels, groups=groups, root=root, columns=columns)
     found = [
         find(
             name,
