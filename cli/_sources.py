@@ -88,3 +88,27 @@ def read(arguments: argparse.Namespace) -> Source:
 
     columns = {name.removesuffix("_column"): given for name, given in columns_of(arguments).items()}
     return read_source(arguments.source, root=arguments.root, columns=ManifestColumns(**columns))
+
+
+def add_images_option(parser: argparse.ArgumentParser) -> None:
+    """``--images``: where a report may read pictures."""
+    parser.add_argument(
+        "--images",
+        metavar="DIR",
+        help="with --report: the only folder, or URL, that pictures of mistakes are read from (default: the images of "
+        "SOURCE, if these are named by it and lie on this machine)",
+    )
+
+
+def images_of(arguments: argparse.Namespace, source: str) -> str | None:
+    """Where a report may read pictures: where the user says, else where SOURCE is, if that is on this machine."""
+    from featurekit.folders import is_url
+    from featurekit.images import is_manifest
+
+    given: str | None = arguments.images
+    if given is not None or is_url(source) or is_store(source):
+        return given
+    if not is_manifest(source):
+        return source
+    # A manifest of one's own may name files anywhere.
+    return arguments.root or Path(source).resolve().anchor

@@ -10,6 +10,7 @@ from .manifests import ManifestColumns, is_manifest
 from .objects import items_from
 from .opening import located, open_origin, read_bytes, read_origin
 from .remote import FileInfo, public
+from .remote import joined as below
 from .sources import read_source
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Origin",
     "Source",
     "Stored",
+    "below",
     "centre_box",
     "decode_fast",
     "is_fast",

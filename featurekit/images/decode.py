@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ..errors import ImageError
+from .spelling import spelled_otherwise
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 """What may be opened. An allow list: Pillow also knows formats that start other programs (EPS) or
@@ -226,8 +227,11 @@ def read_file(path: str | os.PathLike[str]) -> tuple[bytes, os.stat_result]:
         with open(path, "rb") as file:
             return file.read(), info
     except FileNotFoundError:
-        broken = os.path.islink(path)
-        raise ImageError("a symbolic link to a missing file" if broken else "no such file") from None
+        if os.path.islink(path):
+            raise ImageError("a symbolic link to a missing file") from None
+        other = spelled_otherwise(os.fsdecode(path))
+        hint = f"; one of that name is spelled otherwise: {other}" if other else ""
+        raise ImageError(f"no such file{hint}") from None
     except ImageError:  # a ValueError, too
         raise
     except OSError as error:

@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import SourceError
 from ..folders import is_url
 from .items import Item, Source, as_text
-from .remote import Confined, is_far_url, joined, public, timeout
+from .remote import is_far_url, joined, public, timeout
 from .tables import SAVE_AS_UTF8, Table, is_broken, is_manifest, read_table, table_of_frame
 
 __all__ = ["ManifestColumns", "is_frame", "is_manifest", "read_frame", "read_manifest"]
@@ -174,7 +174,7 @@ class _Lead:
         if is_url(self._base):
             timeout()  # nonsense in its variable is said once, not for each image
             found = joined(self._base, name)
-            return (Confined(found), "") if found else (name, self._outside())
+            return (found, "") if found else (name, self._outside())
         if is_url(name):
             timeout()
             # A table here may name images of anywhere else, but no files of this machine by a URL.

@@ -270,16 +270,17 @@ def file_size(url: str) -> int:
     return int(size)
 
 
-def joined(base: str, name: str) -> str | None:
+def joined(base: str, name: str) -> Confined | None:
     """The URL of a name below another; None if it leads out of it."""
     if base.startswith("http"):
         if ".." in unquote(name).split("/"):
             return None
         name = name if is_url(name) else name.replace("#", "%23").replace("?", "%3F")  # as files may be called
     if is_url(name):
-        return name if name.startswith(base.rstrip("/") + "/") and ".." not in name.split("/") else None
+        return Confined(name) if name.startswith(base.rstrip("/") + "/") and ".." not in name.split("/") else None
     clean = posixpath.normpath(name)
-    return None if clean.startswith(("../", "/")) or clean in {"..", "."} else f"{base.rstrip('/')}/{clean}"
+    outside = clean.startswith(("../", "/")) or clean in {"..", "."}
+    return None if outside else Confined(f"{base.rstrip('/')}/{clean}")
 
 
 @lru_cache(maxsize=256)
