@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import struct
+import subprocess
 import threading
 import time
 import zipfile
@@ -180,29 +181,34 @@ def test_every_name_that_leads_out_of_a_zip_is_in_the_ledger(tmp_path, name):
     assert (item.path, item.problem) == (name, "its name leads out of the archive")
 
 
-def nested(folder, depth):
-    """Make a folder `depth` folders below another one, however long its path gets, with an image in it."""
-    folder.mkdir()
-    here = os.open(folder, os.O_RDONLY)
-    for _ in range(depth):
-        os.mkdir("d", dir_fd=here)
-        below = os.open("d", os.O_RDONLY, dir_fd=here)
+@pytest.fixture
+def nested(tmp_path):
+    """Makes a folder with an image so many folders below it, however long its path gets."""
+
+    def make(depth):
+        (tmp_path / "deep").mkdir()
+        here = os.open(tmp_path / "deep", os.O_RDONLY)
+        for _ in range(depth):
+            os.mkdir("d", dir_fd=here)
+            below = os.open("d", os.O_RDONLY, dir_fd=here)
+            os.close(here)
+            here = below
+        file = os.open("x.png", os.O_WRONLY | os.O_CREAT, dir_fd=here)
+        os.write(file, PNG)
+        os.close(file)
         os.close(here)
-        here = below
-    file = os.open("x.png", os.O_WRONLY | os.O_CREAT, dir_fd=here)
-    os.write(file, PNG)
-    os.close(file)
-    os.close(here)
+        return tmp_path / "deep"
+
+    yield make
+    subprocess.run(["rm", "-rf", tmp_path / "deep"], check=True)  # pytest cannot remove it
 
 
-def test_an_image_1200_folders_deep_is_listed(tmp_path):
-    nested(tmp_path / "deep", 1200)
-    (item,) = read_source(tmp_path / "deep").items
+def test_an_image_1200_folders_deep_is_listed(nested):
+    (item,) = read_source(nested(1200)).items
     assert (item.path, item.problem) == ("d/" * 1200 + "x.png", "")
     assert read_origin(item.origin)[0] == PNG
 
 
-def test_a_path_that_is_too_long_for_the_system_is_in_the_ledger(tmp_path):
-    nested(tmp_path / "deep", 2500)
-    (item,) = read_source(tmp_path / "deep").items
+def test_a_path_that_is_too_long_for_the_system_is_in_the_ledger(nested):
+    (item,) = read_source(nested(2500)).items
     assert item.problem.startswith("the folder cannot be listed: File name too long")
