@@ -24,8 +24,8 @@ from ..errors import ImageError, SourceError
 from ..folders import is_url
 from .bounded import TooLongError, bounded_client, bounds, too_long
 
-MAX_BYTES = 2**28
-"""Bytes of one image file; more is no photograph."""
+MAX_BYTES = 2**30
+"""Most bytes that are read of one image."""
 
 TRIES = 3
 """How often a file is asked for that does not come, or comes damaged."""
