@@ -135,8 +135,19 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar and no notes")
 
 
-def add_extraction_options(parser: argparse.ArgumentParser, *, backbone: bool = True, several: bool = False) -> None:
-    """How images become rows: of one backbone, of the one that a model brings, or of several."""
+def add_extraction_options(
+    parser: argparse.ArgumentParser, *, backbone: bool = True, several: bool = False, split: bool = False
+) -> None:
+    """How images become rows: of one backbone, of the one that a model brings, or of several.
+
+    Parameters
+    ----------
+    parser : argparse.ArgumentParser
+    backbone, several : bool
+        Whether a backbone is chosen, and whether several may be.
+    split : bool
+        Whether the verb follows the splits of a manifest.
+    """
     group = parser.add_argument_group("extraction (where SOURCE is not a store)")
     if backbone:
         group.add_argument(
@@ -192,7 +203,7 @@ def add_extraction_options(parser: argparse.ArgumentParser, *, backbone: bool = 
         help="a local weight file instead of the default weights, or the name of others, such as IMAGENET1K_V1"
         + ("; for several backbones, once for each" if several else ""),
     )
-    group.add_argument("--root", metavar="DIR", help="folder that the paths of a manifest are relative to")
+    _sources.add_manifest_options(group, split=split)
     group.add_argument("--batch-size", type=positive, metavar="N", help="default: what suits the runtime")
     group.add_argument("--workers", type=positive, metavar="N", help="decoding threads (default: one a processor)")
     group.add_argument(
@@ -241,7 +252,8 @@ def extraction_options(arguments: argparse.Namespace) -> dict[str, Any]:
     names = "weights root precision decoder batch_size workers device runtime offline".split()
     if hasattr(arguments, "pooling"):
         names += "pooling image_size crop flip l2".split()
-    return {name: getattr(arguments, name) for name in names} | {"progress": show_progress(arguments)}
+    given = {name: getattr(arguments, name) for name in names} | _sources.columns_of(arguments)
+    return given | {"progress": show_progress(arguments)}
 
 
 def names_of(arguments: argparse.Namespace, what: str) -> list[str]:
@@ -280,7 +292,8 @@ def rows_of(arguments: argparse.Namespace, *, keep: bool, labelled: bool = False
     """
     from featurekit import FeatureStore
 
-    if _sources.is_store(arguments.source):
+    if isinstance(arguments.source, str) and _sources.is_store(arguments.source):
+        _sources.check_no_columns(arguments, arguments.source)
         with FeatureStore(arguments.source) as store:
             yield store
     elif arguments.store is not None or keep:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from featurekit.images import Source
 
 
 def default_store(source: str, backbone: str, layer: str, weights: Any = None) -> Path:
@@ -45,3 +49,66 @@ def is_store(source: str) -> bool:
         return (place_of(source) / "index.h5").exists()
     except FeaturekitError:
         return False  # what is wrong with it is said when it is read
+
+
+def is_one_image(source: str) -> bool:
+    """Whether SOURCE names one image, here or behind a URL, by its ending."""
+    from featurekit.images import IMAGE_SUFFIXES, public
+
+    return Path(public(source)).suffix.lower() in IMAGE_SUFFIXES and not Path(source).is_dir()
+
+
+def add_manifest_options(group: Any, *, split: bool) -> None:
+    """``--root`` and the names of columns; that of the split only for verbs that follow it."""
+    group.add_argument(
+        "--root", metavar="DIR", help="folder that the paths of a manifest are relative to, and that they may not leave"
+    )
+    for kind in ("path", "label", "group", *(["split"] if split else [])):
+        group.add_argument(
+            f"--{kind}-column", metavar="NAME", help=f"column of a manifest that holds the {kind}s (default: {kind})"
+        )
+
+
+def columns_of(arguments: argparse.Namespace) -> dict[str, str | None]:
+    """The names of columns as arguments of the library's `extract`."""
+    names = ("path_column", "label_column", "group_column", "split_column")
+    return {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
+
+
+def check_no_columns(arguments: argparse.Namespace, source: str) -> None:
+    """Refuse names of columns where SOURCE is a store."""
+    for name, given in columns_of(arguments).items():
+        if given is not None:
+            arguments.wrong_usage(f"--{name.replace('_', '-')} is for manifests, and {source} is a store")
+
+
+def read(arguments: argparse.Namespace) -> Source:
+    """The images of SOURCE, listed by the options that were given."""
+    from featurekit.images import ManifestColumns, read_source
+
+    columns = {name.removesuffix("_column"): given for name, given in columns_of(arguments).items()}
+    return read_source(arguments.source, root=arguments.root, columns=ManifestColumns(**columns))
+
+
+def add_images_option(parser: argparse.ArgumentParser) -> None:
+    """``--images``: where a report may read pictures."""
+    parser.add_argument(
+        "--images",
+        metavar="DIR",
+        help="with --report: the only folder, or URL, that pictures of mistakes are read from (default: the images of "
+        "SOURCE, if these are named by it and lie on this machine)",
+    )
+
+
+def images_of(arguments: argparse.Namespace, source: str) -> str | None:
+    """Where a report may read pictures: where the user says, else where SOURCE is, if that is on this machine."""
+    from featurekit.folders import is_url
+    from featurekit.images import is_manifest
+
+    given: str | None = arguments.images
+    if given is not None or is_url(source) or is_store(source):
+        return given
+    if not is_manifest(source):
+        return source
+    # A manifest of one's own may name files anywhere.
+    return arguments.root or Path(source).resolve().anchor

@@ -44,6 +44,7 @@ def add_parser(verbs: Any) -> None:
         help="folder where features and results are kept (default: NAME.advice, in the current folder)",
     )
     parser.add_argument("--report", metavar="DIR", help="write DIR/report.html, with the comparison of the heads")
+    _sources.add_images_option(parser)
     _common.add_extraction_options(parser, several=True)
     _common.add_output_options(parser)
     parser.set_defaults(run=run, wrong_usage=parser.error)
@@ -84,7 +85,8 @@ def run(arguments: argparse.Namespace) -> int:
         print(advice_text(advice))
     page = None
     if arguments.report is not None and comparison is not None:
-        page = write_page(comparison, Path(arguments.report) / "report.html", advice=advice)
+        images = _sources.images_of(arguments, arguments.source)
+        page = write_page(comparison, Path(arguments.report) / "report.html", advice=advice, images=images)
     if arguments.json:
         _common.print_json(advice.to_dict() | {"report": None if page is None else str(page)})
     elif page is not None:

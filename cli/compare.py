@@ -43,6 +43,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument(
         "--report", metavar="DIR", help="write DIR/report.html: one page with charts that needs nothing else"
     )
+    _sources.add_images_option(parser)
     parser.add_argument("--csv", metavar="FILE", help="write the table to this file, too")
     _common.add_extraction_options(parser, several=True)
     _common.add_output_options(parser)
@@ -77,6 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
     with ExitStack() as opened:
         source: Any = arguments.source[0]
         if stored[0]:
+            _sources.check_no_columns(arguments, arguments.source[0])
             source = [opened.enter_context(FeatureStore(path)) for path in arguments.source]
         else:
             options = {
@@ -101,7 +103,10 @@ def run(arguments: argparse.Namespace) -> int:
         _common.note_other_targets(arguments, result.stores[0])
         if arguments.csv:
             result.to_csv(arguments.csv)
-        page = None if arguments.report is None else write_page(result, Path(arguments.report) / "report.html")
+        page = None
+        if arguments.report is not None:
+            images = _sources.images_of(arguments, arguments.source[0])
+            page = write_page(result, Path(arguments.report) / "report.html", images=images)
         if arguments.json:
             _common.print_json(result.to_dict() | {"output": output, "report": None if page is None else str(page)})
         else:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import _common
+from . import _common, _sources, _splits
+
+if TYPE_CHECKING:
+    from featurekit import FeatureStore
 
 _NOTED = 0.01
+_TEST_SIZE = 0.3
 
 
 def add_parser(verbs: Any) -> None:
@@ -16,8 +20,9 @@ def add_parser(verbs: Any) -> None:
         "evaluate",
         help="score a saved model, or a head, on labelled images",
         description="Score a saved model on the labelled images of SOURCE (--model), or fit a head on a part of them "
-        "and score it on the rest (--head). Prints accuracy with its interval, balanced accuracy, macro F1, a line "
-        "for each class, and the confusion matrix; of other targets, their scores.",
+        "and score it on the rest (--head). A manifest with a column 'split' (--split-column) says itself which images "
+        "are for training and which for the test. Prints accuracy with its interval, balanced accuracy, macro F1, a "
+        "line for each class, and the confusion matrix; of other targets, their scores.",
     )
     parser.add_argument("source", metavar="SOURCE", help=f"a store (.h5), or {_common.SOURCE_HELP}")
     what = parser.add_mutually_exclusive_group(required=True)
@@ -32,12 +37,15 @@ def add_parser(verbs: Any) -> None:
         help="with --model: also say how good it is where its largest probability is P or more",
     )
     parser.add_argument(
-        "--test-size", type=_common.fraction, default=0.3, metavar="P", help="with --head: part held out (default: 0.3)"
+        "--test-size",
+        type=_common.fraction,
+        metavar="P",
+        help="with --head: part held out at random (default: 0.3, or what the column 'split' says)",
     )
     parser.add_argument("--seed", type=_common.seed, default=0, metavar="N", help="with --head: of the split")
     parser.add_argument("--png", metavar="FILE", help="draw the confusion matrix as a picture")
     _common.add_store_option(parser, "where extracted features are kept")
-    _common.add_extraction_options(parser)
+    _common.add_extraction_options(parser, split=True)
     _common.add_output_options(parser)
     parser.set_defaults(run=run, wrong_usage=parser.error)
 
@@ -48,6 +56,8 @@ def run(arguments: argparse.Namespace) -> int:
         _common.head_of(arguments)
         if arguments.abstain_below is not None:
             arguments.wrong_usage("--abstain-below is for --model")
+        if arguments.test_size is not None and arguments.split_column is not None:
+            arguments.wrong_usage("--test-size and --split-column exclude each other")
     from featurekit import evaluate, load_model
     from featurekit.evaluation import evaluate_head
     from featurekit.metrics import Evaluation
@@ -71,21 +81,28 @@ def run(arguments: argparse.Namespace) -> int:
     target = arguments.target if classifier is None else classifier.target_
     with _common.rows_of(arguments, keep=classifier is None, labelled=True) as store:
         _common.note_other_targets(arguments, store)
+        parts = _parts(arguments, store)
         if classifier is not None:
-            result = evaluate(classifier, store, abstain_below=arguments.abstain_below)
-            _note_seen(arguments, share_seen(classifier.seen_, store.columns.sha256))
+            scored = store if parts is None else store.select(parts[1])
+            result = evaluate(classifier, scored, abstain_below=arguments.abstain_below)
+            _note_seen(arguments, share_seen(classifier.seen_, scored.columns.sha256))
             title = f"{arguments.model} on {store.path.name}"
         else:
             _common.label_findings_of(store, target).warn()
-            labelled = store.y != ""
+            chosen = store.y != "" if parts is None else parts[0] | parts[1]
+            groups = _common.groups_of(arguments, store, chosen)
+            split = None if parts is None else (parts[0][chosen].nonzero()[0], parts[1][chosen].nonzero()[0])
+            if split is not None:
+                _note_shared(arguments, groups, split)
             result = evaluate_head(
-                store.X[labelled],
-                _common.targets_of(arguments, store.y[labelled]),
+                store.X[chosen],
+                _common.targets_of(arguments, store.y[chosen]),
                 arguments.head,
                 regression=arguments.target == "number",
-                test_size=arguments.test_size,
+                test_size=arguments.test_size or _TEST_SIZE,
                 seed=arguments.seed,
-                groups=_common.groups_of(arguments, store, labelled),
+                groups=groups,
+                split=split,
             )
             title = f"{store.space.backbone} + {arguments.head}"
         if arguments.png:
@@ -100,6 +117,46 @@ def run(arguments: argparse.Namespace) -> int:
             if arguments.png:
                 print(f"\nconfusion matrix: {arguments.png}")
         return _common.tell_failed(arguments, store)
+
+
+def _parts(arguments: argparse.Namespace, store: FeatureStore) -> Any:
+    """Which rows are for training and which are scored, as two masks; None where no column says so."""
+    import numpy as np
+
+    if _sources.is_store(arguments.source):
+        return None
+    split = _splits.split_of(arguments)
+    if split is None:
+        return None
+    if arguments.test_size is not None:
+        _common.note(arguments, f"--test-size is given: the column {split.column!r} is not followed.")
+        return None
+    found, labelled = np.array(split.of(store.paths)), store.y != ""
+    known = found[labelled].tolist()
+    needed = [f"{_splits.TEST}/{_splits.VALIDATION}"]
+    if arguments.head:
+        needed.append(_splits.TRAIN)
+    if not _splits.followed(arguments, split, known, needed):
+        return None
+    scored = _splits.TEST if _splits.TEST in known else _splits.VALIDATION
+    roles = {_splits.TRAIN: "fitted on"} if arguments.head else {}
+    _common.note(arguments, _splits.counted(split, known, **roles, **{scored: "scored on"}))
+    return labelled & (found == _splits.TRAIN), labelled & (found == scored)
+
+
+def _note_shared(arguments: argparse.Namespace, groups: Any, split: tuple[Any, Any]) -> None:
+    """Say how many scored images belong together with images that the head is fitted on."""
+    import numpy as np
+
+    if groups is None:
+        return
+    shared = int(np.isin(groups[split[1]], groups[split[0]]).sum())
+    if shared:
+        _common.note(
+            arguments,
+            f"{shared} of {len(split[1])} scored images are duplicates of images that the head is fitted on, or of a "
+            "group with them: scores on new images will be lower",
+        )
 
 
 def _note_seen(arguments: argparse.Namespace, share: float) -> None:

@@ -9,9 +9,9 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import _common, _sources
+from . import _common, _sources, _splits
 
 if TYPE_CHECKING:
     from featurekit import FeatureStore
@@ -48,13 +48,15 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("--scratch", action="store_true", help="no pretrained weights: random ones, and all stages")
     parser.add_argument(
-        "--validation", metavar="SOURCE", help="images to choose the best epoch by (default: a part of SOURCE)"
+        "--validation",
+        metavar="SOURCE",
+        help="images to choose the best epoch by (default: those that the column 'split' names, or a part of SOURCE)",
     )
     parser.add_argument(
         "--validation-share",
         type=_common.fraction,
         metavar="P",
-        help="part of SOURCE for that, without --validation (default: 0.2)",
+        help="part of SOURCE for that, without --validation (default: 0.2, or what the column 'split' says)",
     )
     _common.add_store_option(parser, "where the frozen features are kept")
     parser.add_argument(
@@ -74,7 +76,7 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("--png", metavar="FILE", help="draw loss, scores and learning rates as a picture")
     _add_recipe(parser)
-    _common.add_extraction_options(parser)
+    _common.add_extraction_options(parser, split=True)
     _common.add_output_options(parser)
     parser.set_defaults(
         run=run,
@@ -219,11 +221,11 @@ def run(arguments: argparse.Namespace) -> int:
         say=None if arguments.quiet else _say,
         **options,
     )
-    paths, labels, groups, code = _images(arguments, arguments.source, arguments.store)
-    others = None
+    images, code = _images(arguments, arguments.source, arguments.store)
+    images, others = _followed(arguments, images)
     if arguments.validation is not None:
         try:
-            others = _images(arguments, arguments.validation, arguments.validation_store)[:2]
+            others, _ = _images(arguments, arguments.validation, arguments.validation_store)
         except FeaturekitError as error:
             error.remedies = [
                 remedy._replace(keyword="validation_store") if remedy.keyword == "output" else remedy
@@ -233,15 +235,23 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.scratch:
         default = _sources.default_store(arguments.source, arguments.backbone, arguments.layer, arguments.weights)
         model.cache = arguments.store or default
+    groups = [image.group for image in images]
     try:
-        model.fit(paths, labels, groups=groups, validation=others)
+        model.fit(
+            [image.origin for image in images],
+            [image.label for image in images],
+            groups=groups if any(groups) else None,
+            validation=None
+            if others is None
+            else ([image.origin for image in others], [image.label for image in others]),
+        )
     except FeaturekitError:
         _remove_empty(work)
         raise
     if not first:
         return code
     c, replaced = model.comparison_, is_bundle(arguments.output)
-    folder = model.save(arguments.output, notes={"images": len(paths), "validation images": c["n"]})
+    folder = model.save(arguments.output, notes={"images": len(images), "validation images": c["n"]})
     shutil.rmtree(model.work_ or "", ignore_errors=True)  # of this training, and nothing else
     _remove_empty(work)
     if left := list(work.glob("*")):
@@ -258,7 +268,7 @@ def run(arguments: argparse.Namespace) -> int:
             {
                 "model": str(folder),
                 "classes": [str(label) for label in model.classes_],
-                "n": len(paths),
+                "n": len(images),
                 "epochs": len(model.history_) - 1,
                 "best_epoch": model.best_epoch_,
                 "score": c["accuracy"],
@@ -272,7 +282,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         return code
     how = "fine-tuned" if model.best_epoch_ else "frozen, with logreg"
-    print(f"{folder}: {arguments.backbone}, {how} on {len(paths)} images of {len(model.classes_)} classes")
+    print(f"{folder}: {arguments.backbone}, {how} on {len(images)} images of {len(model.classes_)} classes")
     if replaced:
         print("the model that was there before is replaced")
     print(verdict(model))
@@ -327,27 +337,53 @@ def _rows(arguments: argparse.Namespace) -> Iterator[FeatureStore]:
         yield store
 
 
-def _images(
-    arguments: argparse.Namespace, source: str, kept: str | None
-) -> tuple[list[Any], list[str], list[str] | None, int]:
-    """Images that can be read and have a label, their labels and groups, and the exit code."""
-    from featurekit.errors import FeaturekitError
-    from featurekit.images import read_source
+class _Image(NamedTuple):
+    """An image that can be read and has a label."""
 
-    items = read_source(source, root=arguments.root).items
+    path: str
+    origin: Any
+    label: str
+    group: str
+
+
+def _images(arguments: argparse.Namespace, source: str, kept: str | None) -> tuple[list[_Image], int]:
+    """Images that can be read and have a label, and the exit code."""
+    from featurekit import FeaturekitError
+    from featurekit.images import is_manifest
+
+    asked = argparse.Namespace(**vars(arguments) | {"source": source, "store": kept})
+    if source != arguments.source:
+        asked.split_column = None
+        if not is_manifest(source):
+            asked.root = asked.path_column = asked.label_column = asked.group_column = None
+    items = _sources.read(asked).items
     if arguments.scratch:
-        found = [(item.origin, item.label, item.group) for item in items if item.label and not item.problem]
+        found = [_Image(item.path, item.origin, item.label, item.group) for item in items if not item.problem]
         code = 0
     else:
         origins = {item.path: item.origin for item in items}
-        asked = argparse.Namespace(**vars(arguments) | {"source": source, "store": kept})
         with _rows(asked) as store:
             rows = zip(store.paths, store.y, store.groups, strict=True)
-            found = [(origins[path], label, group) for path, label, group in rows if label]
+            found = [_Image(path, origins[path], label, group) for path, label, group in rows]
             code = _common.tell_failed(arguments, store)
+    found = [image for image in found if image.label]
     if not found:
         raise FeaturekitError(
             f"none of the images of {source} has a label; labels come from class folders or a manifest"
         )
-    paths, labels, groups = map(list, zip(*found, strict=True))
-    return paths, labels, groups if any(groups) else None, code
+    return found, code
+
+
+def _followed(arguments: argparse.Namespace, images: list[_Image]) -> tuple[list[_Image], list[_Image] | None]:
+    """Images to train on, and those to choose the best epoch by, where a column of the manifest names them."""
+    split = _splits.split_of(arguments)
+    if split is None:
+        return images, None
+    found = split.of([image.path for image in images])
+    if not _splits.followed(arguments, split, found, [_splits.TRAIN]):
+        return images, None
+    chosen = arguments.validation is None and arguments.validation_share is None
+    roles = {_splits.TRAIN: "trained on"} | ({_splits.VALIDATION: "the epoch is chosen by"} if chosen else {})
+    _common.note(arguments, _splits.counted(split, found, **roles))
+    parts = {part: [image for image, own in zip(images, found, strict=True) if own == part] for part in roles}
+    return parts[_splits.TRAIN], parts.get(_splits.VALIDATION) or None

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import IO, Any
 
-from . import _common
+from . import _common, _sources
 from ._terminal import write_data
 
 
@@ -23,7 +23,9 @@ def add_parser(verbs: Any) -> None:
         "for each class, error), or JSON. An image that cannot be read has its line, with the reason in 'error'. "
         "Labels that are there beside others have ; between them; of a model of numbers the label is the number.",
     )
-    parser.add_argument("source", metavar="SOURCE", help=f"{_common.SOURCE_HELP}, or a store (.h5)")
+    parser.add_argument(
+        "source", nargs="+", metavar="SOURCE", help=f"{_common.SOURCE_HELP}, or a store (.h5); or several image files"
+    )
     parser.add_argument("-m", "--model", required=True, metavar="MODEL", help="folder of the model")
     _common.add_trust_option(parser)
     parser.add_argument(
@@ -43,6 +45,10 @@ def add_parser(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Predict and write the table."""
+    if len(arguments.source) == 1:
+        (arguments.source,) = arguments.source
+    elif wrong := [source for source in arguments.source if not _sources.is_one_image(source)]:
+        arguments.wrong_usage(f"several SOURCEs: then each must be an image file, and {wrong[0]} is none")
     if arguments.output and Path(arguments.output).suffix.lower() not in {".csv", ".json"}:
         arguments.wrong_usage("--output must end in .csv or .json")
     from featurekit import FeaturekitError, load_model

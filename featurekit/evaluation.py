@@ -97,6 +97,7 @@ def evaluate_head(
     seed: int = 0,
     groups: ArrayLike | None = None,
     regression: bool = False,
+    split: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> Evaluation | LabelEvaluation | NumberEvaluation:
     """Fit a head on a part of the rows and score it on the rest.
 
@@ -112,6 +113,8 @@ def evaluate_head(
         As in :func:`featurekit.splits.holdout`.
     regression : bool
         Whether `y` are numbers.
+    split : pair of arrays of int, optional
+        Indices of the rows to fit on and of those to score, instead of `test_size` and `seed`.
 
     Returns
     -------
@@ -127,7 +130,10 @@ def evaluate_head(
     rows, labels, ids = np.asarray(X), complete(y), None if groups is None else np.asarray(groups)
     _check_lengths(rows, labels, ids)
     stratified = labels.ndim == 1 and not regression
-    train, test = (holdout if stratified else plain_holdout)(labels, test_size, seed, ids)
+    if split is None:
+        train, test = (holdout if stratified else plain_holdout)(labels, test_size, seed, ids)
+    else:
+        train, test = (np.asarray(part, dtype=np.intp) for part in split)
     known, tested = (None, None) if ids is None else (ids[train], ids[test])
     fitted = fit_head(make_head(head, labels[train], regression=regression), rows[train], labels[train], groups=known)
     said = fitted.predict(rows[test])

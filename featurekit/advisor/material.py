@@ -16,10 +16,14 @@ from numpy.typing import NDArray
 from ..backbones import Backbone, find, short_name
 from ..errors import HeadError, StoreError
 from ..extraction import extract
-from ..images import Item, read_source
+from ..images import Item, ManifestColumns, read_source
 from ..splits import holdout
 from ..store import FeatureStore
 
+COLUMNS = ("path_column", "label_column", "group_column", "split_column")
+"""Arguments of :func:`featurekit.extract` that name the columns of a manifest."""
+
+_OF_MANIFESTS = {"root", *COLUMNS}
 _PROBED = 96  # images by which the speed of the machine is measured
 _FIRST = 16  # and those before, which pay for what is prepared once
 _SHARE = 0.2  # of the budget, for rows; heads take about as long
@@ -123,7 +127,8 @@ def gather(
     HeadError
         If no image has a label.
     """
-    items = read_source(source, labels=labels, groups=groups, root=options.get("root")).items
+    named = ManifestColumns(**{name.removesuffix("_column"): options.get(name) for name in COLUMNS})
+    items = read_source(source, labels=labels, groups=groups, root=options.get("root"), columns=named).items
     known = [item for item in items if item.label and not item.problem]
     if not known:
         raise HeadError(
@@ -149,7 +154,7 @@ def gather(
     origins, own = [item.origin for item in chosen], [item.label for item in chosen]
     together = [item.group for item in chosen]
     found = read_source(origins, labels=own, groups=together).items
-    more = {key: value for key, value in options.items() if key != "root"} | {"replace": True}
+    more = {key: value for key, value in options.items() if key not in _OF_MANIFESTS} | {"replace": True}
     return Material(origins, own, together, found, unlabelled, len(known), home / "sample", backbones, more, rate)
 
 
@@ -182,7 +187,7 @@ def _speed(items: list[Item], whole: Material, seed: int) -> float:
     """Images a second, measured on some of them."""
     rng = np.random.default_rng(seed)
     drawn = [items[i].origin for i in rng.choice(len(items), _FIRST + _PROBED, replace=False)]
-    options = {key: value for key, value in whole.options.items() if key not in {"root", "progress"}}
+    options = {key: value for key, value in whole.options.items() if key not in _OF_MANIFESTS | {"progress"}}
     options["replace"] = True
     with TemporaryDirectory(prefix="featurekit-") as folder:
         place = os.path.join(folder, "{backbone}.h5")

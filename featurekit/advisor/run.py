@@ -15,7 +15,7 @@ from ..folders import on_disk
 from .clock import Clock
 from .costs import costs
 from .looks import Looks
-from .material import Material, gather
+from .material import COLUMNS, Material, gather
 from .result import FINE_TUNE, NOTHING, Advice, Evidence
 from .verdict import decide, is_open, stages_to_train
 
@@ -154,9 +154,10 @@ def _options(e: Evidence, comparison: Comparison, do: str) -> dict[str, Any]:
 def _given(material: Material, options: dict[str, Any], do: str) -> dict[str, Any]:
     """What the user said of the extraction, where the next command needs it, too."""
     given = {
-        key: material.options.get(key)
-        for key in ("root", "image_size", "crop", "decoder", "device", *(["precision"] if do != FINE_TUNE else []))
+        key: material.options.get(key) for key in ("root", *COLUMNS[:3], "image_size", "crop", "decoder", "device")
     }
+    if do != FINE_TUNE:
+        given["precision"] = material.options.get("precision")
     given["weights"] = material.weights(str(options.get("backbone", material.backbones[0])))
     return {key: value for key, value in given.items() if value not in {None, _USUAL.get(key)}}
 

@@ -13,7 +13,7 @@ from typing import Any, Required, TypedDict, Unpack, overload
 from ..backbones import DEFAULT_BACKBONE, find, short_name
 from ..errors import SourceError, StoreError
 from ..fingerprint import PENULTIMATE
-from ..images import read_source
+from ..images import ManifestColumns, read_source
 from ..labels import LABELS_COME_FROM
 from ..pipeline import Outcome, check_counts, fill, progress_bar
 from ..store import FeatureStore, Place, WriteLock, check_target, lock_file, place_of
@@ -30,6 +30,10 @@ class _Options(TypedDict, total=False):
     groups: Sequence[object] | None
     labelled: bool
     root: _Path | None
+    path_column: str | None
+    label_column: str | None
+    group_column: str | None
+    split_column: str | None
     replace: bool
     refresh: bool
     verify: bool
@@ -80,6 +84,10 @@ def extract(
     groups: Sequence[object] | None = None,
     labelled: bool = False,
     root: _Path | None = None,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    group_column: str | None = None,
+    split_column: str | None = None,
     replace: bool = False,
     refresh: bool = False,
     verify: bool = True,
@@ -112,9 +120,9 @@ def extract(
     source : path or sequence
         A folder of class folders, a flat folder, a CSV or Parquet manifest (``path,label[,group]``), a ``.zip`` or
         ``.tar`` archive, webdataset's shards (``shard-{000..123}.tar``, or their folder), each here or behind a URL
-        that fsspec knows (``s3://bucket/photos``); a sequence of paths, URLs, bytes, binary
-        file objects, PIL images and uint8 arrays; a
-        ``datasets.Dataset`` of Hugging Face or a ``torch.utils.data.Dataset`` of (image, label).
+        that fsspec knows (``s3://bucket/photos``); a sequence of paths, URLs, bytes, binary file objects, PIL images
+        and uint8 arrays; a ``datasets.Dataset`` of Hugging Face or a ``torch.utils.data.Dataset`` of (image, label);
+        or a data frame with the columns of a manifest.
     output : path
         The ``.h5`` file to write; work in progress lives beside it, in ``<output>.parts``. Or a folder (a
         name without ending), which keeps immutable shards and an index of them: for data so large that
@@ -139,7 +147,11 @@ def extract(
     labelled : bool
         Raise before anything is computed if no image has a label.
     root : path, optional
-        Folder that the paths of a manifest are relative to. Default: the manifest's folder.
+        Folder that the paths of a manifest are relative to, and that they may not leave. Default: the manifest's
+        folder, which a manifest on this machine may leave.
+    path_column, label_column, group_column, split_column : str, optional
+        Columns of a manifest that are not called ``path``, ``label``, ``group`` and ``split``. Splits are not kept in
+        a store; the commands ``evaluate`` and ``finetune`` follow them.
     replace : bool
         Allow rows of images that are not in this source to leave the store, when it was written from
         another place, and rows of images that cannot be read just now.
@@ -239,7 +251,8 @@ def extract(
     files = _weights(names, weights)
     wanted = [(name, part) for name in names for part in layers]
     outputs = _outputs(output, wanted)
-    listing = read_source(source, labels=labels, groups=groups, root=root)
+    columns = ManifestColumns(path_column, label_column, group_column, split_column)
+    listing = read_source(source, labels=labels, groups=groups, root=root, columns=columns)
     if labelled and not any(item.label for item in listing.items):
         raise SourceError(f"none of these {len(listing.items)} images has a label. {LABELS_COME_FROM}")
     found = [

@@ -55,6 +55,7 @@ from .rows import (
 
 logger = logging.getLogger(__name__)
 
+
 class Update:
     """One output of a run: opened, filled, published.
 

@@ -8,10 +8,12 @@ from .colors import to_rgb
 from .decode import centre_box, jpeg_orientation, open_image, open_pixels, prepare
 from .fast import ORIENTATIONS, Stored, decode_fast, is_fast, prepare_fast
 from .items import IMAGE_SUFFIXES, UNLISTED, Drawn, Item, Member, Origin, Source
+from .manifests import ManifestColumns, is_manifest
 from .objects import check_sequence, items_from
 from .opening import located, open_origin, read_bytes, read_origin
 from .perceptual import HASH_SIDE, PERCEPTUAL_BYTES, mirror_mask, perceptual_hash
 from .remote import FileInfo, public
+from .remote import joined as below
 from .sources import read_source
 
 __all__ = [
@@ -24,15 +26,18 @@ __all__ = [
     "Drawn",
     "FileInfo",
     "Item",
+    "ManifestColumns",
     "Member",
     "Origin",
     "Room",
     "Source",
     "Stored",
+    "below",
     "centre_box",
     "check_sequence",
     "decode_fast",
     "is_fast",
+    "is_manifest",
     "items_from",
     "jpeg_orientation",
     "located",

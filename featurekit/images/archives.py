@@ -20,6 +20,7 @@ from typing import IO
 from ..errors import ImageError, SourceError, UnavailableError
 from ..folders import is_url
 from .blocks import Blocks
+from .decode import MAX_BYTES
 from .items import UNLISTED, Item, Member, Source, as_label, is_image
 from .remote import FileInfo, fetch, file_info, file_size, public, reason_of
 
@@ -28,7 +29,7 @@ _CHAIN = re.compile(r"^(zip|tar)://(.*?)(?:::(.+))?$")
 _MOST_SHARDS = 10**6
 _MOST_LABEL = 8192
 _MOST_NAME = 4096  # characters, as many as a file system allows
-_MOST_BYTES = 2**28  # of one image; more is no photograph
+_HEADER = 30  # bytes of the header of a file in a ZIP file, without its name
 _LOCAL_HEADER = struct.Struct("<26xHH")  # of a member of a ZIP file: the lengths of its name and of what follows that
 
 
@@ -103,7 +104,7 @@ def read_member(member: Member) -> bytes:
     if member.end == member.start:
         return b""
     size = max(member.end - member.start, member.size, member.packed)
-    if size > _MOST_BYTES:
+    if size > MAX_BYTES:
         raise ImageError(f"{size} bytes are too many for an image")
     if not member.zipped:
         return _part(member, member.end)
@@ -206,8 +207,13 @@ def _members(file: str, opened: IO[bytes]) -> Iterator[Item]:
         # Of two of one name, the last counts, as it does when they are unpacked.
         infos = {info.filename: info for info in archive.infolist() if not info.is_dir() and _is_image(info.filename)}
         last = archive.start_dir
+        shared = _overlapping(archive.infolist(), last)
     for info in sorted(infos.values(), key=lambda info: info.filename.split("/")):
         problem = _problem(info.filename) or ("encrypted" if info.flag_bits & 1 else "")
+        if info.header_offset in shared:
+            problem = problem or "its bytes are those of another file of the archive, too (a ZIP bomb?)"
+        if _end(info) > last:
+            problem = problem or f"its {info.compress_size} bytes are too many for an image in this archive"
         if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
             problem = problem or f"compressed in a way that is not read here ({info.compress_type}): pack it again"
         begin = info.header_offset
@@ -216,6 +222,26 @@ def _members(file: str, opened: IO[bytes]) -> Iterator[Item]:
         member = Member(file, begin, min(end, last), True, deflated, info.compress_size, info.file_size, info.CRC)
         # A member's checksum says whether it changed.
         yield Item(info.filename, member, "", "", problem, FileInfo(info.file_size, info.CRC))
+
+
+def _overlapping(infos: list[zipfile.ZipInfo], last: int) -> set[int]:
+    """Where those files of a ZIP file begin whose bytes, up to `last`, belong to more than one of them."""
+    found: set[int] = set()
+    widest, reached = -1, -1  # the file that reaches farthest of those that were seen, and to where
+    for info in sorted(infos, key=lambda info: info.header_offset):
+        if (end := _end(info)) > last:
+            continue  # it is refused by itself
+        if info.header_offset < reached:
+            found |= {widest, info.header_offset}
+        if end > reached:
+            widest, reached = info.header_offset, end
+    return found
+
+
+def _end(info: zipfile.ZipInfo) -> int:
+    """Where a file of a ZIP file ends at the earliest."""
+    name = len(info.orig_filename.encode("utf-8" if info.flag_bits & 0x800 else "cp437"))
+    return info.header_offset + _HEADER + name + info.compress_size
 
 
 def _tar_items(file: str) -> list[Item]:
@@ -276,7 +302,7 @@ def _entry(file: str, member: tarfile.TarInfo, name: str, state: FileInfo | None
 
 def _is_image(name: str) -> bool:
     """Whether it is called as one, wherever its name leads."""
-    return is_image(re.sub(r"^(\.\.?/)+", "", name).replace("/../", "/"))
+    return is_image("/".join(part for part in name.split("/") if part not in {".", ".."}))
 
 
 def _problem(name: str) -> str:

@@ -23,6 +23,7 @@ from ..folders import open_regular
 from .budget import VARIABLE, Room, max_pixels
 from .colors import rgb_pixels, to_rgb
 from .contents import check_not_raw, reason_for
+from .spelling import spelled_otherwise
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 """What may be opened. An allow list: Pillow also knows formats that start other programs (EPS) or
@@ -255,7 +256,7 @@ def read_file(path: str | os.PathLike[str]) -> tuple[bytes, os.stat_result]:
             raise ImageError("the file grew while it was read")
         return data, info
     except FileNotFoundError:
-        raise _missing(os.fspath(path)) from None
+        raise _missing(os.fsdecode(path)) from None
     except ImageError:  # a ValueError, too
         raise
     except OSError as error:
@@ -275,7 +276,10 @@ def _missing(path: str) -> ImageError:
     except OSError:
         is_empty = True
     # The folder of a file that was deleted is still there; that of an unmounted disk is missing or empty.
-    return UnavailableError("no such file: its folder is missing or empty") if is_empty else ImageError("no such file")
+    if is_empty:
+        return UnavailableError("no such file: its folder is missing or empty")
+    other = spelled_otherwise(path)
+    return ImageError("no such file" + (f"; one of that name is spelled otherwise: {other}" if other else ""))
 
 
 def too_many_bytes(size: int) -> str:

@@ -31,7 +31,8 @@ that each such file fails with its reason instead of being left out. The content
 UNLISTED = "the folder cannot be listed"
 """How the reason begins of an item that stands for a folder whose images are not known."""
 
-_MAX_TEXT = 8192
+MAX_TEXT = 8192
+"""Characters of a path, label or group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,8 @@ class Source:
         Absolute path of what was listed: the folder, or the manifest; empty for Python objects.
     notes : list of str
         Sentences for the user: what was left out, what looks like a mistake.
+    splits : list of str
+        Of each item, what the manifest says of its split; empty where no column does.
     """
 
     items: list[Item]
@@ -136,6 +139,7 @@ class Source:
     root: str = ""
     place: str = ""
     notes: list[str] = field(default_factory=list)
+    splits: list[str] = field(default_factory=list)
 
 
 def as_text(value: object) -> str:
@@ -145,8 +149,8 @@ def as_text(value: object) -> str:
     text = "" if is_missing(value) else str(value)
     if "\0" in text:
         raise SourceError(f"a path, label or group holds a null character: {text!r:.80}")
-    if len(text) > _MAX_TEXT:
-        raise SourceError(f"a path, label or group has {len(text)} characters; at most {_MAX_TEXT} are kept")
+    if len(text) > MAX_TEXT:
+        raise SourceError(f"a path, label or group has {len(text)} characters; at most {MAX_TEXT} are kept")
     return text
 
 

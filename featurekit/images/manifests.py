@@ -1,28 +1,68 @@
-"""Manifests: CSV and Parquet tables of paths, labels and groups, here or behind a URL."""
+"""Manifests: tables of paths, labels, groups and splits, here, behind a URL, or in memory."""
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from .._optional import require
-from ..errors import ImageError, SourceError
-from ..folders import is_url, open_regular
+from ..errors import SourceError
+from ..folders import is_url
 from .items import Item, Source, as_label, as_text
-from .remote import fetch, is_far_url, joined, public, timeout
+from .remote import is_far_url, joined, public, timeout
+from .tables import SAVE_AS_UTF8, Table, is_broken, is_manifest, read_table, table_of_frame
 
-_Column = Sequence[object]
-
-
-def is_manifest(place: str) -> bool:
-    """Whether a source is a table of images, by its ending."""
-    return _ending(place) in {".csv", ".tsv", ".parquet", ".pq"}
+__all__ = ["ManifestColumns", "is_frame", "is_manifest", "read_frame", "read_manifest"]
 
 
-def read_manifest(place: str, root: str | os.PathLike[str] | None) -> Source:
+@dataclass(frozen=True, slots=True)
+class ManifestColumns:
+    """The columns of a manifest that hold what is read.
+
+    Parameters
+    ----------
+    path, label, group, split : str, optional
+        The name of a column, which then must be there. Default: the column that is called ``path``, ``label``,
+        ``group`` or ``split``, if there is one.
+    """
+
+    path: str | None = None
+    label: str | None = None
+    group: str | None = None
+    split: str | None = None
+
+    def found_in(self, names: Sequence[str], shown: str) -> dict[str, str]:
+        """The column of each kind among those of a table.
+
+        Raises
+        ------
+        SourceError
+            If one that was named is not there, or none holds the paths.
+        """
+        found = {}
+        there = ", ".join(map(repr, names)) or "an empty file"
+        for kind in (each.name for each in fields(self)):
+            given = getattr(self, kind)
+            if given is not None and given not in names:
+                raise SourceError(
+                    f"the manifest {shown} has no column {given!r} ({kind}_column=, --{kind}-column); found {there}."
+                )
+            if given is not None or kind in names:
+                found[kind] = given or kind
+        if "path" not in found:
+            raise SourceError(
+                f"the manifest {shown} has no column 'path'. Expected the columns path,label[,group]; found {there}. "
+                "If another column holds the paths, name it (path_column=, --path-column)."
+            )
+        return found
+
+
+USUAL_COLUMNS = ManifestColumns()
+
+
+def read_manifest(place: str, root: str | os.PathLike[str] | None, columns: ManifestColumns = USUAL_COLUMNS) -> Source:
     """The images that a table lists.
 
     Parameters
@@ -30,131 +70,138 @@ def read_manifest(place: str, root: str | os.PathLike[str] | None) -> Source:
     place : str
         A file or a URL.
     root : path or URL, optional
-        What its paths are relative to, and may not leave. Default: where it lies.
+        What its paths are relative to, and may not leave. Default: the folder of the table, which one on this machine
+        may leave.
+    columns : ManifestColumns
 
     Raises
     ------
     SourceError
         If it cannot be read, or lists nothing.
     """
-    try:
-        if is_url(place):
-            data = fetch(place)
-        else:
-            with open_regular(place) as file:
-                data = file.read()
-    except (ImageError, OSError) as error:
-        raise SourceError(f"cannot read the manifest {public(place)}: {error}") from error
-    ending = _ending(place)
-    columns = (
-        _of_csv(place, data, "\t" if ending == ".tsv" else ",")
-        if ending in {".csv", ".tsv"}
-        else _of_parquet(place, data)
-    )
-    return _listed(place, columns, root)
-
-
-def _ending(place: str) -> str:
-    return PurePosixPath(place.partition("?")[0] if is_url(place) else place).suffix.lower()
-
-
-def _of_csv(path: str, data: bytes, delimiter: str) -> dict[str, _Column]:
-    if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
-        raise SourceError(f"the manifest {path} is UTF-16; save it as UTF-8")
-    try:
-        with io.TextIOWrapper(io.BytesIO(data), "utf-8-sig", "surrogateescape", newline="") as file:
-            reader = csv.reader(file, delimiter=delimiter, strict=True, skipinitialspace=True)
-            header = [name.strip() for name in next(reader, [])]
-            columns: dict[str, list[object]] = {name: [] for name in header}
-            if len(columns) != len(header):
-                raise SourceError(f"{path}: two columns have the same name: {', '.join(header)}")
-            for row in reader:
-                if not row:
-                    continue
-                if len(row) != len(header):
-                    raise SourceError(
-                        f"{path}, line {reader.line_num}: expected {len(header)} values "
-                        f"({', '.join(header)}), got {len(row)}. Values that hold a '{delimiter}' need quotes."
-                    )
-                for name, value in zip(header, row, strict=True):
-                    columns[name].append(value)
-    except csv.Error as error:
-        raise SourceError(f"cannot read the manifest {path}: {error}") from error
-    return dict(columns)
-
-
-def _of_parquet(path: str, data: bytes) -> dict[str, _Column]:
-    parquet = require("pyarrow.parquet", extra="parquet", purpose=f"Reading {PurePosixPath(path).name}")
-    try:
-        names = parquet.read_schema(io.BytesIO(data)).names
-        wanted = [name for name in ("path", "label", "group") if name in names]
-        if "path" not in wanted:
-            return dict.fromkeys(names, ())
-        table = parquet.read_table(io.BytesIO(data), columns=wanted)
-    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError.
-        raise SourceError(f"cannot read the manifest {path}: {error}") from error
-    return {name: table.column(name).to_pylist() for name in wanted}
-
-
-def _listed(place: str, columns: dict[str, _Column], root: str | os.PathLike[str] | None) -> Source:
     shown = public(place) if is_url(place) else place
-    if "path" not in columns:
-        raise SourceError(
-            f"the manifest {shown} has no column 'path'. Expected the columns path,label[,group]; "
-            f"found {', '.join(map(repr, columns)) or 'an empty file'}."
-        )
-    paths = columns["path"]
+    table = read_table(place, lambda names: list(columns.found_in(names, shown).values()))
+    home = shown if is_url(place) else str(Path(place).resolve())
+    return _listed(table, columns, shown, home, os.path.dirname(shown) or ".", root)
+
+
+def is_frame(source: object) -> bool:
+    """Whether a source is a data frame of several columns."""
+    return hasattr(source, "to_numpy") and len(getattr(source, "columns", ())) > 1
+
+
+def read_frame(frame: Any, root: str | os.PathLike[str] | None, columns: ManifestColumns = USUAL_COLUMNS) -> Source:
+    """The images that a data frame lists; its paths are relative to the root, or to the current folder."""
+    table = table_of_frame(frame, lambda names: list(columns.found_in(names, "in memory").values()))
+    return _listed(table, columns, "in memory", "", ".", root)
+
+
+def _listed(
+    table: Table, columns: ManifestColumns, shown: str, home: str, folder: str, root: str | os.PathLike[str] | None
+) -> Source:
+    chosen = columns.found_in(table.names, shown)
+    paths = table.columns[chosen["path"]]
     if not paths:
         raise SourceError(f"the manifest {shown} lists no image")
-    base = os.fspath(root) if root is not None else os.path.dirname(shown) or "."
+    base = folder if root is None else os.fspath(root)
     if not is_url(base) and not os.path.isdir(base):
         raise SourceError(f"the root of the manifest is not a folder: {base}")
     resolved = base.rstrip("/") if is_url(base) else str(Path(base).resolve())
-    nothing = [""] * len(paths)
-    labels, groups = columns.get("label", nothing), columns.get("group", nothing)
+    lead = _Lead(base, resolved, far=is_url(home), free=root is None and not is_url(home))
+    texts = {
+        kind: list(map(as_text if kind == "path" else as_label, table.columns[chosen[kind]]))
+        if kind in chosen
+        else [""] * len(paths)
+        for kind in ("path", "label", "group", "split")
+    }
+    for kind in ("label", "group", "split"):
+        if wrong := next(filter(is_broken, texts[kind]), None):
+            raise SourceError(f"{shown} is not UTF-8: it holds the {kind} {wrong!a}. {SAVE_AS_UTF8}")
     items = []
-    folders: dict[str, bool] = {}
-    for name, label, group in zip(map(as_text, paths), map(as_label, labels), map(as_label, groups), strict=True):
-        if is_url(name) or is_url(base):
-            origin, problem = _behind_url(base, name)
-            items.append(Item(public(name) if is_url(name) else name, origin, label, group, problem))
-        else:
-            origin = os.path.join(base, name)
-            items.append(Item(name, origin, label, group, _outside(origin, Path(resolved), name, folders)))
-    file = PurePosixPath(shown).name
-    notes = [] if "label" in columns else [f"{file} has no column 'label': the images have no labels."]
-    return Source(items, "manifest", resolved, shown if is_url(place) else str(Path(place).resolve()), notes)
+    for name, label, group in zip(texts["path"], texts["label"], texts["group"], strict=True):
+        origin, problem = lead.to(name)
+        items.append(Item(public(name) if is_url(name) else name, origin, label, group, problem))
+    notes = [*table.notes, *_notes(PurePosixPath(shown).name, table.names, chosen)]
+    return Source(items, "manifest", resolved, home, notes, texts["split"] if "split" in chosen else [])
 
 
-def _behind_url(base: str, name: str) -> tuple[str, str]:
-    """The URL of a line, and why it may not be opened, or nothing."""
-    timeout()  # nonsense in its variable is said once, not for each image
-    if not name:
-        return "", "the manifest has no path in this line"
-    if is_url(base):
-        found = joined(base, name)
-        return found or name, "" if found else f"outside {base}; if the manifest can be trusted, name a root above it"
-    # A table here may name images of anywhere else, but no files of this machine by a URL.
-    return name, "" if is_far_url(name) else "a URL that a manifest may not name (of a file here, write its path)"
+def _notes(file: str, names: list[str], chosen: dict[str, str]) -> list[str]:
+    notes = []
+    if "label" not in chosen:
+        notes.append(
+            f"{file} has no column 'label': the images have no labels. If another column holds them, name it "
+            "(label_column=, --label-column)."
+        )
+    if "split" in chosen:
+        notes.append(
+            f"{file} has a column {chosen['split']!r}: evaluate and finetune follow it, all else takes every image."
+        )
+    if unused := [name for name in names if name and name not in chosen.values()]:
+        said = ", ".join(unused[:8]) + (f" and {len(unused) - 8} more" if len(unused) > 8 else "")
+        notes.append(
+            f"{file}: not used: the column{'s' if len(unused) > 1 else ''} {said}. One that holds labels or groups can "
+            "be named (label_column=, group_column=, --label-column, --group-column)."
+        )
+    return notes
 
 
-def _outside(origin: str, root: Path, name: str, folders: dict[str, bool]) -> str:
-    """Why a path from a manifest may not be opened, or nothing. A manifest from elsewhere is untrusted input.
+class _Lead:
+    """From the path in a line to the file or URL that it names, and why that may not be opened.
 
-    `folders` remembers which folders lie below the root: following links takes long.
+    A table from a server, or one with a root, is kept within: it may be of somebody else. One that lies on this machine
+    is taken as the user's own.
+
+    Parameters
+    ----------
+    base : str
+        A folder or URL that paths are relative to.
+    resolved : str
+        The same, absolute and without links.
+    far : bool
+        Whether the table lies on a server.
+    free : bool
+        Whether its paths may lead anywhere on this machine.
     """
-    if not name:
-        return "the manifest has no path in this line"
-    folder, last = os.path.split(origin)
-    try:
+
+    def __init__(self, base: str, resolved: str, *, far: bool, free: bool) -> None:
+        self._base, self._far, self._free = base, far, free
+        self._root = Path(resolved)
+        self._shown = resolved
+        self._below: dict[str, bool] = {}  # following links takes long
+
+    def to(self, name: str) -> tuple[str, str]:
+        """The file or URL, and why it may not be opened, or nothing."""
+        if not name:
+            return "", "the manifest has no path in this line"
+        if is_url(self._base):
+            timeout()  # nonsense in its variable is said once, not for each image
+            found = joined(self._base, name)
+            return (found, "") if found else (name, self._outside())
+        if is_url(name):
+            timeout()
+            # A table here may name images of anywhere else, but no files of this machine by a URL.
+            allowed = is_far_url(name)
+            return name, "" if allowed else "a URL that a manifest may not name (of a file here, write its path)"
+        origin = os.path.join(self._base, name)
+        if self._free:
+            return origin, ""
+        try:
+            return origin, "" if self._is_below(origin) else self._outside()
+        except (OSError, ValueError, RuntimeError) as error:
+            return origin, f"not a usable path: {error}"
+
+    def _is_below(self, origin: str) -> bool:
+        folder, last = os.path.split(origin)
         if last in {"", ".", ".."} or os.path.islink(origin):
-            inside = Path(origin).resolve().is_relative_to(root)
-        else:
-            if folder not in folders:
-                folders[folder] = Path(folder).resolve().is_relative_to(root)
-            inside = folders[folder]
-        if inside:
-            return ""
-    except (OSError, ValueError, RuntimeError) as error:
-        return f"not a usable path: {error}"
-    return f"outside {root}; if the manifest can be trusted, name a root that contains it"
+            return Path(origin).resolve().is_relative_to(self._root)
+        if folder not in self._below:
+            self._below[folder] = Path(folder).resolve().is_relative_to(self._root)
+        return self._below[folder]
+
+    def _outside(self) -> str:
+        if self._far:
+            return (
+                f"outside {self._shown}: a manifest from a server may not lead there. If you trust it, name the folder "
+                "that its paths are relative to (root=, --root), or download it"
+            )
+        return f"outside {self._shown}, the root that was named: leave root= or --root out, or name a folder above"

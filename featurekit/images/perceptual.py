@@ -1,7 +1,7 @@
 """Perceptual hashes: 512 bits that say how a picture looks, whichever file, size or backbone it comes with.
 
-The picture is reduced to 64 x 64 gray pixels, and the signs of its 256 lowest cosine coefficients are kept: of the whole
-picture, and of the same picture without 3% on each side, because cutting an edge off changes the first much and the
+The picture is reduced to 64 x 64 gray pixels, and the signs of its 256 lowest cosine coefficients are kept: of the
+whole picture, and of the same picture without 3% on each side, because cutting an edge off changes the first much and the
 second little. Mirroring changes the sign of every second column of coefficients and nothing else, so a hash can be
 compared with the mirror image of another one.
 
@@ -76,7 +76,8 @@ def _cosine_basis(cut: float) -> NDArray[np.float32]:
     centers = (np.clip((low + high) / 2, cut, 1 - cut) - cut) / (1 - 2 * cut)
     basis = np.cos(np.pi * np.outer(np.arange(HASH_SIDE), centers)) * weights
     basis[1:] -= basis[1:].sum(axis=1, keepdims=True) * weights / weights.sum()
-    return basis.astype(np.float32)
+    result: NDArray[np.float32] = basis.astype(np.float32)
+    return result
 
 
 _BASES = (_cosine_basis(0.0), _cosine_basis(_CUT))

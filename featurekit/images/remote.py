@@ -23,6 +23,8 @@ from urllib.parse import unquote
 
 from ..errors import ImageError, SourceError, UnavailableError
 from ..folders import is_url
+from .bounded import TooLongError, bounded_client, bounds, too_long
+from .decode import MAX_BYTES
 
 TRIES = 3
 """How often a file is asked for that does not come, or comes damaged."""
@@ -31,14 +33,14 @@ _TIMEOUT = 60.0
 _LISTING = 10  # a listing may take so many times as long as a file
 _WRITING = 60  # and a file of any size that is written
 _PATIENCE = 8  # so many files in a row that a server did not give: from then on each is asked for once, and shortly
-# Tokens are names, too, in the first kinds. Secrets hold slashes. Azure's container@account is none, nor is a port.
-_PASSWORD = re.compile(r"((?:https?|ftp)://)[^/?#]*@|(://)[^/?#@]*:(?!\d+/)[^?#]*@", re.IGNORECASE)
+_HTTP = ("http://", "https://")
 _FAR = frozenset("http https s3 s3a gs gcs az abfs abfss adl wasb wasbs hf ftp sftp oss oci".split())
 _NO_RETRY = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError, ValueError, ImportError)
 # What file systems call the state of a file; S3 tells times in whole seconds, so hashes of contents come first.
 _STATES = "md5Hash ETag etag LastModified last_modified Last-Modified mtime updated created".split()
 _OF_THE_EXTRA = frozenset({"s3fs", "gcsfs", "aiohttp"})
 _LAST = 2**63 - 1
+_WHOLE_ONLY = "its server gives whole files only, and it is read in parts: download it first"
 _failures: dict[str, int] = {}
 _lock = threading.Lock()
 
@@ -60,6 +62,12 @@ class FileInfo(NamedTuple):
         return cls(min(size, _LAST), max(-_LAST, min(mtime_ns, _LAST)))
 
 
+class Confined(str):
+    """A URL that a server named, in a manifest or a listing: its server may not redirect to another one."""
+
+    __slots__ = ()
+
+
 def is_far_url(url: str) -> bool:
     """Whether a URL is of a kind that leads away from this machine: what a manifest from elsewhere may name."""
     return "::" not in url and url.partition("://")[0].lower() in _FAR
@@ -78,13 +86,41 @@ def public(url: str) -> str:
     >>> public("https://host/a.jpg?X-Amz-Signature=123")
     'https://host/a.jpg'
     """
-    if _PASSWORD.search(url):
-        shown = _PASSWORD.sub(r"\1\2...@", url)
+    shown = _without_passwords(url)
+    if shown != url:
         raise SourceError(
             f"the URL {shown} holds a password, which would stand in stores and "
             "logs. Leave it out: credentials are found where their library looks for them (environment, profile)."
         )
     return url.partition("?")[0]
+
+
+def _without_passwords(url: str) -> str:
+    """A URL with ``...`` for what stands before an ``@``, in time proportional to its length.
+
+    Of http, https and ftp, whatever stands there: tokens are names, too. Of others, what holds a colon that is not that
+    of a port: ``container@account`` of Azure is no password. Secrets may hold slashes.
+    """
+    parts = re.split(r"([?#])", url)
+    return "".join(_without_password(part) if "@" in part and "://" in part else part for part in parts)
+
+
+def _without_password(part: str) -> str:
+    """The same of a part without ``?`` and ``#``."""
+    found, begin, last = "", 0, part.rfind("@")
+    while (place := part.find("://", begin)) >= 0 and place + 3 <= last:
+        start = place + 3
+        slash = part.find("/", start)
+        stop = len(part) if slash < 0 else slash
+        end = part.rfind("@", start, stop)
+        if not part[:place].lower().endswith(("http", "https", "ftp")) or end < 0:
+            at = part.find("@", start, stop)
+            _, colon, secret = part[start : stop if at < 0 else at].partition(":")
+            is_port = at < 0 and secret.isdecimal() and slash >= 0
+            end = last if colon and not is_port else -1
+        found += part[begin:start] + ("...@" if end >= 0 else "")
+        begin = end + 1 if end >= 0 else start
+    return found + part[begin:]
 
 
 def timeout() -> float:
@@ -99,8 +135,12 @@ def timeout() -> float:
     return seconds
 
 
-def fetch(url: str, start: int | None = None, end: int | None = None, patience: float = 1) -> bytes:
+def fetch(
+    url: str, start: int | None = None, end: int | None = None, patience: float = 1, most: int = MAX_BYTES
+) -> bytes:
     """All of a file, or its bytes from `start` to before `end`; `patience`: so many times as long may it take.
+
+    A file of more than `most` bytes is refused when so many have come.
 
     Asked for again where it does not come; of a server that gives nothing any more, once and shortly.
 
@@ -115,12 +155,20 @@ def fetch(url: str, start: int | None = None, end: int | None = None, patience: 
     tired = _failures.get(server, 0) >= _PATIENCE
     tries, seconds = (1, patience * timeout() / 10) if tired else (TRIES, patience * timeout())
     reason = ""
+    first, stop = start, end
+    if start is None and not url.lower().startswith(_HTTP):
+        first, stop = 0, most + 1  # these stores have no bodies without end, but files of any size
     for attempt in range(tries):
         if attempt:
             time.sleep(min(2**attempt / 4, seconds))
         try:
             fs, path = _file_system(url)
-            data: bytes = _within(fs, "cat_file", seconds, path, start=start, end=end)
+            with bounds(most if start is None or end is None else end - start, isinstance(url, Confined)):
+                data: bytes = _within(fs, "cat_file", seconds, path, start=first, end=stop)
+        except TooLongError:
+            if start is None or end is None:
+                raise
+            raise UnavailableError(_WHOLE_ONLY) from None
         except _NO_RETRY as error:
             raise _no_file(error, url) from None
         except Exception as error:  # each file system has errors of its own
@@ -128,9 +176,11 @@ def fetch(url: str, start: int | None = None, end: int | None = None, patience: 
             if 400 <= getattr(error, "status", 0) < 500 and getattr(error, "status", 0) not in {408, 429}:
                 raise _no_file(error, url) from None
             continue
+        if start is None and len(data) > most:
+            raise too_long(most)
         if start is not None and end is not None:
             if len(data) > end - start:
-                raise UnavailableError("its server gives whole files only, and it is read in parts: download it first")
+                raise UnavailableError(_WHOLE_ONLY)
             if len(data) < end - start:
                 reason = f"cut short: {len(data)} of {end - start} bytes"
                 continue
@@ -232,23 +282,25 @@ def file_size(url: str) -> int:
     return int(size)
 
 
-def joined(base: str, name: str) -> str | None:
+def joined(base: str, name: str) -> Confined | None:
     """The URL of a name below another; None if it leads out of it."""
     if base.startswith("http"):
         if ".." in unquote(name).split("/"):
             return None
         name = name if is_url(name) else name.replace("#", "%23").replace("?", "%3F")  # as files may be called
     if is_url(name):
-        return name if name.startswith(base.rstrip("/") + "/") and ".." not in name.split("/") else None
+        return Confined(name) if name.startswith(base.rstrip("/") + "/") and ".." not in name.split("/") else None
     clean = posixpath.normpath(name)
-    return None if clean.startswith(("../", "/")) or clean in {"..", "."} else f"{base.rstrip('/')}/{clean}"
+    outside = clean.startswith(("../", "/")) or clean in {"..", "."}
+    return None if outside else Confined(f"{base.rstrip('/')}/{clean}")
 
 
 @lru_cache(maxsize=256)
 def _of_host(place: str) -> Any:
     from fsspec.core import url_to_fs
 
-    return url_to_fs(place)[0]
+    more = {"get_client": bounded_client} if place.lower().startswith(_HTTP) else {}
+    return url_to_fs(place, **more)[0]
 
 
 # What talks to servers does so in a thread of its own, which a fork leaves behind.
@@ -323,6 +375,8 @@ def _no_file(error: Exception, url: str) -> ImageError:
 
 def reason_of(error: Exception, url: str) -> str:
     """An error in a few words, without what may be secret in a URL."""
+    if isinstance(error, ImageError):
+        return str(error)
     if isinstance(error, FileNotFoundError):
         cause = error.__cause__  # fsspec calls much by this name
         if not isinstance(cause, Exception) or getattr(cause, "status", None) == 404:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,9 +12,9 @@ from ..errors import SourceError
 from ..folders import is_store_name, is_url
 from .archives import is_archive, is_compressed_tar, read_archive, read_shards
 from .items import IMAGE_SUFFIXES, LISTED_SUFFIXES, UNLISTED, Item, Source, is_image
-from .manifests import is_manifest, read_manifest
+from .manifests import USUAL_COLUMNS, ManifestColumns, is_frame, is_manifest, read_frame, read_manifest
 from .objects import items_from
-from .remote import file_info, listed, public
+from .remote import Confined, file_info, listed, public
 
 _SPLIT_NAMES = frozenset("train training val valid validation test testing".split())
 
@@ -25,6 +25,7 @@ def read_source(
     labels: Sequence[object] | None = None,
     groups: Sequence[object] | None = None,
     root: str | os.PathLike[str] | None = None,
+    columns: ManifestColumns = USUAL_COLUMNS,
 ) -> Source:
     """List the images of a source without opening them.
 
@@ -34,13 +35,15 @@ def read_source(
         A folder of class folders (the label is the first folder below `source`), a flat folder, a
         ``.csv``, ``.tsv`` or ``.parquet`` manifest with a column ``path`` and optional columns
         ``label`` and ``group``, a ``.zip`` or ``.tar`` archive or a folder of webdataset's shards; each of them
-        here or behind a URL; or a sequence of paths, URLs, bytes, binary file objects, PIL images and uint8 arrays, or
-        a data set object.
+        here or behind a URL; or a sequence of paths, URLs, bytes, binary file objects, PIL images and uint8 arrays, a
+        data set object, or a data frame with the columns of a manifest.
     labels, groups : sequence, optional
         One for each image, for a sequence only.
     root : path, optional
         Folder that the paths of a manifest are relative to, and that they may not leave. Default: the
-        folder of the manifest.
+        folder of the manifest, which one on this machine may leave; of a data frame the current folder.
+    columns : ManifestColumns
+        Names of a manifest's columns.
 
     Returns
     -------
@@ -52,6 +55,9 @@ def read_source(
         If there is nothing there, or no image in it, or the manifest cannot be read.
     """
     if not isinstance(source, str | os.PathLike):
+        if is_frame(source) and labels is None and groups is None:
+            return read_frame(source, root, columns)
+        _check_no_manifest(root, columns, "a sequence of images")
         return Source(items_from(source, labels=labels, groups=groups), kind="images")
     if labels is not None or groups is not None:
         raise SourceError("labels and groups go with a sequence of images; a folder or manifest brings its own")
@@ -72,9 +78,8 @@ def read_source(
             "take it as it is; to extract, name the images."
         )
     if is_manifest(place) and (far or path.is_file()):
-        return read_manifest(place, root)
-    if root is not None:
-        raise SourceError(f"root goes with a manifest, and {place} is none")
+        return read_manifest(place, root, columns)
+    _check_no_manifest(root, columns, public(place))
     if not far and path.is_dir():
         return _read_folder(path)
     if is_archive(place):
@@ -87,6 +92,7 @@ def read_source(
         raise SourceError(
             f"no such source: {path}. Expected a folder of images, a CSV or Parquet manifest, a .zip or .tar "
             "archive, or a URL."
+            + (" Patterns are not expanded here: name the folder." if set(place) & set("*?[") else "")
         )
     if is_image(path.name):
         return Source([Item(path.name, str(path))], "one image", str(path.parent.resolve()), str(path.resolve()))
@@ -94,6 +100,23 @@ def read_source(
         f"cannot tell what {path} is. Expected a folder, a manifest (.csv, .tsv, .parquet), an archive (.zip, .tar), "
         "or one image file."
     )
+
+
+def _check_no_manifest(root: str | os.PathLike[str] | None, columns: ManifestColumns, called: str) -> None:
+    """Raise SourceError for settings of a manifest that come with something else."""
+    given = {"root": root, **{f"{name}_column": value for name, value in asdict(columns).items()}}
+    for name, value in given.items():
+        if value is not None:
+            option = name.replace("_", "-")
+            raise SourceError(f"{name} (--{option}) goes with a manifest, and {called} is none")
+
+
+def _nested(items: list[Item]) -> str:
+    """A folder within a class folder, if all images lie in such folders, and these have more than one name."""
+    names = [item.path.split("/") for item in items if not item.problem]
+    if not names or any(len(parts) < 3 for parts in names) or len({parts[1] for parts in names}) < 2:
+        return ""
+    return "/".join(names[0][:2])
 
 
 def _read_url(url: str) -> Source:
@@ -109,7 +132,7 @@ def _read_url(url: str) -> Source:
     items = []
     for name, full, info in found:
         if is_image(name):
-            items.append(Item(name, full, name.partition("/")[0] if "/" in name else "", info=info))
+            items.append(Item(name, Confined(full), name.partition("/")[0] if "/" in name else "", info=info))
         else:
             suffix = PurePosixPath(name).suffix.lower()
             ignored[suffix] = ignored.get(suffix, 0) + 1
@@ -118,16 +141,14 @@ def _read_url(url: str) -> Source:
 
 
 def _read_folder(folder: Path) -> Source:
-    items: list[Item] = []
-    ignored: dict[str, int] = {}
     start = os.path.join(folder, "")
-    for path, problem in _walk(start, "", frozenset(), ignored):
+    walk = _Walk(start)
+    items = []
+    for path, problem in walk.found:
         label, slash, _ = path.partition("/")
         items.append(Item(path, start + path, label if slash else "", "", problem))
-    tars = sorted(path for path in folder.rglob("*.tar") if path.is_file()) if not items else []
-    named = [(path.relative_to(folder).as_posix(), str(path.resolve())) for path in tars]
-    shards = [(name, path) for name, path in named if not any(part.startswith(".") for part in name.split("/"))]
-    return _folder(str(folder.resolve()), items, ignored, shards, str(folder))
+    shards = [(name, str((folder / name).resolve())) for name in walk.tars] if not items else []
+    return _folder(str(folder.resolve()), items, walk.ignored, shards, str(folder))
 
 
 def _folder(
@@ -152,45 +173,92 @@ def _folder(
     if {label.lower() for label in labels - {""}} <= _SPLIT_NAMES and labels != {""}:
         found = ", ".join(sorted(labels))
         notes.append(f"The class folders are called {found}. Are these splits? Then name one of them as the source.")
+    elif inner := _nested(items):
+        notes.append(
+            f"No image lies in a class folder itself, all lie in folders below, such as {inner}. The label is the "
+            f"first folder; if it should be the second, name the first as the source, such as "
+            f"{called.rstrip('/')}/{inner.partition('/')[0]}."
+        )
     return Source(items, "flat folder" if labels == {""} else "class folders", root, root, notes)
 
 
-def _walk(
-    start: str, below: str, above: frozenset[tuple[int, int]], ignored: dict[str, int]
-) -> Iterator[tuple[str, str]]:
-    """Yield every image's path below `start`, sorted by name, and what is already known to be wrong with it."""
-    try:
-        stat = os.stat(start + below)
-        with os.scandir(start + below) as entries:
-            listing = sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        yield below, f"{UNLISTED}: {error.strerror or error}"
-        return
-    if (stat.st_dev, stat.st_ino) in above:  # a symbolic link to a folder above
-        return
-    above = above | {(stat.st_dev, stat.st_ino)}
-    prefix = f"{below}/" if below else ""
-    for entry in listing:
-        name = entry.name
-        if name.startswith("."):
-            continue
-        _, dot, ending = name.rpartition(".")
+@dataclass
+class _Level:
+    """A folder that is being looked through."""
+
+    below: str
+    entries: Iterator[os.DirEntry[str]]
+    identity: tuple[int, int]
+    as_image: bool  # whether it is called as an image is
+    before: int  # how many images were found before it
+
+
+class _Walk:
+    """What lies below a folder, sorted by name; no recursion, since folders may be nested thousands deep.
+
+    Attributes
+    ----------
+    found : list of (str, str)
+        Path of every image below `start`, and what is already known to be wrong with it.
+    tars : list of str
+        Paths of tar files.
+    ignored : dict
+        How many other files there are, by ending.
+    """
+
+    def __init__(self, start: str) -> None:
+        self.found: list[tuple[str, str]] = []
+        self.tars: list[str] = []
+        self.ignored: dict[str, int] = {}
+        self._start = start
+        self._levels: list[_Level] = []
+        self._open("", as_image=False)
+        above = {level.identity for level in self._levels}
+        while self._levels:
+            level = self._levels[-1]
+            entry = next(level.entries, None)
+            if entry is None:
+                self._levels.pop()
+                above.discard(level.identity)
+                if level.as_image and len(self.found) == level.before:
+                    self.found.append((level.below, "a directory, not an image file"))
+            elif self._look(entry, f"{level.below}/{entry.name}" if level.below else entry.name):
+                opened = self._levels[-1].identity
+                if opened in above:  # a symbolic link to a folder above
+                    self._levels.pop()
+                above.add(opened)
+
+    def _look(self, entry: os.DirEntry[str], path: str) -> bool:
+        """Take note of an entry; whether a folder was opened."""
+        if entry.name.startswith("."):
+            return False
+        _, dot, ending = entry.name.rpartition(".")
         suffix = (dot + ending).lower() if dot else ""
         try:
             is_folder = entry.is_dir()
         except OSError:
             is_folder = False
         if is_folder:
-            empty = True
-            for found in _walk(start, prefix + name, above, ignored):
-                empty = False
-                yield found
-            if empty and suffix in LISTED_SUFFIXES:
-                yield prefix + name, ""  # Reading it says that it is a directory.
-        elif suffix in LISTED_SUFFIXES:
-            yield prefix + name, ""
+            return self._open(path, as_image=suffix in LISTED_SUFFIXES)
+        if suffix in LISTED_SUFFIXES:
+            self.found.append((path, ""))
         else:
-            ignored[suffix] = ignored.get(suffix, 0) + 1
+            self.ignored[suffix] = self.ignored.get(suffix, 0) + 1
+            if suffix == ".tar":
+                self.tars.append(path)
+        return False
+
+    def _open(self, below: str, *, as_image: bool) -> bool:
+        try:
+            state = os.stat(self._start + below)
+            with os.scandir(self._start + below) as entries:
+                listing = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            self.found.append((below, f"{UNLISTED}: {error.strerror or error}"))
+            return False
+        identity = (state.st_dev, state.st_ino)
+        self._levels.append(_Level(below, iter(listing), identity, as_image, len(self.found)))
+        return True
 
 
 def _counts(ignored: dict[str, int]) -> str:

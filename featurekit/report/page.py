@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,28 +11,32 @@ import numpy as np
 from .._version import __version__
 from ..advisor import Advice
 from ..comparison import Compared, Comparison
-from ..errors import FeaturekitError, ImageError
+from ..errors import FeaturekitError
 from ..escapes import escape
-from ..fingerprint import content_hash
 from ..folders import on_disk
-from ..images import located, open_image, read_bytes
 from ..outputs import write_output
 from ..store import FAILED, FeatureStore
 from .advice import advice_sections
 from .charts import Axes, Point, growing, heat_map
 from .order import natural_order
 from .style import SCRIPT, STYLE
+from .thumbnails import thumbnail
 
 PAGE_MARK = b"<title>featurekit: "
 """What a page holds."""
 
 _WORST = 12
-_SIDE = 160
 _BINS = 10
 _MOST_CLASSES = 60
 
 
-def write_page(comparison: Comparison, path: str | os.PathLike[str], *, advice: Advice | None = None) -> Path:
+def write_page(
+    comparison: Comparison,
+    path: str | os.PathLike[str],
+    *,
+    advice: Advice | None = None,
+    images: str | os.PathLike[str] | None = None,
+) -> Path:
     """Write the page.
 
     Parameters
@@ -44,6 +46,9 @@ def write_page(comparison: Comparison, path: str | os.PathLike[str], *, advice: 
         The ``.html`` file; its folder is made.
     advice : Advice, optional
         What the comparison was made for: it comes first.
+    images : path or URL, optional
+        Folder of the images, for thumbnails of mistakes: only what lies below it is opened, wherever a store says that
+        its images are. Default: no thumbnails.
 
     Returns
     -------
@@ -62,7 +67,7 @@ def write_page(comparison: Comparison, path: str | os.PathLike[str], *, advice: 
     True
     """
     target = on_disk(path)
-    body = "\n".join(_sections(comparison))
+    body = "\n".join(_sections(comparison, None if images is None else os.fspath(images)))
     if advice is not None:
         body = "\n".join(["<h2>Advice</h2>", *advice_sections(advice), "<h2>Heads</h2>", body])
     title = f"{comparison.n} images, {len(comparison.best.evaluation.classes)} classes"
@@ -82,7 +87,7 @@ def write_page(comparison: Comparison, path: str | os.PathLike[str], *, advice: 
     return target
 
 
-def _sections(c: Comparison) -> Iterator[str]:
+def _sections(c: Comparison, images: str | None) -> Iterator[str]:
     best, names = c.best, [_name(line) for line in c.results]
     e = best.evaluation
     yield (
@@ -118,7 +123,7 @@ def _sections(c: Comparison) -> Iterator[str]:
             f"<h2>Confusion of {escape(names[0])}</h2><p class='note'>Rows: the true class; columns: the predicted "
             f"one; shares of the true class.</p>{_wide(heat_map(classes, classes, cells, '.2f'))}"
         )
-    yield f"<h2>Worst mistakes of {escape(names[0])}</h2>{_mistakes(c)}"
+    yield f"<h2>Worst mistakes of {escape(names[0])}</h2>{_mistakes(c, images)}"
     yield f"<h2>Images</h2>{_ledger(c.stores[0])}"
     seconds = ", ".join(f"{name} {value:.1f} s" for name, value in c.seconds.items())
     yield f"<h2>How it was made</h2>{_provenance(c)}<p class='note'>featurekit {__version__}; {escape(seconds)}.</p>"
@@ -225,7 +230,7 @@ def _recall(line: Compared, label: str) -> float | None:
     return found[0] if found else None
 
 
-def _mistakes(c: Comparison) -> str:
+def _mistakes(c: Comparison, images: str | None) -> str:
     folded, store = c.best.folded, c.stores[[s.fingerprint for s in c.stores].index(c.best.fingerprint)]
     first = folded.predictions[0]
     wrong = np.flatnonzero(first != folded.y)
@@ -241,34 +246,20 @@ def _mistakes(c: Comparison) -> str:
         says = f"{paths[row]}: {folded.y[i]}, taken for {first[i]}"
         if folded.probabilities is not None:
             says += f" with probability {sure[i]:.2f}"
-        picture = _thumbnail(located(root, paths[row]), store.columns.sha256[row].tobytes())
+        picture = "" if images is None else thumbnail(images, root, paths[row], store.columns.sha256[row].tobytes())
         shown = (
             f'<img src="{picture}" alt="{escape(says)}">'
             if picture
-            else '<span class="missing">there is no such file now</span>'
+            else f'<span class="missing">{"there is no such file now" if images else "not shown"}</span>'
         )
         tiles.append(
             f"<figure>{shown}<figcaption><b>{escape(str(folded.y[i]))}</b> taken for "
             f"<b>{escape(str(first[i]))}</b>{f', {sure[i]:.2f}' if folded.probabilities is not None else ''}"
             f"<br><small>{escape(paths[row])}</small></figcaption></figure>"
         )
+    hint = "" if images else " Pictures are shown if their folder is named: --images DIR, or images= in Python."
     note = f"{len(wrong)} of {len(first)} are wrong. The surest ones come first: often it is the label that is wrong."
-    return f"<p class='note'>{note}</p><div class='tiles'>{''.join(tiles)}</div>"
-
-
-def _thumbnail(path: str, content: bytes) -> str:
-    """A small JPEG as a data URL, or nothing: only of the file that the row was computed from."""
-    try:
-        data = read_bytes(path)[0]
-        if content_hash(data) != content:
-            return ""
-        image = open_image(data)
-    except (ImageError, ValueError):
-        return ""
-    image.thumbnail((_SIDE, _SIDE))
-    file = io.BytesIO()
-    image.convert("RGB").save(file, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+    return f"<p class='note'>{note}{hint}</p><div class='tiles'>{''.join(tiles)}</div>"
 
 
 def _ledger(store: FeatureStore) -> str:

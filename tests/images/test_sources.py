@@ -95,7 +95,7 @@ def test_a_manifest_cannot_leave_its_root(tmp_path, name):
     (tmp_path / "in").mkdir()
     make(tmp_path, "outside.jpg")
     (tmp_path / "in" / "m.csv").write_text(f"path,label\n{name},a\n")
-    (item,) = read_source(tmp_path / "in" / "m.csv").items
+    (item,) = read_source(tmp_path / "in" / "m.csv", root=tmp_path / "in").items
     assert item.problem.startswith("outside ")
     (item,) = read_source(tmp_path / "in" / "m.csv", root="/").items
     assert not item.problem or not name.startswith("/")
@@ -106,7 +106,8 @@ def test_a_link_out_of_the_root_is_not_followed_for_a_manifest(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "door").symlink_to(tmp_path / "secret")
     (tmp_path / "in" / "m.csv").write_text("path\ndoor/1.jpg\n")
-    assert read_source(tmp_path / "in" / "m.csv").items[0].problem.startswith("outside ")
+    (item,) = read_source(tmp_path / "in" / "m.csv", root=tmp_path / "in").items
+    assert item.problem.startswith("outside ")
 
 
 @pytest.mark.parametrize(

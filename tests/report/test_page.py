@@ -49,7 +49,7 @@ def page(tmp_path_factory):
         output=folder / "out",
         curve=True,
     )
-    return result, write_page(result, folder / "report" / "report.html")
+    return result, write_page(result, folder / "report" / "report.html", images=folder / "photos")
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,7 @@ def test_pictures_only_of_the_files_that_were_seen(page, tmp_path):
     result, _ = page
     for store in result.stores:
         store.provenance["root"] = str(tmp_path)
-    text = write_page(result, tmp_path / "r.html").read_text(encoding="utf-8")
+    text = write_page(result, tmp_path / "r.html", images=tmp_path).read_text(encoding="utf-8")
     assert "there is no such file now" in text
     assert "<img" not in text
 
