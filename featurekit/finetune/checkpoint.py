@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ..errors import TrainingError
-from ..store.writer import replace_file
+from ..store.atomic import replace_file
 
 _TENSOR = "tensor:"
 

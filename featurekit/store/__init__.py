@@ -25,12 +25,10 @@ from .schema import (
     LedgerEntry,
     Places,
     Rows,
-    Text,
-    decode,
-    encode,
 )
 from .signatures import Signatures
 from .summary import Summary
+from .texts import Text, decode, encode
 from .verification import Verification, salvage_columns, verify
 from .writer import check_target, is_store_file, lock_file, parts_folder, publish, publish_index, write_shard
 
