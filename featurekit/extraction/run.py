@@ -16,6 +16,7 @@ from ..fingerprint import PENULTIMATE
 from ..images import read_source
 from ..pipeline import Outcome, check_counts, fill, progress_bar
 from ..store import FeatureStore, Place, WriteLock, check_target, lock_file, place_of
+from .rows import check_texts
 from .update import Update
 
 _Path = str | os.PathLike[str]
@@ -234,6 +235,7 @@ def extract(
     wanted = [(name, part) for name in names for part in layers]
     outputs = _outputs(output, wanted)
     listing = read_source(source, labels=labels, groups=groups, root=root)
+    check_texts(listing.items)
     found = [
         find(
             name,

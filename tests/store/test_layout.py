@@ -12,7 +12,9 @@ import pytest
 from made_stores import SPACE, flip, keys, make_rows, write
 from old_layout import write_version_2
 
-from featurekit.errors import StoreError, StoreFormatError
+from featurekit.errors import SourceError, StoreError, StoreFormatError
+from featurekit.extraction.rows import check_texts
+from featurekit.images import Item
 from featurekit.store import (
     FeatureStore,
     Ledger,
@@ -207,6 +209,13 @@ def test_a_signature_is_found_beside_a_very_long_path(tmp_path):
     assert known.get(LONG) == (MANY - 1, MANY, keys(columns)[-1])
     assert known.get("17") == (17, 18, keys(columns)[17])
     assert known.get(LONG + "x") is None
+
+
+def test_a_path_that_no_store_keeps_is_refused_before_any_work():
+    items = [Item("a.png", "a.png"), Item("b/" * 40_000 + "c.png", "c.png")]
+    with pytest.raises(SourceError, match=r"the path of image 2, b/b/.*\.\.\., has 80005 bytes; at most 65536"):
+        check_texts(items)
+    check_texts([Item("é" * 20_000, "a.png")])
 
 
 # --- what is written is opened -----------------------------------------------------------------------
