@@ -46,8 +46,8 @@ def check_texts(items: Sequence[Item]) -> None:
             if size > MAX_TEXT:
                 shown = item.path if len(item.path) <= 80 else f"{item.path[:80]}..."
                 raise SourceError(
-                    f"the {name} of image {number}, {shown}, has {size} bytes; at most {MAX_TEXT} are kept. Nothing was "
-                    "changed. Shorten it."
+                    f"the {name} of image {number}, {shown}, has {size} bytes; at most {MAX_TEXT} are kept. Nothing "
+                    "was changed. Shorten it."
                 )
 
 
