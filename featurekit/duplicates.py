@@ -1,8 +1,8 @@
 """Images that are there twice: equal files, and the same picture in another file.
 
 A picture that lies in the training part and, saved again or cropped a little, in the test part as well makes every
-score too good. Both become groups, which no split separates. Two pictures are the same by their perceptual hashes: a property
-of the images, which neither the backbone nor the classifier changes.
+score too good. Both become groups, which no split separates. Perceptual hashes tell: a property of
+the images, which neither the backbone nor the classifier changes.
 """
 
 from __future__ import annotations
@@ -131,8 +131,8 @@ def find_duplicates(
 
     Two images are near duplicates if their perceptual hashes differ in at most `distance` of 255 bits. A photograph
     that was saved again, scaled, mirrored, brightened, or cropped by a twentieth is found, one that was turned by 2
-    degrees mostly;
-    ``tests/benchmarks/duplicates.py`` measures how many, and how many different photographs are taken for one.
+    degrees mostly. ``tests/benchmarks/duplicates.py`` measures how many, and how many different photographs are taken
+    for one.
     The time grows with n, not with n^2 (``tests/benchmarks/duplicate_search.py``).
 
     Parameters

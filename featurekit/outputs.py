@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .errors import FeaturekitError, StoreError
 from .folders import on_disk, open_regular
-from .store.writer import replace_file
+from .store.atomic import replace_file
 
 
 def check_output(path: str | os.PathLike[str], mark: bytes) -> Path:

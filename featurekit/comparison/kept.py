@@ -21,7 +21,7 @@ from ..duplicates import Groups
 from ..errors import FeaturekitError, StoreError
 from ..evaluation import CrossValidation, CurvePoint
 from ..store import FeatureStore
-from ..store.writer import replace_file
+from ..store.atomic import replace_file
 
 _FORMAT = 1
 

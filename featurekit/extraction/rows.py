@@ -16,6 +16,7 @@ from ..store import (
     DUPLICATE,
     FAILED,
     KEPT,
+    MAX_TEXT,
     REMOVED,
     STORED,
     Columns,
@@ -38,6 +39,19 @@ class Old:
     columns: Columns | None = None
     ledger: Ledger | None = None
     damaged: bool = False
+
+
+def check_texts(items: Sequence[Item]) -> None:
+    """Raise SourceError, before any work, if a path, label or group is longer than a store can keep."""
+    for number, item in enumerate(items, 1):
+        for name, text in (("path", item.path), ("label", item.label), ("group", item.group)):
+            size = len(text) if len(text) <= MAX_TEXT // 4 else len(text.encode("utf-8", "surrogateescape"))
+            if size > MAX_TEXT:
+                shown = item.path if len(item.path) <= 80 else f"{item.path[:80]}..."
+                raise SourceError(
+                    f"the {name} of image {number}, {shown}, has {size} bytes; at most {MAX_TEXT} are kept. Nothing "
+                    "was changed. Shorten it."
+                )
 
 
 def keep_known(

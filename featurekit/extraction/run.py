@@ -17,6 +17,7 @@ from ..images import ManifestColumns, read_source
 from ..labels import LABELS_COME_FROM
 from ..pipeline import Outcome, check_counts, fill, progress_bar
 from ..store import FeatureStore, Place, WriteLock, check_target, lock_file, place_of
+from .rows import check_texts
 from .update import Update
 
 _Path = str | os.PathLike[str]
@@ -255,6 +256,7 @@ def extract(
     listing = read_source(source, labels=labels, groups=groups, root=root, columns=columns)
     if labelled and not any(item.label for item in listing.items):
         raise SourceError(f"none of these {len(listing.items)} images has a label. {LABELS_COME_FROM}")
+    check_texts(listing.items)
     found = [
         find(
             name,

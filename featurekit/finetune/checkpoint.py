@@ -16,7 +16,7 @@ from safetensors.torch import save
 
 from ..errors import TrainingError
 from ..folders import check_regular
-from ..store.writer import replace_file
+from ..store.atomic import replace_file
 
 _TENSOR = "tensor:"
 

@@ -27,7 +27,7 @@ from ..pipeline import progress_bar
 from ..runtime import load_decoder
 from ..runtime.torch_runtime import pick_device
 from ..store import WriteLock
-from ..store.writer import replace_file
+from ..store.atomic import replace_file
 from .devices import Team, check_devices, launched_team, train_together
 from .feed import CachedFeed, Feed, PictureFeed, fixed_views
 from .launched import Launch, launched

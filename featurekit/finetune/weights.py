@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import TrainingError
 from ..fingerprint import file_sha256
 from ..folders import cache_folder
-from ..store.writer import replace_file
+from ..store.atomic import replace_file
 
 
 def weights_file(network: bytes) -> Path:

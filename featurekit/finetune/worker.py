@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from .._optional import require
-from ..store.writer import replace_file
+from ..store.atomic import replace_file
 from .devices import Team
 from .job import train
 

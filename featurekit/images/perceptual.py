@@ -1,8 +1,8 @@
 """Perceptual hashes: 512 bits that say how a picture looks, whichever file, size or backbone it comes with.
 
 The picture is reduced to 64 x 64 gray pixels, and the signs of its 256 lowest cosine coefficients are kept: of the
-whole picture, and of the same picture without 3% on each side, because cutting an edge off changes the first much and the
-second little. Mirroring changes the sign of every second column of coefficients and nothing else, so a hash can be
+whole picture, and of the same picture without 3% on each side, because cutting an edge off changes the first much and
+the second little. Mirroring changes the sign of every second column of coefficients and nothing else, so a hash can be
 compared with the mirror image of another one.
 
 References

@@ -14,7 +14,7 @@ from ..backbones import Backbone, find
 from ..errors import BackboneError, BundleError, FeatureSpaceError, HeadError
 from ..folders import on_disk
 from ..heads import head_name
-from ..store.writer import replace_file
+from ..store.atomic import replace_file
 from ..transfer import TransferClassifier, load_model
 from .agreement import Agreement, compare_with_own
 from .graph import head_graph, joined, network_model, require_onnx

@@ -21,7 +21,7 @@ from ..backbones import MODULE, Backbone, Rows, short_name
 from ..errors import BackboneError, StoreError
 from ..fidelity import Fidelity
 from ..folders import cache_folder
-from ..store.writer import replace_file
+from ..store.atomic import replace_file
 
 if TYPE_CHECKING:
     from torch import nn

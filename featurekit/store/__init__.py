@@ -18,6 +18,7 @@ from .schema import (
     FAILED,
     INDEX,
     KEPT,
+    MAX_TEXT,
     REMOVED,
     STORED,
     Columns,
@@ -25,12 +26,10 @@ from .schema import (
     LedgerEntry,
     Places,
     Rows,
-    Text,
-    decode,
-    encode,
 )
 from .signatures import Signatures
 from .summary import Summary
+from .texts import Text, decode, encode
 from .verification import Verification, salvage_columns, verify
 from .writer import check_target, is_store_file, lock_file, parts_folder, publish, publish_index, write_shard
 
@@ -40,6 +39,7 @@ __all__ = [
     "FAILED",
     "INDEX",
     "KEPT",
+    "MAX_TEXT",
     "REMOVED",
     "STORED",
     "Columns",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import DamagedRowsError, FeatureSpaceError, Remedy, StoreError, StoreFormatError
 from ..fingerprint import FeatureSpace
+from .atomic import make_folder
 from .copies import delete_damaged, found_damaged
 from .far import Far, Place
 from .guards import identity
@@ -22,7 +23,7 @@ from .reader import FeatureStore
 from .schema import DTYPES, Columns, Places, Rows, unknown_hashes
 from .signatures import Signatures
 from .verification import damaged_rows, salvage_columns
-from .writer import discard_temporaries, make_folder, shards_in, write_shard
+from .writer import discard_temporaries, shards_in, write_shard
 
 logger = logging.getLogger(__name__)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from ..errors import ImageError, StoreError, StoreFormatError
 from ..folders import cache_folder
 from ..images.remote import fetch
+from .atomic import make_folder, replace_file
 from .far import Far, Place, lock_name
 from .guards import is_whole
-from .writer import make_folder, replace_file
 
 _AT_ONCE = 16
 _GIGABYTES = 20.0

@@ -29,9 +29,8 @@ from .schema import (
     Ledger,
     Places,
     Rows,
-    decode,
-    encode,
 )
+from .texts import Text, concatenated, decode, encode, texts_of
 from .verification import damaged_rows, salvage_columns
 from .writer import (
     check_target,
@@ -283,8 +282,9 @@ def _prefixed(columns: Columns, prefix: str) -> Columns:
     return replace(columns, path=_prefix(columns.path, prefix)) if prefix else columns
 
 
-def _prefix(paths: NDArray[np.bytes_], prefix: str) -> NDArray[np.bytes_]:
-    return np.strings.add(encode([prefix])[0], paths) if prefix and len(paths) else paths
+def _prefix(paths: Text, prefix: str) -> Text:
+    head = prefix.encode("utf-8", "surrogateescape")
+    return texts_of([head + path for path in paths.tolist()]) if prefix else paths
 
 
 def _first_of_each_path(columns: Columns, store_of: Callable[[int], Place]) -> NDArray[np.bool_]:
@@ -313,13 +313,14 @@ def _joined_ledger(
     paths, statuses, rows = [], [], []
     reasons: dict[int, str] = {}
     entries = offset = 0
+    there = set(columns.path.tolist())
     for store, prefix, mask in zip(stores, prefixes, masks, strict=True):
         old = store.ledger
         number = np.where(mask, np.cumsum(mask) - 1 + offset, -1)
         row = np.where(old.row >= 0, number[old.row] if len(number) else -1, -1)
         path = _prefix(old.path, prefix)
         # A row that was dropped, and an image that failed here and has a row from elsewhere, are not named twice.
-        stay = np.where(old.row >= 0, row >= 0, ~np.isin(path, columns.path))
+        stay = np.where(old.row >= 0, row >= 0, [name not in there for name in path.tolist()])
         position = np.cumsum(stay) - 1 + entries
         reasons |= {int(position[i]): reason for i, reason in old.reason.items() if stay[i]}
         paths.append(path[stay])
@@ -327,7 +328,7 @@ def _joined_ledger(
         rows.append(row[stay])
         entries += int(stay.sum())
         offset += int(mask.sum())
-    ledger = Ledger(np.concatenate(paths), np.concatenate(statuses), reasons, np.concatenate(rows))
+    ledger = Ledger(concatenated(paths), np.concatenate(statuses), reasons, np.concatenate(rows))
     return _with_duplicates(_each_path_once(ledger), columns)
 
 

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from .._optional import require
 from ..errors import StoreError
 from ..folders import on_disk
+from .atomic import beside, replacing, replacing_hdf5
 from .reader import FeatureStore
-from .schema import EXPORT_FORMAT, decode
-from .writer import beside, replacing, replacing_hdf5
+from .schema import EXPORT_FORMAT
+from .texts import Text, as_strings, decode
 
 _BLOCK_ROWS = 4096
 _TEXT = ("path", "label", "group")
@@ -95,13 +96,13 @@ def _new_file(target: Path) -> Iterator[io.BufferedWriter]:
 
 
 def _write_npz(store: FeatureStore, target: Path) -> None:
+    texts = {name: _strings(name, getattr(store.columns, name)) for name in _TEXT}
     with _new_file(target) as out, zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         with archive.open("X.npy", "w", force_zip64=True) as member:
             header = {"descr": store.dtype.str, "fortran_order": False, "shape": store.X.shape}
             np.lib.format.write_array_header_2_0(member, header)
             for rows, _ in store.iter_batches(_BLOCK_ROWS):
                 member.write(np.ascontiguousarray(rows).data)
-        texts = {name: _strings(getattr(store.columns, name)) for name in _TEXT}
         for name, array in (texts | {"space": np.array(store.space.to_json())}).items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
@@ -155,8 +156,14 @@ def _parts(store: FeatureStore) -> Any:
         yield start, store.X[here], list(zip(*(decode(getattr(columns, name)[here]) for name in _TEXT), strict=True))
 
 
-def _strings(text: NDArray[np.bytes_]) -> NDArray[np.str_]:
-    return np.array(decode(text), dtype=np.str_)
+def _strings(name: str, text: Text) -> NDArray[np.str_]:
+    strings = as_strings(text)
+    if strings.dtype.kind != "U":
+        raise StoreError(
+            f"one {name} is so much longer than the others that .npz, which keeps all at one length, would need too "
+            "much room for them. Nothing was written. Export as .parquet, .csv or .h5."
+        )
+    return strings
 
 
 def _printable(text: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import errno
+import io
 import json
 import os
 import re
@@ -36,14 +37,16 @@ from .schema import (
     NUMBER_COLUMNS,
     READABLE_VERSIONS,
     TEXT_COLUMNS,
+    TEXT_FACTOR,
+    TEXT_FREE,
 )
 
 SHARD_NAME = re.compile(r"rows-[0-9a-f]{64}\.h5")
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
 _MAX_CHUNK = 256 * 1024  # bytes; a chunk of one row may be larger. HDF5 allocates a whole chunk to read any of it.
-# Text may declare 64 times of what is stored of it; but always a little, and some hundred bytes for each row,
-# of which at least the 32 bytes of its hash are stored.
-_TEXT_FACTOR, _TEXT_FREE, _TEXT_ROW = 64, 256 * 1024 * 1024, 256
+# Text of versions 1 and 2 may also declare some hundred bytes for each row, of which at least the 32 bytes of its hash
+# are stored.
+_TEXT_ROW = 256
 _NOT_THE_FILES_FAULT = {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE}
 _PLACES = {"shards": "text", "shard": "<i4", "row": "<i4"}
 _far_files: WeakKeyDictionary[h5py.File, tuple[int, int]] = WeakKeyDictionary()
@@ -96,6 +99,24 @@ def open_checked(path: Place) -> tuple[h5py.File, FeatureSpace, dict[str, Any]]:
             f"{path} is not an HDF5 file, or its start is damaged ({os.path.getsize(path)} bytes; {error})"
         ) from error
     return _checked(file, path)
+
+
+def check_opens(opened: Path | io.BytesIO, place: Place) -> None:
+    """Open what was just written as a reader will, before it takes its name.
+
+    Raises
+    ------
+    StoreError
+        If a reader would refuse it.
+    """
+    try:
+        file, _, _ = _checked(h5py.File(opened, "r"), place)
+    except (StoreFormatError, OSError, RuntimeError) as error:
+        raise StoreError(
+            f"what was written for {place} could not be opened again: {error}. What was complete before is kept; this "
+            "is an error of featurekit, or of the disk"
+        ) from error
+    file.close()
 
 
 def is_whole(shard: Path) -> bool:
@@ -196,7 +217,7 @@ def _check_version(version: Any) -> None:
         newer = isinstance(version, int) and version > max(READABLE_VERSIONS)
         raise ValueError(
             f"its layout has version {version!r}, and this featurekit reads the versions "
-            f"{' and '.join(map(str, READABLE_VERSIONS))}"
+            f"{', '.join(map(str, READABLE_VERSIONS))}"
             + ("; update featurekit with: pip install --upgrade featurekit" if newer else "")
         )
 
@@ -213,21 +234,23 @@ def _check_layout(file: h5py.File, dim: int, version: int) -> None:
     _check_names(ledger, {"row", *LEDGER_TEXT})
     lengths = {name: _check_dataset(file, name, ("|u1",), (HASH_COLUMNS[name],)) for name in hashes}
     lengths |= {name: _check_dataset(file, name, ("<i8",)) for name in NUMBER_COLUMNS}
-    lengths |= {name: _check_dataset(file, name, ("text",)) for name in TEXT_COLUMNS}
+    check_text = _check_text if version > 2 else _check_fixed_text
+    lengths |= {name: check_text(file, name) for name in TEXT_COLUMNS}
     if "X" in rows:
         lengths["X"] = _check_dataset(file, "X", tuple(dtype.str for dtype in DTYPES.values()), (dim,))
         if "check" in rows:
             lengths["check"] = _check_dataset(file, "check", ("<u4",))
     else:
         lengths |= {name: _check_dataset(file, name, (kind,)) for name, kind in _PLACES.items() if name != "shards"}
-        _check_dataset(file, "shards", ("text",))
     n = lengths["sha256"]
+    if "shards" in rows and check_text(file, "shards") > n:
+        raise ValueError(f"'shards' names more shards than there are rows ({n})")
     for name, length in lengths.items():
         if length != n:
             raise ValueError(f"'{name}' has {length} rows and 'sha256' has {n}")
     m = _check_dataset(file, "ledger/row", ("<i8",))
     for name in LEDGER_TEXT:
-        if _check_dataset(file, f"ledger/{name}", ("text",)) != m:
+        if check_text(file, f"ledger/{name}") != m:
             raise ValueError(f"'ledger/{name}' and 'ledger/row' differ in length")
 
 
@@ -245,8 +268,32 @@ def _check_names(group: h5py.Group, expected: set[str]) -> None:
         raise ValueError(f"of the datasets, missing: {missing or 'none'}; unexpected: {more or 'none'}")
 
 
-def _check_dataset(file: h5py.File, name: str, kinds: tuple[str, ...], row_shape: tuple[int, ...] = ()) -> int:
-    """Check one dataset, and return how many rows it has. `kinds`: the dtypes it may have, or ``text``."""
+def _check_text(file: h5py.File, name: str) -> int:
+    """Check a text, and return how many rows it has; the caller compares them with a dataset that is not compressed."""
+    group = file[name]
+    if not isinstance(group, h5py.Group):
+        raise ValueError(f"'{name}' is not a group")
+    _check_hard_links(group)
+    _check_names(group, {"data", "end"})
+    size = _check_dataset(file, f"{name}/data", ("|u1",), packed=True)
+    stored = file[name]["data"].id.get_storage_size()
+    if size > max(TEXT_FACTOR * stored, TEXT_FREE):
+        raise ValueError(f"'{name}' declares {size} bytes and stores only {stored}")
+    return _check_dataset(file, f"{name}/end", ("<i8",), packed=True)
+
+
+def _check_fixed_text(file: h5py.File, name: str) -> int:
+    """As :func:`_check_text`, of versions 1 and 2."""
+    return _check_dataset(file, name, ("text",), packed=True)
+
+
+def _check_dataset(
+    file: h5py.File, name: str, kinds: tuple[str, ...], row_shape: tuple[int, ...] = (), *, packed: bool = False
+) -> int:
+    """Check one dataset, and return how many rows it has.
+
+    `kinds`: the dtypes it may have, or ``text``. `packed`: it may be compressed, and the caller bounds its size.
+    """
     dataset = file[name]
     if not isinstance(dataset, h5py.Dataset):
         raise ValueError(f"'{name}' is not a dataset")
@@ -266,10 +313,10 @@ def _check_dataset(file: h5py.File, name: str, kinds: tuple[str, ...], row_shape
     filters = {creation.get_filter(i)[0] for i in range(creation.get_nfilters())}
     if not filters <= _FILTERS or h5py.h5z.FILTER_FLETCHER32 not in filters:
         raise ValueError(f"'{name}' uses other filters than a store does: {sorted(filters)}")
-    if h5py.h5z.FILTER_DEFLATE in filters and not is_text:
+    if h5py.h5z.FILTER_DEFLATE in filters and not packed:
         raise ValueError(f"'{name}' is compressed, which only text is")
     stored, declared, n = dataset.id.get_storage_size(), dataset.nbytes, int(dataset.shape[0])
-    limit = max(_TEXT_FACTOR * stored, _TEXT_FREE, _TEXT_ROW * n) if is_text else stored
-    if declared > limit:
+    limit = max(TEXT_FACTOR * stored, TEXT_FREE, _TEXT_ROW * n) if is_text else stored
+    if declared > limit and (is_text or not packed):
         raise ValueError(f"'{name}' declares {declared} bytes and stores only {stored}")
     return n

@@ -20,9 +20,10 @@ from .copies import bytes_of, nearest
 from .far import Far, place_of
 from .guards import SHARD_NAME, identity, open_checked
 from .row_view import RowView, row_numbers
-from .schema import INDEX, Columns, Ledger, Places, Rows, Text, as_strings, counts_of, decode
+from .schema import INDEX, Columns, Ledger, Places, Rows
 from .shards import OPEN_SHARDS, OpenShards
 from .summary import Summary
+from .texts import Text, as_strings, counts_of, decode
 
 T = TypeVar("T")
 _READ_AGAIN = frozenset({"columns", "ledger", "places", "_hashes"})
@@ -132,7 +133,7 @@ class FeatureStore:
     @property
     def shard_count(self) -> int:
         """Shards that hold its rows; 0 of a store that is one file."""
-        return len(self._file()["shards"]) if self.is_folder else 0
+        return reading.count_of(self._file()["shards"]) if self.is_folder else 0
 
     @property
     def X(self) -> RowView:

@@ -20,12 +20,9 @@ from .schema import (
     Ledger,
     Places,
     Rows,
-    Text,
-    columns_digest,
-    decode,
-    ledger_digest,
-    row_checks,
 )
+from .texts import Text, decode, texts_of, unpacked
+from .writing import columns_digest, ledger_digest, row_checks
 
 _SLAB_ROWS = 4096
 _REMEDY = (
@@ -59,17 +56,61 @@ def _is_far(dataset: h5py.Dataset) -> bool:
     return bool(dataset.file.driver == "fileobj")
 
 
-def read_text(dataset: h5py.Dataset, key: Any = ...) -> Text:
-    """As :func:`read_dataset`, of text."""
-    return read_dataset(dataset, key).astype("S")
+def read_text(place: h5py.Group | h5py.Dataset) -> Text:
+    """As :func:`read_dataset`, of text; before version 3 it is one dataset."""
+    if isinstance(place, h5py.Dataset):
+        return read_dataset(place).astype("S")
+    try:
+        return unpacked(read_dataset(place["data"]), read_dataset(place["end"]))
+    except ValueError as error:
+        raise _wrong_ends(place, error) from error
 
 
-def find_text(dataset: h5py.Dataset, wanted: bytes) -> int | None:
+def _wrong_ends(place: h5py.Group, error: Exception | str) -> StoreFormatError:
+    return StoreFormatError(f"{place.file.filename} is damaged: '{place.name.strip('/')}': {error}. {_REMEDY}")
+
+
+def count_of(place: h5py.Group | h5py.Dataset) -> int:
+    """How many texts there are."""
+    return len(place if isinstance(place, h5py.Dataset) else place["end"])
+
+
+def find_text(place: h5py.Group | h5py.Dataset, wanted: bytes) -> int | None:
     """The first row with this text; no more than a part is read at a time."""
-    for start, stop in slabs(dataset):
-        here = np.flatnonzero(read_text(dataset, slice(start, stop)) == wanted)
-        if len(here):
-            return start + int(here[0])
+    if isinstance(place, h5py.Dataset):
+        for start, stop in slabs(place):
+            here = np.flatnonzero(read_dataset(place, slice(start, stop)).astype("S") == wanted)
+            if len(here):
+                return start + int(here[0])
+        return None
+    begin = 0
+    for start, stop in slabs(place["end"]):
+        end = read_dataset(place["end"], slice(start, stop))
+        starts = np.concatenate([[begin], end[:-1]])
+        if (end < starts).any() or end[-1] > len(place["data"]):
+            raise _wrong_ends(place, "the ends of texts do not rise to the end of their bytes")
+        found = _find_piece(
+            read_dataset(place["data"], slice(begin, int(end[-1]))), starts - begin, end - starts, wanted
+        )
+        if found is not None:
+            return start + found
+        begin = int(end[-1])
+    return None
+
+
+def _find_piece(
+    data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64], wanted: bytes
+) -> int | None:
+    if not wanted:
+        empty = np.flatnonzero(lengths == 0)
+        return int(empty[0]) if len(empty) else None
+    raw = data.tobytes()
+    at = raw.find(wanted)
+    while at >= 0:
+        row = int(np.searchsorted(starts, at, side="right")) - 1
+        if starts[row] == at and lengths[row] == len(wanted):
+            return row
+        at = raw.find(wanted, at + 1)
     return None
 
 
@@ -92,7 +133,7 @@ def read_ledger(file: h5py.File) -> Ledger:
     path, status = (read_text(file[f"ledger/{name}"]) for name in ("path", "status"))
     row = read_dataset(file["ledger/row"])
     ledger = Ledger(path, status, dict(_read_sparse_text(file["ledger/reason"])), row)
-    _check_digest(file, 1, ledger_digest(ledger), "values of the ledger")
+    _check_digest(file, 1, ledger_digest(ledger, version_of(file)), "values of the ledger")
     named = row[row >= 0]
     if row.min(initial=-1) < -1 or named.max(initial=-1) >= len(file["sha256"]) or len(np.unique(named)) < len(named):
         raise StoreFormatError(f"{file.filename} is damaged: its ledger names rows that are not there, or one twice")
@@ -163,7 +204,16 @@ def read_places(file: h5py.File) -> Places:
     return Places(names, read_dataset(file["shard"]), read_dataset(file["row"]))
 
 
-def _read_sparse_text(dataset: h5py.Dataset) -> Iterator[tuple[int, str]]:
+def _read_sparse_text(place: h5py.Group | h5py.Dataset) -> Iterator[tuple[int, str]]:
+    if isinstance(place, h5py.Group):
+        raw, end = read_dataset(place["data"]).tobytes(), read_dataset(place["end"])
+        lengths = np.diff(end, prepend=0)
+        if lengths.min(initial=0) < 0 or (end[-1] if len(end) else 0) != len(raw):
+            raise _wrong_ends(place, "the ends of texts do not rise to the end of their bytes")
+        for i in np.flatnonzero(lengths).tolist():
+            yield i, decode(raw[int(end[i] - lengths[i]) : int(end[i])])
+        return
+    dataset = place
     for start, stop in slabs(dataset):
         values = read_dataset(dataset, slice(start, stop))
         for i in np.flatnonzero(values != b"").tolist():
@@ -198,6 +248,27 @@ def salvage(dataset: h5py.Dataset, *, keep: bool = True) -> tuple[NDArray[Any], 
         if keep:
             values[start:stop] = block
     return values, damaged
+
+
+def salvage_text(place: h5py.Group | h5py.Dataset, *, keep: bool = True) -> tuple[Text, NDArray[np.bool_]]:
+    """As :func:`salvage`, of text."""
+    if isinstance(place, h5py.Dataset):
+        values, damaged = salvage(place, keep=keep)
+        return values.astype("S"), damaged
+    end, damaged = salvage(place["end"])
+    data, lost = salvage(place["data"], keep=keep)
+    begin = np.concatenate([[0], end[:-1]]).astype(np.int64) if len(end) else end
+    damaged[1:] |= damaged[:-1].copy()  # where the one before it ends is not known
+    damaged |= (begin < 0) | (end < begin) | (end > len(lost))
+    holes = np.flatnonzero(lost)
+    if len(holes):
+        first = holes[np.minimum(np.searchsorted(holes, begin), len(holes) - 1)]
+        damaged |= (first >= begin) & (first < end)
+    if not keep:
+        return texts_of([]), damaged
+    raw = data.tobytes()
+    parts = zip(begin.tolist(), end.tolist(), damaged.tolist(), strict=True)
+    return texts_of([b"" if bad else raw[i:j] for i, j, bad in parts]), damaged
 
 
 def _salvage_slab(dataset: h5py.Dataset, start: int, stop: int) -> tuple[NDArray[Any], NDArray[np.bool_]]:

@@ -47,6 +47,8 @@ class Signatures:
         else:
             if self._order is None:
                 self._order = np.argsort(paths, kind="stable")
+            if paths.dtype.kind == "S" and len(path) > paths.dtype.itemsize:
+                return -1  # NumPy would bring all paths to its width
             at = int(np.searchsorted(paths, np.array(path), side="right", sorter=self._order)) - 1
             row = int(self._order[at]) if at >= 0 else -1
             if row < 0 or paths[row] != path:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,8 +16,9 @@ from ..errors import StoreFormatError
 from .far import Place
 from .guards import is_whole
 from .reader import FeatureStore
-from .reading import damaged_rows_of, read_dataset, salvage
-from .schema import HASH_COLUMNS, LEDGER_TEXT, NUMBER_COLUMNS, TEXT_COLUMNS, Columns, decode
+from .reading import damaged_rows_of, read_dataset, salvage, salvage_text
+from .schema import HASH_COLUMNS, LEDGER_TEXT, NUMBER_COLUMNS, TEXT_COLUMNS, Columns
+from .texts import decode
 from .writer import parts_folder, shards_in
 
 logger = logging.getLogger(__name__)
@@ -107,8 +109,8 @@ def salvage_columns(store: FeatureStore) -> tuple[Columns, NDArray[np.bool_]]:
         values, damaged = [], np.zeros(len(store), dtype=np.bool_)
         file = store._file()
         for name in (*TEXT_COLUMNS, "sha256", *NUMBER_COLUMNS, *(["perceptual"] if "perceptual" in file else [])):
-            column, bad = salvage(file[name])
-            values.append(column.astype("S") if name in TEXT_COLUMNS else column)
+            column, bad = (salvage_text if name in TEXT_COLUMNS else salvage)(file[name])
+            values.append(column)
             damaged |= bad
         if not damaged.any():  # something is wrong, and nothing says where
             damaged[:] = True
@@ -168,7 +170,8 @@ def _damaged_parts(store: FeatureStore) -> list[str]:
     names += ["shards", "shard", "row"] if store.is_folder else []
     found = []
     for name in names:
-        _, damaged = salvage(store._file()[name], keep=False)
+        part = store._file()[name]
+        _, damaged = (salvage_text if isinstance(part, h5py.Group) else salvage)(part, keep=False)
         if damaged.any():
             found.append(f"{name}: {damaged.sum()} of {len(damaged)} values are damaged")
     if not found:  # what the checksums of single values do not notice

@@ -6,16 +6,13 @@ its name (``fsync``, ``os.replace``, ``fsync`` of the folder).
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import io
 import os
-import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from io import FileIO
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from secrets import randbelow
 from tempfile import TemporaryDirectory
 from typing import Any, TypeGuard, overload
 
@@ -25,22 +22,12 @@ import numpy as np
 from ..errors import StoreError
 from ..fingerprint import FeatureSpace
 from ..folders import cache_folder, is_store_name
+from .atomic import LIBVER, make_folder, make_users_folder, own_mark, replacing, replacing_hdf5, write_all
 from .far import Far, Place, lock_name
-from .guards import SHARD_NAME
-from .schema import (
-    DTYPES,
-    INDEX,
-    Columns,
-    Ledger,
-    Places,
-    Rows,
-    write_columns,
-    write_header,
-    write_places,
-    write_rows,
-)
+from .guards import SHARD_NAME, check_opens
+from .schema import DTYPES, INDEX, Columns, Ledger, Places, Rows
+from .writing import write_columns, write_header, write_places, write_rows
 
-_LIBVER = ("v110", "v110")  # the first format that checksums HDF5's own structures
 _OTHER_FILES = {".csv", ".json", ".npz", ".parquet", ".tar", ".zip"}  # that nobody means as a folder
 MERGED = "merged.tmp"
 
@@ -108,7 +95,7 @@ def check_target(target: Place) -> Place:
     if folder == target:
         make_folder(folder)
     else:  # the user's own, which may well be a link
-        _make(folder)
+        make_users_folder(folder)
     if folder == target and not _is_ours(folder):
         raise StoreError(f"{folder} holds other files than those of a store; choose a new or an empty folder")
     return target
@@ -169,18 +156,19 @@ def write_shard(
         If it cannot be written; nothing that was there is touched.
     """
     buffer = io.BytesIO()
-    with h5py.File(buffer, "w", libver=_LIBVER) as file:
+    with h5py.File(buffer, "w", libver=LIBVER) as file:
         write_header(file, space, provenance)
         write_columns(file, columns, Ledger.of(()))
         write_rows(file, space.dim, columns.sha256, dtype, [rows])
+    check_opens(buffer, folder)
     data = buffer.getbuffer()
     name = f"rows-{hashlib.sha256(data).hexdigest()}.h5"
     if isinstance(folder, Far):
         (folder / name).write(data)
         return folder / name
     path = folder / name
-    with replacing(path, folder / f".{path.name[:24]}.{_own()}.tmp") as out:
-        _write_all(out, data)
+    with replacing(path, folder / f".{path.name[:24]}.{own_mark()}.tmp") as out:
+        write_all(out, data)
     return path
 
 
@@ -202,7 +190,7 @@ def publish(
     """
     folder = parts_folder(target)
     try:
-        with replacing_hdf5(target, folder / MERGED) as (file, check):
+        with replacing_hdf5(target, folder / MERGED, partial(check_opens, place=target)) as (file, check):
             write_header(file, space, provenance)
             write_columns(file, columns, ledger)
             write_rows(file, space.dim, columns.sha256, dtype, _checked(blocks, check))
@@ -231,170 +219,13 @@ def publish_index(
             publish_index(Path(here), space, provenance, columns, ledger, places)
             (folder / INDEX).write(Path(here, INDEX))
         return
-    with replacing_hdf5(folder / INDEX, folder / MERGED) as (file, _):
+    with replacing_hdf5(folder / INDEX, folder / MERGED, partial(check_opens, place=folder)) as (file, _):
         write_header(file, space, provenance)
         write_columns(file, columns, ledger)
         write_places(file, places)
-
-
-def make_folder(folder: Place) -> None:
-    """Make a folder of our own, never through a symbolic link that somebody left in its place."""
-    if isinstance(folder, Far):
-        return  # there are no folders, only names
-    if folder.is_symlink():
-        raise StoreError(f"{folder} is a symbolic link; refused to write through it. Remove it first.")
-    _make(folder)
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"cannot make the folder {folder}: {error.strerror}. Choose another output.") from error
-
-
-@contextmanager
-def replacing_hdf5(target: Path, temporary: Path) -> Iterator[tuple[h5py.File, Callable[[], None]]]:
-    """An empty HDF5 file that takes the place of `target` when all went well, and a check for a full disk.
-
-    Long writers call the check now and then, to stop at the first write that failed.
-    """
-    with replacing(target, temporary) as out:
-        sink = _Sink(out)
-        with h5py.File(sink, "w", libver=_LIBVER) as file:
-            yield file, sink.check
-        sink.check()
-
-
-@contextmanager
-def replacing(target: Path, temporary: Path) -> Iterator[FileIO]:
-    """A new file that takes the place of `target`, whole and on the disk, when all went well.
-
-    Raises
-    ------
-    StoreError
-        If it cannot be written; `target` is as it was.
-    """
-    try:
-        make_folder(temporary.parent)
-        with suppress(FileNotFoundError):
-            temporary.unlink()  # of a run that was killed, or a link that somebody planted
-        with temporary.open("x+b", buffering=0) as out:
-            yield out
-            if target.exists():
-                os.chmod(temporary, stat.S_IMODE(target.stat().st_mode))
-            os.fsync(out.fileno())
-            if not os.path.samestat(os.fstat(out.fileno()), os.stat(temporary)):
-                raise StoreError(f"another process has replaced {temporary}; {target} was not changed")
-        _rename(temporary, target)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            raise _cannot_write(target, error) from error
-        raise
-
-
-def beside(target: Path) -> Path:
-    """Where a file is written that is to take the place of `target`."""
-    return target.with_name(f".{target.name}.{_own()}.tmp")
-
-
-def _own() -> str:
-    return f"{os.getpid()}{randbelow(10**6):06d}"  # on another machine, a process may have the same number
-
-
-def replace_file(target: Path, data: bytes) -> None:
-    """Write a whole file in one step.
-
-    Raises
-    ------
-    StoreError
-        If it cannot be written; `target` is as it was.
-    """
-    with replacing(target, beside(target)) as out:
-        _write_all(out, memoryview(data))
-
-
-def _write_all(file: FileIO, data: memoryview) -> None:
-    while len(data):
-        data = data[file.write(data) or 0 :]
-
-
-class _Sink:
-    """A file for h5py that hides a full disk from it.
-
-    HDF5 does not survive a failing call: it raises, and then crashes the process when it closes the file.
-    So the first error is kept, later writes are dropped, and :meth:`check` raises it where that is safe.
-    The file is abandoned then. It must be unbuffered: a buffer would fail late, in any other call.
-    """
-
-    def __init__(self, file: FileIO) -> None:
-        self._file = file
-        self._error: OSError | None = None
-
-    def write(self, data: bytes) -> int:
-        rest = memoryview(data)
-        while self._error is None and len(rest):
-            try:
-                rest = rest[self._file.write(rest) or 0 :]
-            except OSError as error:
-                self._error = error
-        return len(data)
-
-    def flush(self) -> None:
-        """Nothing is buffered."""
-
-    def check(self) -> None:
-        if self._error is not None:
-            raise self._error
-
-    def read(self, size: int = -1) -> bytes:
-        return self._file.read(size) or b""
-
-    def readinto(self, buffer: bytearray) -> int:
-        # What a dropped write should have left there reads as zeros.
-        count = self._file.readinto(buffer) or 0
-        if self._error is not None:
-            buffer[count:] = bytes(len(buffer) - count)
-            return len(buffer)
-        return count
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def truncate(self, size: int | None = None) -> int:
-        try:
-            return self._file.truncate(size)
-        except OSError as error:
-            self._error = self._error or error
-            return size or 0
 
 
 def _checked(blocks: Iterable[Rows], check: Callable[[], None]) -> Iterator[Rows]:
     for block in blocks:
         yield block
         check()
-
-
-def _rename(temporary: Path, path: Path) -> None:
-    os.replace(temporary, path)
-    if os.name == "posix":  # so that the name, too, survives a power cut
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            with suppress(OSError):
-                os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def _cannot_write(path: Path, error: OSError) -> StoreError:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return StoreError(
-        f"cannot write {path}: {error.strerror or error}. What was complete before is kept; "
-        + ("make room, or choose another output" if full else "choose another output, or mend that")
-        + ", and run the same command again."
-    )

@@ -82,7 +82,7 @@ def references(file):
         (lambda f: f.__delitem__("group"), "missing: ['group']"),
         (lambda f: f["ledger"].create_group("deep"), "unexpected: ['deep']"),
         (lambda f: f.attrs.modify("version", 4), "update featurekit"),
-        (lambda f: f.attrs.modify("version", 0), "reads the versions 1 and 2"),
+        (lambda f: f.attrs.modify("version", 0), "reads the versions 1, 2, 3"),
         (lambda f: f.attrs.__delitem__("space"), "no attribute 'space'"),
         (lambda f: f.attrs.__setitem__("space", np.bytes_(b"{}")), "not a feature space"),
         (lambda f: f.attrs.__setitem__("fingerprint", np.bytes_(b"0")), "not that of the feature space"),
@@ -168,12 +168,12 @@ def deep_json(file):
     ("change", "message"),
     [
         (huge_chunk, "has chunks of"),
-        (huge_text, "has texts of 1000000 bytes"),
+        (huge_text, "'group' is not a group"),
         (deep, "'ledger/row' is not a dataset"),
         (other_filter, "other filters"),
-        (loop, "'ledger/path' is not a dataset"),
+        (loop, "missing: ['data', 'end']"),
         (compound, "has the type"),
-        (object_text, "has the type object"),
+        (object_text, "'path' is not a group"),
         (deep_json, "recursion"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
@@ -187,10 +187,22 @@ def test_what_would_cost_memory_or_the_process_is_refused(tmp_path, change, mess
     assert message in str(caught.value)
 
 
+def texts(file, name, values):
+    """Write texts as version 3 does."""
+    del file[name]
+    data = np.frombuffer(b"".join(values), dtype=np.uint8)
+    options = {"chunks": (100,), "maxshape": (None,), "fletcher32": True}
+    file.create_dataset(f"{name}/data", data=data, **options)
+    file.create_dataset(f"{name}/end", data=np.cumsum([len(value) for value in values]), **options)
+
+
 def change_index(**changes):
     def change(path):
         with h5py.File(path / "index.h5", "r+") as file:
             for name, values in changes.items():
+                if name == "shards":
+                    texts(file, name, values)
+                    continue
                 old = file[name]
                 options = {
                     "chunks": old.chunks,
@@ -198,8 +210,6 @@ def change_index(**changes):
                     "fletcher32": True,
                     "compression": old.compression,
                 }
-                if name == "shards":
-                    values = np.array(values, dtype="S100").astype(h5py.string_dtype("utf-8", 100))
                 del file[name]
                 file.create_dataset(name, data=values, **options)
 
