@@ -25,21 +25,6 @@ from featurekit.store import verify
 
 
 @pytest.fixture
-def run(capsys, monkeypatch, tmp_path):
-    """Run the command in an empty folder; returns exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as stop:  # argparse
-            code = stop.code
-        return (code, *capsys.readouterr())
-
-    return run
-
-
-@pytest.fixture
 def store(digits_store_path):
     return str(digits_store_path)
 

@@ -9,22 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from featurekit_cli.main import main
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capfd):
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as end:
-            code = end.code
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return call
 
 
 def test_a_folder_cold_and_warm(run, digits_folder):

@@ -10,21 +10,6 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from featurekit_cli.main import main
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as end:  # argparse
-            code = end.code
-        return (code, *capsys.readouterr())
-
-    return call
 
 
 @pytest.fixture

@@ -6,28 +6,17 @@ import sys
 
 import numpy as np
 import pytest
-from featurekit_cli.main import main
 from PIL import Image
 
 from featurekit import TransferClassifier
 from featurekit.backbones import describe, find_local
 
 
-@pytest.fixture
-def run(capsys, monkeypatch, tmp_path):
+@pytest.fixture(autouse=True)
+def empty_homes(monkeypatch, tmp_path):
+    """No weights were ever downloaded here."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hf"))
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as exit_:
-            code = exit_.code
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
 
 
 def listed(run, *arguments):

@@ -33,6 +33,10 @@ from featurekit.store import (
     publish,
 )
 
+TESTS = Path(__file__).parents[1]
+HELPERS = [str(TESTS), str(TESTS / "testing")]
+"""Where processes of their own find the modules that the tests share."""
+
 
 @pytest.fixture(scope="module", params=["file", "folder"])
 def written(tmp_path_factory, request):
@@ -134,7 +138,11 @@ def fork_and_read(path, target):
 def test_forks_and_workers_of_a_data_loader_read_it(written, tmp_path):
     """In a process of its own: a fork of one in which other tests have left threads may wait for ever."""
     path, _, rows = written
-    environment = os.environ | ONE_THREAD | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = (
+        os.environ
+        | ONE_THREAD
+        | {"PYTHONPATH": os.pathsep.join(filter(None, [*HELPERS, os.environ.get("PYTHONPATH")]))}
+    )
     command = [sys.executable, __file__, path, tmp_path / "rows.npy"]
     subprocess.run(command, env=environment, check=True, timeout=300)
     assert np.array_equal(np.load(tmp_path / "rows.npy"), rows)
@@ -364,7 +372,7 @@ def test_links_are_not_written_through(tmp_path):
 LIMITED = """
 import resource, signal, sys
 import numpy as np
-sys.path.insert(0, {tests!r})
+sys.path.insert(0, {helpers!r})
 from made_stores import *
 from featurekit.store import ShardCache, Ledger, parts_folder, publish
 from featurekit.errors import StoreError
@@ -391,7 +399,7 @@ def test_no_room_is_an_error_and_harms_nothing(tmp_path, merge, limit):
     path = tmp_path / "s.h5"
     write(path, 5)
     before = path.read_bytes()
-    code = LIMITED.format(tests=str(Path(__file__).parent.parent), path=str(path), merge=merge, limit=limit)
+    code = LIMITED.format(helpers=HELPERS[1], path=str(path), merge=merge, limit=limit)
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert out.returncode == 0, out.stderr
     assert out.stdout.startswith("StoreError: cannot write"), out.stdout + out.stderr
