@@ -18,10 +18,31 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["FEATUREKIT_CACHE"] = _CACHE.name
 
 
+# The marks of the tests that use a fixture.
+_MARKS = {"bucket": "s3", "browser": "browser"}
+
+
 def pytest_configure(config):
+    """Give each of several test processes one thread: with two threads each, the same work took 1.5 times as long."""
     if config.getoption("numprocesses", None):
-        # One thread each: two processes with two threads each took 1.5 times the processor time on two cores.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests by the fixtures that they use."""
+    for item in items:
+        for fixture, mark in _MARKS.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(mark)
+
+
+def pytest_runtest_setup(item):
+    """Skip what needs a GPU where there is none."""
+    if item.get_closest_marker("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs an NVIDIA GPU")
 
 
 @pytest.fixture(scope="session")

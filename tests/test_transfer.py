@@ -205,6 +205,7 @@ def edit(model, **changes):
     (model / "model.json").write_text(json.dumps(data | changes))
 
 
+@pytest.mark.slow
 def test_a_model_knows_its_feature_space(fitted, digits_folder, tmp_path, paths):
     import torch
     import torchvision

@@ -27,6 +27,7 @@ def noise(number, seed=0):
     return list(np.random.default_rng(seed).integers(0, 256, (number, 40, 40, 3), dtype=np.uint8))
 
 
+@pytest.mark.slow
 def test_what_is_solved_is_left_alone(tmp_path):
     images, labels = colours(100)
     said = []
@@ -41,6 +42,7 @@ def test_what_is_solved_is_left_alone(tmp_path):
     assert said
 
 
+@pytest.mark.slow
 def test_shuffled_labels_are_nothing_to_learn(tmp_path):
     images, labels = colours(40)
     shuffled = np.random.default_rng(0).permutation(labels)
@@ -56,6 +58,7 @@ def test_two_images_of_a_class(tmp_path):
     assert any("of 6 images each is 17 points" in reason for reason in found.reasons)
 
 
+@pytest.mark.slow
 def test_chance_with_few_images_of_a_class(tmp_path):
     found = advise(noise(36), labels=list("abcdef" * 6), output=tmp_path, budget=60)
     assert (found.verdict, found.evidence.pilot) == ("more labels", None)
@@ -85,6 +88,7 @@ def test_nothing_that_can_be_read(tmp_path):
         advise(tmp_path / "photos", output=tmp_path / "advice", budget=60)
 
 
+@pytest.mark.slow
 def test_a_pilot_where_the_answer_is_open(tmp_path, digits_folder):
     """Digits are far from photographs: training gains, if anything is left to gain."""
     rng = np.random.default_rng(0)
@@ -110,6 +114,7 @@ def test_a_pilot_where_the_answer_is_open(tmp_path, digits_folder):
     assert e.gain.low < e.gain.expected < e.gain.high
 
 
+@pytest.mark.slow
 def test_a_small_budget_looks_at_some_images(tmp_path):
     images, labels = colours(400, classes=2, noise=80)
     found = advise(images, labels=labels, output=tmp_path, budget=3)
@@ -119,6 +124,7 @@ def test_a_small_budget_looks_at_some_images(tmp_path):
     assert found.evidence.pilot is None
 
 
+@pytest.mark.slow
 def test_of_very_many_classes_some_are_drawn(tmp_path):
     found = advise(noise(900), labels=[f"c{i // 3}" for i in range(900)], output=tmp_path, budget=3)
     size = found.evidence.size
@@ -143,6 +149,7 @@ def test_wrong_use(options, error, message, tmp_path):
         advise(noise(4), **given)
 
 
+@pytest.mark.slow
 def test_labels_that_contradict_each_other_are_named(tmp_path):
     images, labels = colours(30)
     again = images[:20]
@@ -153,6 +160,7 @@ def test_labels_that_contradict_each_other_are_named(tmp_path):
     assert any("mend the labels" in reason for reason in found.reasons)
 
 
+@pytest.mark.slow
 def test_a_class_that_is_called_nan_is_asked_about(tmp_path):
     images, labels = colours(20)
     named = ["nan" if label == "c1" else label for label in labels]
@@ -160,6 +168,7 @@ def test_a_class_that_is_called_nan_is_asked_about(tmp_path):
     assert "a class is called 'nan': is that a missing label?" in found.reasons
 
 
+@pytest.mark.slow
 def test_a_folder_that_has_grown_is_sampled_as_a_new_one(tmp_path):
     images, labels = colours(400)
     few = [*images[:20], *images[400:420], *images[800:820]]

@@ -15,23 +15,23 @@ from featurekit.errors import BackboneError
 
 # Architecture, the node before the classifier in torchvision's graph, and an inner layer.
 TORCHVISION = [
-    ("alexnet", "classifier.5", "features.9"),
+    pytest.param("alexnet", "classifier.5", "features.9", marks=pytest.mark.slow),
     ("resnet34", "flatten", "layer3.1"),
-    ("densenet121", "flatten", "features.denseblock2"),
+    pytest.param("densenet121", "flatten", "features.denseblock2", marks=pytest.mark.slow),
     ("squeezenet1_1", "features.12", "features.7"),
     ("mobilenet_v2", "classifier.0", "features.13.conv.2"),
-    ("convnext_tiny", "classifier.1", "features.5"),
-    ("googlenet", "flatten", "inception4c"),
-    ("inception_v3", "flatten", "Mixed_6b"),
-    ("swin_t", "flatten", "features.3"),
+    pytest.param("convnext_tiny", "classifier.1", "features.5", marks=pytest.mark.slow),
+    pytest.param("googlenet", "flatten", "inception4c", marks=pytest.mark.slow),
+    pytest.param("inception_v3", "flatten", "Mixed_6b", marks=pytest.mark.slow),
+    pytest.param("swin_t", "flatten", "features.3", marks=pytest.mark.slow),
 ]
 TIMM = [
     ("resnet26", "layer3"),
-    ("efficientnet_b0", "blocks.4"),
+    pytest.param("efficientnet_b0", "blocks.4", marks=pytest.mark.slow),
     ("convnext_atto", "stages.2"),
     ("vit_tiny_patch16_224", "blocks.5"),
-    ("deit_tiny_distilled_patch16_224", "blocks.5"),
-    ("swin_tiny_patch4_window7_224", "layers.2"),
+    pytest.param("deit_tiny_distilled_patch16_224", "blocks.5", marks=pytest.mark.slow),
+    pytest.param("swin_tiny_patch4_window7_224", "layers.2", marks=pytest.mark.slow),
     ("efficientvit_m0", "stages.1"),  # whose head is more than a linear layer
 ]
 

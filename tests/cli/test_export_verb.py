@@ -18,6 +18,7 @@ def model(run, digits_store_path):
     return "model"
 
 
+@pytest.mark.slow
 def test_export_in_a_process_of_its_own(run, model):
     done = subprocess.run(
         [sys.executable, "-m", "featurekit_cli", "export", model, "-o", "m.onnx"],
@@ -32,6 +33,7 @@ def test_export_in_a_process_of_its_own(run, model):
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_json(run, digits_store_path):
     assert run("fit", digits_store_path, "-o", "m", "--cv", 0, "--head", "centroid")[0] == 0
     code, out, err = run("export", "m", "-o", "m.onnx", "--json", "-q")

@@ -70,6 +70,7 @@ def test_the_store_is_that_of_one_process(photos, tmp_path):
     assert (again.summary.computed, again.summary.reused) == (0, 110)
 
 
+@pytest.mark.slow
 def test_shards_that_were_lost_or_damaged_are_computed_again(photos, tmp_path):
     """The same rows make a shard of the same name."""
     here = extract(photos, output=tmp_path / "here.h5")
@@ -85,6 +86,7 @@ def test_shards_that_were_lost_or_damaged_are_computed_again(photos, tmp_path):
     assert extract(photos, **options).summary.computed == 0
 
 
+@pytest.mark.slow
 def test_a_shard_that_vanishes_meanwhile_is_no_row(photos, tmp_path, monkeypatch):
     """What was lost is computed again; if it is lost again, that is said, and the published state stays."""
     options = {"output": tmp_path / "far", "engine": "processes", "device": "cpu,cpu"}
@@ -114,6 +116,7 @@ def test_a_shard_that_vanishes_meanwhile_is_no_row(photos, tmp_path, monkeypatch
 
 
 @linux
+@pytest.mark.slow
 def test_a_process_that_dies_is_replaced(photos, tmp_path):
     here = extract(photos, output=tmp_path / "here.h5")
     killed = []
@@ -136,6 +139,7 @@ def test_a_process_that_dies_is_replaced(photos, tmp_path):
 
 
 @linux
+@pytest.mark.slow
 def test_nothing_is_left_of_a_run_that_was_killed(photos, tmp_path):
     command = [
         "extract",
@@ -189,6 +193,16 @@ def test_errors_that_cannot_be_sent():
     sent = pickle.loads(pickle.dumps(_sendable(OddError("this"))))
     assert (type(sent), str(sent)) == (RuntimeError, "OddError: this")
     assert isinstance(_sendable(StoreError("full")), StoreError)
+
+
+def test_an_address_without_ray_is_refused(photos, tmp_path):
+    with pytest.raises(ValueError, match="address goes with engine='ray'"):
+        extract(photos, output=tmp_path / "a.h5", address="auto")
+
+
+def test_an_unknown_engine_is_refused(photos, tmp_path):
+    with pytest.raises(ValueError, match="no engine called 'spark'"):
+        extract(photos, output=tmp_path / "a.h5", engine="spark")
 
 
 def test_what_cannot_be_is_said(photos, tmp_path):

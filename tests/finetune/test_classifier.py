@@ -35,6 +35,7 @@ def digest(model):
     return hashlib.sha256(model.network_).hexdigest()
 
 
+@pytest.mark.slow
 def test_what_training_tells(tuned):
     assert [record["epoch"] for record in tuned.history_] == [0, 1, 2, 3]
     assert tuned.history_[0]["loss"] is None
@@ -49,6 +50,7 @@ def test_what_training_tells(tuned):
     assert all(name.startswith(("blocks.5", "blocks.6", "conv_head", "bn2")) for name in tuned.trained_)
 
 
+@pytest.mark.slow
 def test_it_is_a_classifier_like_the_frozen_one(tuned, paths, labels, tmp_path):
     assert tuned.classes_.tolist() == ["0", "1", "2"]
     probabilities = tuned.predict_proba(paths)
@@ -61,6 +63,7 @@ def test_it_is_a_classifier_like_the_frozen_one(tuned, paths, labels, tmp_path):
     assert np.array_equal(again.predict_proba(paths[:5]), tuned.predict_proba(paths[:5]))
 
 
+@pytest.mark.slow
 def test_saved_loaded_and_saved_again(small, paths, labels, tmp_path):
     model = small.set_params(pretrained=False, augment="none", epochs=4, batch_size=8, learning_rate=1e-3)
     model.fit(paths, labels)
@@ -87,6 +90,7 @@ def test_saved_loaded_and_saved_again(small, paths, labels, tmp_path):
         load_model(tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_it_starts_at_the_frozen_classifier(paths, labels, digits_store_path):
     """With its temperature and scaling folded in, the linear layer says what the head says."""
     train, kept = np.arange(0, 60, 2), np.arange(1, 60, 2)
@@ -111,6 +115,7 @@ def test_nothing_gained_is_the_frozen_classifier_on_all_images(paths, labels, di
     assert model.comparison_["tried"]["accuracy"] == max(record["accuracy"] for record in model.history_)
 
 
+@pytest.mark.slow
 def test_the_fitted_layer_is_damped_after_it_was_scored(paths, labels, digits_store_path):
     options = {"epochs": 1, "learning_rate": 1e-12, "average": None, "cache": digits_store_path}
     for damp in (0.125, 1.0):
@@ -120,6 +125,7 @@ def test_the_fitted_layer_is_damped_after_it_was_scored(paths, labels, digits_st
         assert (after["log_loss"] == pytest.approx(before["log_loss"], abs=1e-3)) == (damp == 1)
 
 
+@pytest.mark.slow
 def test_a_gain_that_may_be_chance_is_none(paths, labels, digits_store_path):
     """The same classes, a little more surely: the best epoch, and no image won."""
     options = {"epochs": 1, "learning_rate": 1e-5, "average": None, "label_smoothing": 0.0, "damp": 1.0}
@@ -130,6 +136,7 @@ def test_a_gain_that_may_be_chance_is_none(paths, labels, digits_store_path):
     assert model.network_ == b""
 
 
+@pytest.mark.slow
 def test_patience_is_for_what_training_gains(paths, labels, digits_store_path):
     """Each epoch better than that before it, and none as good as the start."""
     options = {"epochs": 4, "patience": 1, "learning_rate": 1e-5, "damp": 0.001, "average": None}
@@ -151,6 +158,7 @@ def test_divergence_keeps_the_best_state(small, paths, labels):
     assert np.isfinite(model.predict_proba(paths)).all()
 
 
+@pytest.mark.slow
 def test_the_trunk_cache_changes_nothing(small, paths, labels):
     runs = {}
     for cache in ("on", "off"):
@@ -175,6 +183,7 @@ def test_the_trunk_cache_changes_nothing(small, paths, labels):
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_every_option_trains(small, paths, labels, options):
     model = small.set_params(**options).fit(paths, labels)
     losses = [record["loss"] for record in model.history_[1:]]
@@ -221,6 +230,7 @@ def test_interrupted_and_gone_on_with(small, paths, labels, tmp_path):
         clone(small).set_params(checkpoint=work / "mine.txt").fit(paths, labels)
 
 
+@pytest.mark.slow
 def test_starting_at_what_was_tuned_already(small, paths, labels, tmp_path):
     """The network goes along with the head: the first state is the tuned model."""
     small.set_params(pretrained=False, augment="none", epochs=6, batch_size=8, learning_rate=1e-3)
@@ -275,6 +285,7 @@ def test_damaged_checkpoints(small, paths, labels, tmp_path):
             clone(small).fit(paths, labels)
 
 
+@pytest.mark.slow
 def test_search(small, paths, labels, tmp_path):
     search = GridSearchCV(small.set_params(epochs=1, cache=tmp_path), {"unfreeze": [0, 1]}, cv=2)
     assert set(search.fit(paths, labels).best_params_) == {"unfreeze"}

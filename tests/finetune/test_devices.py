@@ -27,6 +27,7 @@ def together(small_weights):
     return FineTuneClassifier("mobilenet_v3_small", epochs=2, devices=2, image_size=96, **options)
 
 
+@pytest.mark.slow
 def test_two_train_as_one_does(paths, labels, digits_store_path):
     """From the trunk cache; the last batch has 6 of 48 images."""
     options = {"balance": "weights", "accumulate": 2, "batch_size": 14, "learning_rate": 1e-4, "epochs": 2}
@@ -39,6 +40,7 @@ def test_two_train_as_one_does(paths, labels, digits_store_path):
     assert two.moved_ == pytest.approx(one.moved_, rel=1e-2)
 
 
+@pytest.mark.slow
 def test_two_train_everything(together, paths, labels):
     """Decoding in each epoch, random augmentation, and statistics that follow the batches: the same each time."""
     together.set_params(pretrained=False, mix="mixup", learning_rate=1e-3)
@@ -48,6 +50,7 @@ def test_two_train_everything(together, paths, labels):
     assert first.predict(paths).shape == (60,)
 
 
+@pytest.mark.slow
 def test_interrupted_and_gone_on_with(together, paths, labels, tmp_path):
     whole = clone(together).fit(paths, labels)
 
@@ -65,6 +68,7 @@ def test_interrupted_and_gone_on_with(together, paths, labels, tmp_path):
     assert [path.name for path in (tmp_path / "work").glob("*/*")] == ["checkpoint.safetensors"]
 
 
+@pytest.mark.slow
 def test_nobody_outlives_the_process_that_asked(small_weights, digits_folder, tmp_path):
     code = (
         "import sys\nfrom pathlib import Path\nfrom featurekit import FineTuneClassifier\n"
@@ -101,6 +105,7 @@ def workers(folder):
                 yield name
 
 
+@pytest.mark.slow
 def test_errors_of_the_others_arrive(together, photos, tmp_path):
     """A photo that is gone in the middle of training."""
     paths = [str(tmp_path / f"{i}.png") for i in range(16)]
@@ -118,6 +123,7 @@ def test_errors_of_the_others_arrive(together, photos, tmp_path):
         clone(together).set_params(say=lose).fit(paths, y)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed(together, paths, labels, tmp_path):
     def kill(text):
         if text.startswith("epoch 1/"):
@@ -142,6 +148,7 @@ def test_wrong_use(together, paths, labels, monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds processes in /proc")
+@pytest.mark.slow
 def test_two_machines_train_as_two_devices_do(digits_folder, tmp_path, capsys):
     """Two launches of torchrun, each as on a machine of its own; killed after an epoch, and gone on with."""
     with socket.socket() as free:

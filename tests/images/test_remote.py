@@ -105,6 +105,7 @@ def test_a_manifest_behind_http_and_one_of_urls(photos, tmp_path):
     assert second.problem == "a URL that a manifest may not name (of a file here, write its path)"
 
 
+@pytest.mark.s3
 def test_s3_is_listed_read_and_known_again(photos, tmp_path, monkeypatch):
     here = extract(photos, output=tmp_path / "here.h5")
     with s3_server(monkeypatch) as client:

@@ -135,6 +135,7 @@ def test_info_reads_what_it_needs(digits_store, folder, tmp_path, monkeypatch):
         assert not any("rows-" in path for path in asked[before:])  # the copy is used
 
 
+@pytest.mark.slow
 def test_workers_and_pickles(uploaded, digits_store):
     store = uploaded
     assert np.array_equal(pickle.loads(pickle.dumps(store)).X[5], digits_store.X[5])
@@ -230,6 +231,7 @@ def test_copies_are_kept_within_limits(bucket, uploaded, folder, digits_store, t
     assert np.array_equal(FeatureStore(URL).X[:], digits_store.X[:])  # and comes again
 
 
+@pytest.mark.slow
 def test_on_the_command_line(uploaded, tmp_path):
     def run(*arguments):
         command = [sys.executable, "-m", "featurekit_cli", *map(str, arguments)]

@@ -135,6 +135,7 @@ def fork_and_read(path, target):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.slow
 def test_forks_and_workers_of_a_data_loader_read_it(written, tmp_path):
     """In a process of its own: a fork of one in which other tests have left threads may wait for ever."""
     path, _, rows = written
