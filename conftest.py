@@ -99,6 +99,18 @@ def digits_store_path(digits_folder, shared_by_workers):
     return shared_by_workers("store", make) / "digits.h5"
 
 
+@pytest.fixture(scope="session")
+def digits_folder_store_path(digits_folder, shared_by_workers):
+    """Where the same rows lie as a folder store: written once, not to be changed."""
+
+    def make(folder):
+        from featurekit import extract
+
+        extract(digits_folder, output=folder / "digits").close()
+
+    return shared_by_workers("folder-store", make) / "digits"
+
+
 @pytest.fixture
 def digits_store(digits_store_path):
     """The store of `digits_folder`."""

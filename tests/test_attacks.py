@@ -101,7 +101,7 @@ def test_missing_labels_of_pandas(digits_folder):
 
 
 @pytest.mark.parametrize("label", [["a", "b"], b"a", ("a",)])
-def test_what_is_no_label(label):
+def test_lists_and_bytes_are_refused_as_labels(label):
     with pytest.raises(SourceError, match="expected one label"):
         items_from(["x.jpg"], labels=[label])
 

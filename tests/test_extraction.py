@@ -199,7 +199,7 @@ def test_broken_and_odd_files_among_good_ones(tmp_path):
         assert np.array_equal(single.X[0], rows[name]), name
 
 
-def test_only_broken_files(tmp_path):
+def test_a_source_of_only_broken_files_is_refused(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
     write_bad(folder)
@@ -304,26 +304,32 @@ def test_a_killed_run_goes_on_and_ends_the_same(grown, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["photos", "s.h5", "whole.h5"]
 
 
-def test_two_writers(digits_folder, tmp_path):
+def test_a_locked_store_names_the_process_that_holds_it(digits_folder, tmp_path):
     with WriteLock(tmp_path / "s.h5.lock"), pytest.raises(StoreLockedError, match=f"process {os.getpid()}"):
         extract(digits_folder, output=tmp_path / "s.h5")
 
 
-def test_outputs_that_cannot_be(digits_folder, tmp_path):
-    with pytest.raises(StoreError, match=r"an \.h5 file"):
-        extract(digits_folder, output=tmp_path / "s.npz")
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("s.npz", r"an \.h5 file"),
+        ("d.h5", "is a folder"),
+        ("l.h5", "symbolic link"),
+        ("file/s.h5", "cannot make the folder"),
+    ],
+)
+def test_impossible_outputs_are_refused(digits_folder, tmp_path, name, message):
     (tmp_path / "d.h5").mkdir()
-    with pytest.raises(StoreError, match="is a folder"):
-        extract(digits_folder, output=tmp_path / "d.h5")
     (tmp_path / "l.h5").symlink_to(tmp_path / "elsewhere.h5")
-    with pytest.raises(StoreError, match="symbolic link"):
-        extract(digits_folder, output=tmp_path / "l.h5")
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="cannot make the folder"):
-        extract(digits_folder, output=tmp_path / "file" / "s.h5")
-    for wrong in ({"batch_size": 0}, {"workers": -1}):
-        with pytest.raises(ValueError, match="whole number from 1"):
-            extract(digits_folder, output=tmp_path / "s.h5", **wrong)
+    with pytest.raises(StoreError, match=message):
+        extract(digits_folder, output=tmp_path / name)
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"workers": -1}], ids=str)
+def test_numbers_below_one_are_refused(digits_folder, tmp_path, wrong):
+    with pytest.raises(ValueError, match="whole number from 1"):
+        extract(digits_folder, output=tmp_path / "s.h5", **wrong)
 
 
 def test_provenance_says_how_it_was_made(digits_store, digits_folder):

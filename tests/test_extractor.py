@@ -103,7 +103,7 @@ def test_a_cache_without_write_permission_still_gives_what_it_has(paths, digits_
         tmp_path.chmod(0o700)
 
 
-def test_a_file_is_no_cache(paths, tmp_path):
+def test_a_file_that_is_not_a_store_is_refused_as_cache(paths, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SourceError, match="cache must be a folder, or a store"):
         FeatureExtractor(cache=tmp_path / "file").fit_transform(paths[:1])
@@ -130,7 +130,7 @@ def test_errors_keep_their_failures_across_processes(tmp_path):
     assert len(caught.value.failures) == 1
 
 
-def test_every_kind_of_input(photos, tmp_path):
+def test_paths_arrays_images_and_series_give_the_same_rows(photos, tmp_path):
     extractor = FeatureExtractor().fit(None)
     expected = extractor.transform(photos[:2])
     for i, photo in enumerate(photos[:2]):
@@ -189,7 +189,7 @@ def test_a_store_of_another_backbone(digits_store):
         FeatureExtractor("resnet18").fit(digits_store)
 
 
-def test_nothing_is_not_an_image():
+def test_an_empty_list_of_images_is_refused():
     with pytest.raises(SourceError, match="at least one image"):
         FeatureExtractor().fit_transform([])
 

@@ -34,7 +34,7 @@ def test_export_in_a_process_of_its_own(run, model):
 
 
 @pytest.mark.slow
-def test_json(run, digits_store_path):
+def test_export_as_json(run, digits_store_path):
     assert run("fit", digits_store_path, "-o", "m", "--cv", 0, "--head", "centroid")[0] == 0
     code, out, err = run("export", "m", "-o", "m.onnx", "--json", "-q")
     data = json.loads(out)
@@ -44,7 +44,7 @@ def test_json(run, digits_store_path):
     assert data["agreement"]["probabilities"] < 1e-5
 
 
-def test_mistakes(run, model, digits_store_path, monkeypatch):
+def test_export_refuses_with_one_message(run, model, digits_store_path, monkeypatch):
     assert run("fit", digits_store_path, "-o", "knn", "--cv", 0, "--head", "knn")[0] == 0
     Path("m.pkl").write_bytes(b"\x80\x04.")
     Path("there.onnx").write_text("mine")

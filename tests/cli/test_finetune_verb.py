@@ -11,7 +11,7 @@ from featurekit import load_model
 
 
 @pytest.mark.slow
-def test_the_whole_way(run, digits_folder, digits_store_path, tmp_path):
+def test_a_tuned_model_is_classifier_backbone_and_start(run, digits_folder, digits_store_path, tmp_path):
     """Train, go on from the model, use it as a backbone, as a classifier, and as a start."""
     common = ("--epochs", 2, "--unfreeze", 1, "--store", tmp_path / "digits.h5", "--png", "history.png")
     code, out, err = run("finetune", digits_folder, "-o", "tuned", *common)
@@ -118,7 +118,7 @@ def test_an_image_that_is_listed_twice_keeps_both_labels(run, digits_folder, tmp
         (("--validation", "x", "--validation-share", "0.3"), "--validation and --validation-share exclude each other"),
     ],
 )
-def test_what_excludes_each_other(run, digits_folder, options, message):
+def test_options_that_exclude_each_other_are_refused(run, digits_folder, options, message):
     code, _, err = run("finetune", digits_folder, "-o", "m", *options)
     assert code == 2
     assert message in err

@@ -164,7 +164,7 @@ def test_nothing_is_left_of_a_run_that_was_killed(photos, tmp_path):
         time.sleep(0.05)
 
 
-def test_images_of_which_every_process_dies(photos, tmp_path, monkeypatch):
+def test_images_that_kill_every_process_are_named(photos, tmp_path, monkeypatch):
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\nif 'featurekit.engines.process' in ' '.join(sys.orig_argv):\n    sys.exit('as if killed')\n"
     )
@@ -173,7 +173,7 @@ def test_images_of_which_every_process_dies(photos, tmp_path, monkeypatch):
         extract(photos, output=tmp_path / "far", engine="processes", device="cpu,cpu")
 
 
-def test_processes_that_cannot_be_started(photos, tmp_path, monkeypatch):
+def test_processes_that_cannot_be_started_are_an_error(photos, tmp_path, monkeypatch):
     """The system has no more of them: no thread may end without saying so."""
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
     with pytest.raises(StoreError, match="3 processes died of the images from .*none started: .*no-python"):
@@ -187,7 +187,7 @@ class OddError(Exception):
         raise TypeError("not this one")
 
 
-def test_errors_that_cannot_be_sent():
+def test_errors_that_cannot_be_pickled_are_sent_as_text():
     from featurekit.engines.process import _sendable
 
     sent = pickle.loads(pickle.dumps(_sendable(OddError("this"))))
@@ -205,7 +205,7 @@ def test_an_unknown_engine_is_refused(photos, tmp_path):
         extract(photos, output=tmp_path / "a.h5", engine="spark")
 
 
-def test_what_cannot_be_is_said(photos, tmp_path):
+def test_impossible_devices_and_sources_are_refused(photos, tmp_path):
     torch = pytest.importorskip("torch")
     with pytest.raises(BackboneError, match="cannot run on the device 'cuda:7'"):
         extract(photos, output=tmp_path / "a", engine="processes", device="cuda:7")

@@ -36,7 +36,7 @@ def digest(model):
 
 
 @pytest.mark.slow
-def test_what_training_tells(tuned):
+def test_history_and_messages_of_a_training(tuned):
     assert [record["epoch"] for record in tuned.history_] == [0, 1, 2, 3]
     assert tuned.history_[0]["loss"] is None
     assert list(tuned.history_[1]["rates"]) == ["head", "blocks.6", "blocks.5"]
@@ -126,7 +126,7 @@ def test_the_fitted_layer_is_damped_after_it_was_scored(paths, labels, digits_st
 
 
 @pytest.mark.slow
-def test_a_gain_that_may_be_chance_is_none(paths, labels, digits_store_path):
+def test_a_gain_that_may_be_chance_keeps_the_frozen_network(paths, labels, digits_store_path):
     """The same classes, a little more surely: the best epoch, and no image won."""
     options = {"epochs": 1, "learning_rate": 1e-5, "average": None, "label_smoothing": 0.0, "damp": 1.0}
     model = FineTuneClassifier(unfreeze=1, cache=digits_store_path, **options).fit(paths, labels)
@@ -195,7 +195,7 @@ def test_every_option_trains(small, paths, labels, options):
         assert [record["loss"] for record in again.history_[1:]] == losses
 
 
-def test_interrupted_and_gone_on_with(small, paths, labels, tmp_path):
+def test_an_interrupted_training_resumes_to_the_same_weights(small, paths, labels, tmp_path):
     """At every epoch's end: the weights are those of a training that nothing interrupted."""
     options = {"unfreeze": 2, "epochs": 3, "balance": "sampling"}
     small.set_params(**options)
@@ -252,12 +252,12 @@ def test_starting_at_what_was_tuned_already(small, paths, labels, tmp_path):
         FineTuneClassifier(str(tmp_path / "first")).fit(*parts[0])
 
 
-def test_images_of_both_sides_are_told(small, paths, labels):
+def test_images_in_training_and_validation_are_warned_of(small, paths, labels):
     with pytest.warns(UserWarning, match="6 of 6 validation images are training images, too"):
         small.set_params(epochs=1).fit(paths, labels, validation=(paths[::10], labels[::10]))
 
 
-def test_bad_pictures_from_scratch(small, paths, labels, tmp_path):
+def test_unreadable_images_are_refused_before_training(small, paths, labels, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"x")
     (tmp_path / "empty.png").touch()
     bad = [str(tmp_path / "bad.png"), str(tmp_path / "empty.png")]
@@ -267,13 +267,13 @@ def test_bad_pictures_from_scratch(small, paths, labels, tmp_path):
         clone(small).set_params(pretrained=False).fit([str(tmp_path / "gone.png"), *paths[1:]], labels)
 
 
-def test_numbers_of_numpy(small, paths, labels):
+def test_options_may_be_numbers_of_numpy(small, paths, labels):
     numbers = {"epochs": np.int64(1), "seed": np.int32(3), "learning_rate": np.float32(1e-4), "unfreeze": np.int64(1)}
     model = small.set_params(**numbers, devices=np.int64(1), validation=np.float64(0.25)).fit(paths, labels)
     assert [record["epoch"] for record in model.history_] == [0, 1]
 
 
-def test_damaged_checkpoints(small, paths, labels, tmp_path):
+def test_damaged_checkpoints_are_refused(small, paths, labels, tmp_path):
     from featurekit.finetune.checkpoint import read_checkpoint, write_checkpoint
 
     small.set_params(checkpoint=tmp_path).fit(paths, labels)
@@ -286,12 +286,12 @@ def test_damaged_checkpoints(small, paths, labels, tmp_path):
 
 
 @pytest.mark.slow
-def test_search(small, paths, labels, tmp_path):
+def test_a_grid_search_over_stages(small, paths, labels, tmp_path):
     search = GridSearchCV(small.set_params(epochs=1, cache=tmp_path), {"unfreeze": [0, 1]}, cv=2)
     assert set(search.fit(paths, labels).best_params_) == {"unfreeze"}
 
 
-def test_equal_images_are_on_one_side(small, photos):
+def test_equal_images_are_on_one_side_of_the_validation_split(small, photos):
     copies = [np.asarray(photo) for photo in photos for _ in range(2)]
     model = small.set_params(epochs=1, validation=0.4)
     seen, original = {}, model._split
@@ -306,7 +306,7 @@ def test_equal_images_are_on_one_side(small, photos):
     assert not set(seen["train"] // 2) & set(seen["kept"] // 2)
 
 
-def test_wrong_use(small, paths, labels, digits_store, tmp_path):
+def test_wrong_options_are_refused(small, paths, labels, digits_store, tmp_path):
     with pytest.raises(SourceError, match="needs the images themselves"):
         small.fit(digits_store)
     with pytest.raises(ValueError, match="y is missing"):

@@ -78,7 +78,7 @@ def test_networks_that_cannot_be_cut_run_as_a_whole(name):
     assert not any(name.startswith(f"{spec.stages[0]}.") for name in trained)
 
 
-def test_what_is_unfrozen():
+def test_unfreeze_names_stages_by_number_and_name():
     spec = describe("efficientnet_lite0")
     stages = Stages(load_network(find(spec.name)), spec, 2)
     assert [stages.first_trained(each) for each in (0, 1, 2, 7, "all", "blocks.5")] == [7, 6, 5, 0, 0, 5]

@@ -127,7 +127,7 @@ def test_two_classes_rows_of_length_one_and_no_probabilities(digits_store, tmp_p
 
 
 @pytest.mark.slow
-def test_another_layer(digits_folder, tmp_path, photos):
+def test_another_layer_is_exported(digits_folder, tmp_path, photos):
     paths = sorted(digits_folder.glob("*/*.png"))[::4]
     classifier = TransferClassifier(head="ridge", layer="blocks.4").fit(paths, [path.parent.name for path in paths])
     found = export_onnx(classifier, tmp_path / "m.onnx")
@@ -173,7 +173,7 @@ def test_a_file_that_computes_something_else_gets_no_name(classifier, tmp_path, 
     [({}, True), ({"probabilities": None}, True), ({"same_labels": False}, False)]
     + [({name: value}, False) for name in ("features", "decisions", "probabilities") for value in (2e-4, np.nan)],
 )
-def test_what_agrees(difference, fine):
+def test_agreement_needs_small_differences_and_the_same_labels(difference, fine):
     numbers = {"images": 6, "features": 1e-6, "decisions": 1e-6, "probabilities": 1e-6, "same_labels": True}
     found = agreement.Agreement(**(numbers | difference))
     if fine:
@@ -184,7 +184,7 @@ def test_what_agrees(difference, fine):
 
 
 @pytest.mark.slow
-def test_what_cannot_be_exported(classifier, digits_store, tmp_path, monkeypatch):
+def test_export_refuses_with_a_reason(classifier, digits_store, tmp_path, monkeypatch):
     (tmp_path / "there.onnx").write_text("mine")
     (tmp_path / "link.onnx").symlink_to(tmp_path / "nothing")
     for name, message in {

@@ -184,7 +184,7 @@ def test_one_head_without_probabilities_and_without_mistakes(digits_store, tmp_p
     assert "Learning curve" not in text
 
 
-def test_it_cannot_be_written(digits_store, tmp_path):
+def test_a_page_that_cannot_be_written_is_an_error(digits_store, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FeaturekitError, match="cannot write .*File exists"):
         write_page(compare(digits_store, heads=["centroid"]), tmp_path / "file" / "r.html")

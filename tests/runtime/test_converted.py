@@ -116,7 +116,7 @@ def test_a_cache_that_cannot_be_written_costs_time_only(cache, tmp_path):
     assert "FEATUREKIT_CACHE" in said
 
 
-def test_where_the_cache_is(monkeypatch, tmp_path):
+def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path / "named"))
     assert cache_folder() == tmp_path / "named"
     monkeypatch.delenv("FEATUREKIT_CACHE")
@@ -204,6 +204,6 @@ def test_no_room_for_temporary_files(cache, tmp_path):
     assert "cannot be written to the folder for temporary files" in done.stderr
 
 
-def test_a_home_that_nobody_has(monkeypatch):
+def test_a_cache_in_the_home_of_an_unknown_user(monkeypatch):
     monkeypatch.setenv("FEATUREKIT_CACHE", "~nobody-of-this-name/x")
     assert cache_folder() == Path("~nobody-of-this-name/x")

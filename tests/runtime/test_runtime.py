@@ -127,7 +127,7 @@ def test_layers_equal_what_hooks_see(name, backbone, pixels, resnet18):
         assert np.allclose(part, seen[layer], atol=2e-5 * np.abs(seen[layer]).max()), layer
 
 
-def test_one_network_serves_all():
+def test_a_loaded_network_is_reused():
     first = load_runtime(LITE0, "cpu")
     assert first is load_runtime(find("efficientnet_lite0"), "cpu")
     assert first is load_runtime(find("efficientnet_lite0", decoder="pillow"), "cpu")
@@ -145,12 +145,12 @@ def test_several_devices_share_the_work(pixels):
 
 
 @pytest.mark.parametrize("device", ["cuda:77", "nonsense", "cpu,nonsense"])
-def test_a_device_that_is_not_there(device):
+def test_a_missing_device_is_refused(device):
     with pytest.raises(BackboneError, match=r"cannot run on the device .* Use 'cpu' or 'auto'"):
         load_runtime(LITE0, device)
 
 
-def test_what_cannot_be():
+def test_impossible_runtimes_precisions_and_layers_are_refused():
     with pytest.raises(BackboneError, match="no runtime called 'tpu'"):
         load_runtime(LITE0, "cpu", "tpu")
     with pytest.raises(BackboneError, match="TF32 is a mode of NVIDIA's GPUs"):
