@@ -131,6 +131,7 @@ def test_a_model_predicts_in_another_process(fitted, paths, tmp_path, digits_sto
     assert out.stdout.split() == ["0", "1", "2"]
 
 
+@pytest.mark.slow
 def test_fitting_and_loading_need_no_torch(digits_store_path, tmp_path):
     code = (
         "import sys; from featurekit import FeatureStore, TransferClassifier, load_model\n"

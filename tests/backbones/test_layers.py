@@ -32,7 +32,8 @@ TIMM = [
     pytest.param("vit_tiny_patch16_224", "blocks.5", marks=pytest.mark.slow),
     pytest.param("deit_tiny_distilled_patch16_224", "blocks.5", marks=pytest.mark.slow),
     pytest.param("swin_tiny_patch4_window7_224", "layers.2", marks=pytest.mark.slow),
-    ("efficientvit_m0", "stages.1"),  # whose head is more than a linear layer
+    # Its head is more than a linear layer.
+    pytest.param("efficientvit_m0", "stages.1", marks=pytest.mark.slow),
 ]
 
 

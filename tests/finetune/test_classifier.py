@@ -26,8 +26,8 @@ def tuned(paths, labels, tmp_path_factory):
 
 @pytest.fixture
 def small(small_weights):
-    """A quick network whose features know nothing."""
-    options = {"weights": small_weights, "runtime": "torch", "epochs": 2, "learning_rate": 2e-5}
+    """A quick network whose features know nothing, on small images."""
+    options = {"weights": small_weights, "runtime": "torch", "epochs": 2, "learning_rate": 2e-5, "image_size": 96}
     return FineTuneClassifier("mobilenet_v3_small", **options)
 
 
@@ -65,7 +65,8 @@ def test_it_is_a_classifier_like_the_frozen_one(tuned, paths, labels, tmp_path):
 
 @pytest.mark.slow
 def test_saved_loaded_and_saved_again(small, paths, labels, tmp_path):
-    model = small.set_params(pretrained=False, augment="none", epochs=4, batch_size=8, learning_rate=1e-3)
+    options = {"pretrained": False, "augment": "none", "epochs": 4, "batch_size": 8, "learning_rate": 1e-3}
+    model = small.set_params(image_size=None, **options)
     model.fit(paths, labels)
     assert model.best_epoch_ > 0
     expected = model.predict_proba(paths[:9])
@@ -162,7 +163,7 @@ def test_divergence_keeps_the_best_state(small, paths, labels):
 def test_the_trunk_cache_changes_nothing(small, paths, labels):
     runs = {}
     for cache in ("on", "off"):
-        model = clone(small).set_params(unfreeze=3, trunk_cache=cache, average=None)
+        model = clone(small).set_params(unfreeze=3, trunk_cache=cache, average=None, image_size=None)
         runs[cache] = model.fit(paths, labels).history_
     for key in ("loss", "log_loss"):
         assert [r[key] for r in runs["on"][1:]] == pytest.approx([r[key] for r in runs["off"][1:]], rel=5e-3)
@@ -233,7 +234,8 @@ def test_an_interrupted_training_resumes_to_the_same_weights(small, paths, label
 @pytest.mark.slow
 def test_starting_at_what_was_tuned_already(small, paths, labels, tmp_path):
     """The network goes along with the head: the first state is the tuned model."""
-    small.set_params(pretrained=False, augment="none", epochs=6, batch_size=8, learning_rate=1e-3)
+    options = {"pretrained": False, "augment": "none", "epochs": 6, "batch_size": 8, "learning_rate": 1e-3}
+    small.set_params(image_size=None, **options)
     kept = np.arange(0, 60, 4)
     train = np.setdiff1d(np.arange(60), kept)
     parts = [(np.array(paths)[part].tolist(), labels[part]) for part in (train, kept)]
