@@ -18,31 +18,97 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ["FEATUREKIT_CACHE"] = _CACHE.name
 
 
+# The marks of the tests that use a fixture.
+_MARKS = {"bucket": "s3", "browser": "browser"}
+
+
+def pytest_configure(config):
+    """Give each of several test processes one thread: with two threads each, the same work took 1.5 times as long."""
+    if config.getoption("numprocesses", None):
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests by the fixtures that they use."""
+    for item in items:
+        for fixture, mark in _MARKS.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(mark)
+
+
+def pytest_runtest_setup(item):
+    """Skip what needs a GPU where there is none."""
+    if item.get_closest_marker("cuda"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs an NVIDIA GPU")
+
+
 @pytest.fixture(scope="session")
-def digits_folder(tmp_path_factory):
+def shared_by_workers(tmp_path_factory):
+    """Makes something once for all processes of tests: ``shared_by_workers(name, make)`` calls `make(folder)`."""
+    home = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        home = home.parent
+
+    def shared(name, make):
+        from filelock import FileLock
+
+        folder = home / f"shared-{name}"
+        with FileLock(home / f"shared-{name}.lock"):
+            if not folder.exists():
+                # Under another name until it is complete: a `make` that fails is tried again by the next process.
+                begun = home / f"shared-{name}.{os.getpid()}"
+                begun.mkdir()
+                make(begun)
+                begun.rename(folder)
+        return folder
+
+    return shared
+
+
+@pytest.fixture(scope="session")
+def digits_folder(shared_by_workers):
     """60 of scikit-learn's digits as PNG files: 20 of each of the classes 0, 1 and 2."""
-    import numpy as np
-    from PIL import Image
-    from sklearn.datasets import load_digits
 
-    folder = tmp_path_factory.mktemp("digits")
-    digits = load_digits()
-    for label in (0, 1, 2):
-        (folder / str(label)).mkdir()
-        for number, index in enumerate(np.flatnonzero(digits.target == label)[:20]):
-            pixels = (digits.images[index] * 15).astype(np.uint8)
-            Image.fromarray(pixels).save(folder / str(label) / f"{number:03d}.png")
-    return folder
+    def make(folder):
+        import numpy as np
+        from PIL import Image
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        for label in (0, 1, 2):
+            (folder / str(label)).mkdir()
+            for number, index in enumerate(np.flatnonzero(digits.target == label)[:20]):
+                pixels = (digits.images[index] * 15).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / str(label) / f"{number:03d}.png")
+
+    return shared_by_workers("digits", make)
 
 
 @pytest.fixture(scope="session")
-def digits_store_path(digits_folder, tmp_path_factory):
+def digits_store_path(digits_folder, shared_by_workers):
     """Where the store of `digits_folder` lies: written once, not to be changed."""
-    from featurekit import extract
 
-    path = tmp_path_factory.mktemp("store") / "digits.h5"
-    extract(digits_folder, output=path).close()
-    return path
+    def make(folder):
+        from featurekit import extract
+
+        extract(digits_folder, output=folder / "digits.h5").close()
+
+    return shared_by_workers("store", make) / "digits.h5"
+
+
+@pytest.fixture(scope="session")
+def digits_folder_store_path(digits_folder, shared_by_workers):
+    """Where the same rows lie as a folder store: written once, not to be changed."""
+
+    def make(folder):
+        from featurekit import extract
+
+        extract(digits_folder, output=folder / "digits").close()
+
+    return shared_by_workers("folder-store", make) / "digits"
 
 
 @pytest.fixture

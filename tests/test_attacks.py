@@ -101,7 +101,7 @@ def test_missing_labels_of_pandas(digits_folder):
 
 
 @pytest.mark.parametrize("label", [["a", "b"], b"a", ("a",)])
-def test_what_is_no_label(label):
+def test_lists_and_bytes_are_refused_as_labels(label):
     with pytest.raises(SourceError, match="expected one label"):
         items_from(["x.jpg"], labels=[label])
 
@@ -133,6 +133,7 @@ def test_settings_are_checked_in_estimators_too(digits_folder):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux") or os.geteuid() != 0, reason="mounts a small file system")
+@pytest.mark.slow
 def test_a_full_disk(digits_folder, tmp_path):
     """A real full file system, at several stages of the work: one message, no crash, and the next run goes on."""
     disk = tmp_path / "disk"

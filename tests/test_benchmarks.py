@@ -7,10 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "tests" / "benchmarks"
 
 
+@pytest.mark.slow
 def test_benchmarks_import_what_there_is():
     names = sorted(path.stem for path in FOLDER.glob("*.py"))
     code = "import importlib, sys\nfor name in sys.argv[1:]:\n    importlib.import_module(name)"

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from featurekit import bootstrap
 from featurekit.bootstrap import grouped, percentiles, resampled
 
 
@@ -16,14 +15,19 @@ def test_each_draw_is_of_as_many_groups_with_replacement():
     assert times.mean(axis=0) == pytest.approx(np.ones(40), abs=0.3)
 
 
-def test_sparse_and_dense_tables_and_blocks_of_draws_are_alike(monkeypatch):
+def test_sparse_and_dense_tables_are_alike():
     rng = np.random.default_rng(0)
     table, ids = rng.random((60, 3)), rng.permutation(np.arange(60) // 4)
     dense = resampled(table, ids)
     assert resampled(csr_array(table), ids) == pytest.approx(dense)
     assert resampled(grouped(table, ids)) == pytest.approx(dense)
-    monkeypatch.setattr(bootstrap, "_MOST_WEIGHTS", 100)
-    assert resampled(table, ids) == pytest.approx(dense)
+
+
+def test_draws_that_do_not_fit_into_memory_at_once_are_the_same():
+    """Those of 10,000 images come in five blocks and more; the draws are those of one."""
+    table = np.random.default_rng(0).random((10_000, 2))
+    drawn = np.random.default_rng(0).integers(0, 10_000, (500, 10_000))
+    assert resampled(table) == pytest.approx(table[drawn].sum(axis=1))
 
 
 def test_groups_are_drawn_whole():

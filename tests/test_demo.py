@@ -16,6 +16,7 @@ def digits(tmp_path_factory):
     return run_demo(folder, say=lines.append), "\n".join(lines)
 
 
+@pytest.mark.slow
 def test_the_digits_are_real_and_the_verdict_honest(digits):
     from sklearn.datasets import load_digits
 
@@ -32,6 +33,7 @@ def test_the_digits_are_real_and_the_verdict_honest(digits):
     assert all(line in text for line in result.verdict.splitlines())
 
 
+@pytest.mark.slow
 def test_the_demo_leaves_what_it_names(digits):
     result, text = digits
     names = {path.name for path in result.folder.iterdir()}
@@ -45,6 +47,7 @@ def test_the_demo_leaves_what_it_names(digits):
     assert saved["fine_tuned"][2]["accuracy"] == result.tuned[2].evaluation.accuracy
 
 
+@pytest.mark.slow
 def test_the_trained_network_beats_both(digits):
     result, text = digits
     raw, frozen, tuned = (row.evaluation.accuracy for row in result.tuned)
@@ -55,6 +58,7 @@ def test_the_trained_network_beats_both(digits):
     assert load_model(result.folder / "tuned").predict([image]).tolist() == ["3"]
 
 
+@pytest.mark.slow
 def test_a_folder_of_the_users_own(digits_folder, tmp_path):
     (tmp_path / "photos").mkdir()
     rng = np.random.default_rng(0)

@@ -79,7 +79,7 @@ def test_pictures_in_other_files_are_found(shared_data):
     assert 2 * 0.9 * n < found.near <= 2 * n
 
 
-def test_of_a_store(photos, tmp_path):
+def test_duplicates_of_a_store_are_found(photos, tmp_path):
     store = extract([*photos, photos[0]], labels=["a"] * 9, groups=[*"xx", *[""] * 7], output=tmp_path / "s.h5")
     found = group_rows(store)
     assert found.ids.tolist()[8] == found.ids.tolist()[0] == found.ids.tolist()[1]

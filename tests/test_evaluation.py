@@ -38,7 +38,7 @@ def test_groups_are_never_on_both_sides():
         holdout(y, 0.25, groups=np.zeros(200))
 
 
-def test_groups_that_do_not_fit():
+def test_groups_of_another_length_are_refused():
     with pytest.raises(HeadError, match=r"expected a group for each of 40 images, got \(3,\)"):
         holdout(["a", "b"] * 20, groups=np.arange(3))
     with pytest.raises(HeadError, match="expected a group"):
@@ -85,12 +85,12 @@ def test_heads_that_say_what_they_should_not(what, message, digits_store):
 
 
 @pytest.mark.parametrize("bad", [{"cv": 1}, {"cv": 0}, {"cv": True}, {"repeats": 0}, {"repeats": 1.5}])
-def test_numbers_of_folds_that_cannot_be(bad, digits_store):
+def test_impossible_numbers_of_folds_are_refused(bad, digits_store):
     with pytest.raises(ValueError, match="must be a whole number"):
         cross_validate_head(digits_store.X, digits_store.y, "centroid", **bad)
 
 
-def test_shares_that_cannot_be(digits_store):
+def test_impossible_shares_are_refused(digits_store):
     for shares in ([], [0.5, 0.2], [0, 1], [2]):
         if shares:
             with pytest.raises(ValueError, match="shares must be ascending"):
@@ -124,14 +124,14 @@ def test_leaks_through_groups_are_closed():
     assert cross_validate_head(X, y, "knn", groups=groups).mean < 0.75
 
 
-def test_what_cannot_be_cross_validated_is_none():
+def test_too_few_rows_or_groups_give_no_cross_validation():
     X = np.random.default_rng(0).normal(size=(6, 3))
     assert cross_validate_head(X, ["a"] * 5 + ["b"], "knn") is None
     assert cross_validate_head(X, ["a"] * 3 + ["b"] * 3, "knn", groups=[1, 1, 1, 2, 2, 2]) is None
     assert cross_validate_head(X, ["a"] * 4 + ["b"] * 2, "knn").folds == 4
 
 
-def test_evaluate_head(digits_store):
+def test_evaluate_head_scores_a_holdout(digits_store):
     e = evaluate_head(digits_store.X, digits_store.y, "lda", test_size=0.5, seed=1)
     assert (e.n, e.classes) == (30, ["0", "1", "2"])
     assert e.accuracy > 0.9

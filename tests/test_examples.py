@@ -38,10 +38,12 @@ def run(path, folder, *arguments):
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.slow
 def test_example(path, tmp_path):
     run(path, tmp_path)
 
 
+@pytest.mark.slow
 def test_example_with_the_search_on_dask(tmp_path):
     assert run(ROOT / "examples" / "08_several_machines.py", tmp_path, "dask")["where"] == "dask"
 

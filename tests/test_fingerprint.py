@@ -57,7 +57,7 @@ def test_foreign_json_is_a_value_error(spoil):
         FeatureSpace.from_json("[]")
 
 
-def test_hashes(tmp_path):
+def test_hashes_depend_on_bytes_and_on_pixels_in_their_order(tmp_path):
     (tmp_path / "f").write_bytes(b"abc")
     assert file_sha256(tmp_path / "f") == content_hash(b"abc").hex()
     pixels = np.arange(12, dtype=np.uint8)

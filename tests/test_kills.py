@@ -198,6 +198,7 @@ def script(name: str, *arguments: object, work: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("options", [[], ["--folder"]], ids=["file", "folder"])
+@pytest.mark.slow
 def test_extractions_killed_at_random_moments(options, tmp_path):
     counts = script("kills.py", "--kills", 16, *options, work=tmp_path)
     assert counts["kills"] >= 16
@@ -207,7 +208,7 @@ def test_extractions_killed_at_random_moments(options, tmp_path):
     assert counts["acknowledged rows"] >= 16
 
 
-@pytest.mark.parametrize("name", ["s.h5", "s"])
+@pytest.mark.parametrize("name", ["s.h5", pytest.param("s", marks=pytest.mark.slow)])
 def test_writers_killed_at_every_point(name, tmp_path):
     stories = script("test_kills.py", tmp_path, name, work=tmp_path)
     assert stories.keys() == {"first", "again", "merge"}

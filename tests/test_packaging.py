@@ -63,6 +63,7 @@ def run(command, **options):
     return subprocess.run(command, capture_output=True, text=True, check=True, **options).stdout
 
 
+@pytest.mark.slow
 def test_a_built_wheel_holds_everything_and_no_more(installed):
     _, wheel = installed
     names = zipfile.ZipFile(wheel).namelist()
@@ -77,6 +78,7 @@ def test_a_built_wheel_holds_everything_and_no_more(installed):
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
+@pytest.mark.slow
 def test_a_built_wheel_runs(installed, tmp_path, digits_folder):
     python, _ = installed
     where = run([python, "-c", "import featurekit, featurekit_cli; print(featurekit.__file__)"], cwd=tmp_path)

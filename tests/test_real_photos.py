@@ -25,6 +25,7 @@ def stores(shared_data, tmp_path_factory):
     }
 
 
+@pytest.mark.slow
 def test_clothing_by_python_and_by_command(stores, tmp_path):
     classifier = TransferClassifier(head="logreg").fit(stores["train"])
     result = evaluate(classifier, stores["test"])
@@ -39,6 +40,7 @@ def test_clothing_by_python_and_by_command(stores, tmp_path):
     assert printed == result.to_dict()
 
 
+@pytest.mark.slow
 def test_32_photos_equal_timms_own_transform_and_network(shared_data):
     import timm
     import torch

@@ -34,7 +34,7 @@ def assert_same(store, expected):
     assert store.ledger == expected.ledger
 
 
-def test_the_whole_life(grown, target, tmp_path, forwards):
+def test_only_changes_are_computed_over_the_life_of_a_store(grown, target, tmp_path, forwards):
     """Only what changed is computed, and each time the result is that of a new store of the same source."""
     extract(grown, output=target).close()
     forwards.clear()
@@ -219,7 +219,7 @@ def test_half_precision_halves_the_file(grown, target, tmp_path):
     assert classifier.predict([grown / "0" / "000.png"]).tolist() == ["0"]
 
 
-def test_folders_that_are_no_place_for_a_store(grown, tmp_path):
+def test_folders_of_other_files_are_refused_as_stores(grown, tmp_path):
     with pytest.raises(StoreError, match="holds other files"):
         extract(grown, output=grown)
     (tmp_path / "link").symlink_to(tmp_path)

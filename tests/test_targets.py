@@ -79,7 +79,7 @@ def test_a_model_that_says_it_predicts_something_else(digits_store, tmp_path):
             load_model(model)
 
 
-def test_texts_as_targets():
+def test_labels_and_numbers_are_read_from_text():
     assert label_table(["b; a", "", "b"], ["a", "b", "c"]).table.tolist() == [[1, 1, 0], [0, 0, 0], [0, 1, 0]]
     with pytest.raises(HeadError, match="the label 'd' is none of those that the model knows: a, b"):
         label_table(["d"], ["a", "b"])
@@ -140,7 +140,7 @@ def test_a_single_label_is_a_choice_between_two_classes():
 
 
 @pytest.mark.parametrize("text", ["1_0", "nan", "inf", "seven", ""])
-def test_what_is_no_number(text):
+def test_labels_that_are_not_numbers_are_refused(text):
     with pytest.raises(HeadError, match="expected a number as the label of each image"):
         numbers(["1", text])
 

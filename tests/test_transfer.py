@@ -80,7 +80,7 @@ def test_methods_are_there_only_where_the_head_has_them(digits_store):
     assert not hasattr(TransferClassifier(head=KNeighborsClassifier()).fit(digits_store), "decision_function")
 
 
-def test_wrong_labels(paths, digits_store_path, fitted):
+def test_wrong_labels_are_refused(paths, digits_store_path, fitted):
     clf = TransferClassifier(cache=digits_store_path)
     with pytest.raises(ValueError, match="y is missing"):
         clf.fit(paths)
@@ -131,6 +131,7 @@ def test_a_model_predicts_in_another_process(fitted, paths, tmp_path, digits_sto
     assert out.stdout.split() == ["0", "1", "2"]
 
 
+@pytest.mark.slow
 def test_fitting_and_loading_need_no_torch(digits_store_path, tmp_path):
     code = (
         "import sys; from featurekit import FeatureStore, TransferClassifier, load_model\n"
@@ -205,6 +206,7 @@ def edit(model, **changes):
     (model / "model.json").write_text(json.dumps(data | changes))
 
 
+@pytest.mark.slow
 def test_a_model_knows_its_feature_space(fitted, digits_folder, tmp_path, paths):
     import torch
     import torchvision
@@ -238,7 +240,7 @@ def test_labels_that_the_classifier_has_never_seen(fitted, digits_store, paths):
         evaluate(fitted, paths, ["x", *digits_store.y[1:]])
 
 
-def test_what_a_failing_replacement_leaves(fitted, tmp_path, monkeypatch):
+def test_a_failed_replacement_keeps_the_old_model(fitted, tmp_path, monkeypatch):
     fitted.save(tmp_path / "m")
     original, calls = Path.rename, []
 
@@ -256,7 +258,7 @@ def test_what_a_failing_replacement_leaves(fitted, tmp_path, monkeypatch):
     assert load_model(tmp_path / "m").classes_.tolist() == ["0", "1", "2"]
 
 
-def test_a_bomb_is_not_unpacked(fitted, tmp_path):
+def test_a_zip_bomb_in_a_model_is_not_unpacked(fitted, tmp_path):
     fitted.save(tmp_path / "m")
     with zipfile.ZipFile(tmp_path / "m" / "head.skops", "a", zipfile.ZIP_DEFLATED) as file:
         file.writestr("bomb.npy", bytes(50_000_000))
@@ -273,7 +275,7 @@ def test_classes_that_are_not_the_heads(fitted, tmp_path, classes):
         load_model(tmp_path / "m")
 
 
-def test_deep_json(fitted, tmp_path):
+def test_deeply_nested_json_is_refused(fitted, tmp_path):
     fitted.save(tmp_path / "m")
     (tmp_path / "m" / "model.json").write_text("[" * 200_000)
     with pytest.raises(BundleError, match="cannot read"):

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from ..fingerprint import HASH_BYTES
 
 _KEY = np.dtype(f"S{HASH_BYTES}")  # compared byte by byte; all have one length, so padding cannot mislead
-_FEW = 65536
 
 
 class HashIndex:
@@ -19,6 +18,11 @@ class HashIndex:
     Sorted arrays, and a small dictionary of what came lately, which is merged into them as soon as it has
     grown to a part of their size: adding n rows one after another takes O(n log n) in all. The first place
     of a hash stays. One thread may add while others look up.
+
+    Parameters
+    ----------
+    few : int
+        So many are held in the dictionary before they are merged.
 
     Examples
     --------
@@ -29,7 +33,8 @@ class HashIndex:
     (True, [[3, 7], [-1, -1]])
     """
 
-    def __init__(self) -> None:
+    def __init__(self, few: int = 65536) -> None:
+        self._few = few
         self._sorted: tuple[NDArray[np.bytes_], NDArray[np.int32]] = (
             np.empty(0, dtype=_KEY),
             np.empty((0, 2), dtype=np.int32),
@@ -50,14 +55,14 @@ class HashIndex:
         """
         places = np.empty((len(rows), 2), dtype=np.int32)
         places[:, 0], places[:, 1] = file, rows
-        if len(rows) > _FEW:
+        if len(rows) > self._few:
             self._flush()
             self._merge(np.ascontiguousarray(hashes).view(_KEY)[:, 0], places)
             return
         unknown = np.flatnonzero(self._find(_keys(hashes.tobytes()))[:, 0] < 0)
         for content, row in zip(map(bytes, hashes[unknown]), places[unknown, 1].tolist(), strict=True):
             self._recent.setdefault(content, (file, row))
-        if len(self._recent) > max(_FEW, len(self._sorted[0]) // 8):
+        if len(self._recent) > max(self._few, len(self._sorted[0]) // 8):
             self._flush()
 
     def _flush(self) -> None:

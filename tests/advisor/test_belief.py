@@ -8,7 +8,7 @@ from featurekit.advisor.belief import believed, kept_share
 
 
 @pytest.mark.parametrize(("error", "pilot"), [(0.1, (0.05, 0.02)), (0.3, (-0.01, 0.01)), (0.02, (0.0, 0.03))])
-def test_it_is_bayes(error, pilot):
+def test_the_expected_gain_is_that_of_the_posterior_density(error, pilot):
     x = np.linspace(-1, 1, 200_001)
     before = believed(error, 500, 0.005)
     spread = (before.high - before.low) / (2 * 1.959964)

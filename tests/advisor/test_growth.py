@@ -12,7 +12,7 @@ def blobs(each, k=4, spread=1.6, seed=0):
     return (rng.normal(size=(k, 30))[y] + spread * rng.normal(size=(k * each, 30))).astype(np.float32), y
 
 
-def test_the_law_is_found_again():
+def test_a_power_law_is_recovered_from_its_points():
     n = np.array([40, 80, 160, 320, 640.0])
     for limit, scale, exponent in ((0.0, 1.5, 0.35), (0.08, 3.0, 0.7), (0.2, 0.0, 1.0)):
         found = fit_power_law(n, limit + scale * n**-exponent, np.full(5, 0.01))

@@ -6,7 +6,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from featurekit.advisor.neighbours import nearest_neighbour
 
 
-def test_it_is_leave_one_out():
+def test_the_nearest_neighbour_is_scored_leaving_one_out():
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, 90)
     X = rng.normal(size=(90, 8)) + 0.8 * rng.normal(size=(3, 8))[y]

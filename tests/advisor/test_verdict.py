@@ -32,7 +32,7 @@ def test_to_train_is_not_advised_before_it_was_tried():
 
 
 @pytest.mark.parametrize(("difference", "way"), [(0.02, "fine-tune"), (-0.02, "transfer")])
-def test_where_it_cannot_be_told_the_bet_has_its_price(difference, way):
+def test_an_undecided_verdict_names_the_better_bet_and_its_expected_loss(difference, way):
     e = evidence(error=0.2, images=400, distance=0.28, pilot=(difference, 0.03))
     verdict, do, sure, why = decide(e, MARGIN)
     assert (verdict, do, sure) == ("cannot tell", way, "unsure")

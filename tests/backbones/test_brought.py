@@ -28,7 +28,7 @@ def paths(digits_folder):
     return sorted(digits_folder.glob("*/*.png"))[::6]
 
 
-def test_its_rows_are_what_its_classifier_saw(network, tmp_path, paths):
+def test_rows_of_a_module_equal_those_of_the_named_backbone(network, tmp_path, paths):
     torch.save(network.state_dict(), tmp_path / "w.pth")
     got = FeatureExtractor(network).fit_transform(paths)
     named = FeatureExtractor("resnet18", weights=tmp_path / "w.pth")
@@ -38,7 +38,7 @@ def test_its_rows_are_what_its_classifier_saw(network, tmp_path, paths):
     assert inner.shape == (len(paths), 128)
 
 
-def test_the_network_is_left_as_it_is(network, paths):
+def test_a_module_is_left_unchanged(network, paths):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     network.train()
     FeatureExtractor(network).fit_transform(paths[:2])
@@ -48,7 +48,7 @@ def test_the_network_is_left_as_it_is(network, paths):
     network.eval()
 
 
-def test_it_does_what_the_others_do(network, tmp_path, digits_folder):
+def test_a_module_can_be_extracted_and_fitted_and_not_saved(network, tmp_path, digits_folder):
     images = sorted(digits_folder.glob("*/*.png"))[::3]
     y = [path.parent.name for path in images]
     fitted = clone(TransferClassifier(network, head="lda", cache=tmp_path / "cache", image_size=64)).fit(images, y)
@@ -62,20 +62,20 @@ def test_it_does_what_the_others_do(network, tmp_path, digits_folder):
     assert FeatureExtractor(network, image_size=64).fit(store).space_ == store.space
 
 
-def test_what_it_is_is_its_weights(network):
+def test_the_feature_space_of_a_module_follows_its_weights(network):
     first = find(network).space
     assert find(network).space == first
     other = torchvision.models.resnet18(num_classes=5)
     assert find(other).space.weights != first.weights
 
 
-def test_timms_bring_their_preprocessing():
+def test_a_module_of_timm_brings_its_preprocessing():
     found = find(timm.create_model("vit_tiny_patch16_224"))
     assert (found.preprocessing.mean, found.preprocessing.interpolation) == ((0.5, 0.5, 0.5), "bicubic")
     assert found.space.dim == 192
 
 
-def test_what_decides_more_than_weights_do_is_told_apart():
+def test_modules_of_equal_weights_and_other_settings_are_told_apart():
     torch.manual_seed(0)
     first = timm.create_model("vit_tiny_patch16_224", num_classes=0, global_pool="avg", depth=1)
     second = timm.create_model("vit_tiny_patch16_224", num_classes=0, global_pool="max", depth=1)
@@ -108,7 +108,7 @@ def test_a_last_layer_that_is_followed_by_others_is_no_classifier():
     assert find(network[:-1]).spec.classifier == ("3",)
 
 
-def test_what_is_noted_is_what_a_layer_put_out():
+def test_an_inner_layer_is_read_before_later_layers_write_into_it():
     """The ReLU that follows writes into it."""
     torch.manual_seed(0)
     network = torchvision.models.alexnet().eval()
@@ -125,7 +125,7 @@ def test_what_is_noted_is_what_a_layer_put_out():
         assert expected.min() < 0
 
 
-def test_hooks_and_parameters_without_values():
+def test_hooks_change_the_feature_space_and_empty_parameters_are_refused():
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     before = find(network).space
     handle = network[0].register_forward_hook(lambda module, inputs, out: out * 10)
@@ -137,7 +137,7 @@ def test_hooks_and_parameters_without_values():
             find(empty)
 
 
-def test_halves_and_classes():
+def test_half_precision_modules_are_taken_and_classes_are_refused():
     assert find(torchvision.models.squeezenet1_1().half()).space.dim == 1000
     with pytest.raises(BackboneError, match=r"or is a torch\.nn\.Module; got"):
         find(torchvision.models.AlexNet)
@@ -145,7 +145,7 @@ def test_halves_and_classes():
         find(nn.utils.parametrizations.weight_norm(nn.Linear(3, 4)))
 
 
-def test_networks_without_a_classifier_and_with_what_is_none():
+def test_modules_without_a_classifier_are_taken_as_they_are():
     convolutions = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     assert find(convolutions).space.dim == 8
     assert load_network(find(convolutions))(torch.zeros(1, 3, 9, 9)).shape == (1, 8)

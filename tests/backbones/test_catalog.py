@@ -54,7 +54,7 @@ def test_the_default_weights_of_timm_are_named():
     assert describe("torchvision/resnet18") == describe("resnet18")
 
 
-def test_names():
+def test_names_with_and_without_weights_are_resolved():
     found = names()
     assert found[:3] == list(LITE)
     assert {"resnet50", "vit_b_16", "timm/resnet50.a1_in1k"} < set(found)
@@ -75,12 +75,12 @@ def test_names():
         (5, "got 5"),
     ],
 )
-def test_names_that_are_none(name, said):
+def test_unknown_names_are_refused_with_suggestions(name, said):
     with pytest.raises(BackboneError, match=said):
         describe(name)
 
 
-def test_weights_that_are_none():
+def test_unknown_weights_are_refused_with_a_list():
     with pytest.raises(WeightsError, match="There are: IMAGENET1K_V1, IMAGENET1K_V2"):
         describe("resnet50", "V3")
     with pytest.raises(WeightsError, match=r"timm/resnet18 has no weights 'a9'. There are: a1_in1k, "):

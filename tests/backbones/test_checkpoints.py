@@ -64,12 +64,12 @@ WRAPPED = {
 
 
 @pytest.mark.parametrize("how", WRAPPED)
-def test_what_programs_write(how, network, expected, images, tmp_path):
+def test_checkpoints_of_training_programs_load(how, network, expected, images, tmp_path):
     torch.save(WRAPPED[how](network.state_dict()), tmp_path / "w.pth")
     assert torch.allclose(features(tmp_path / "w.pth", images), expected, atol=1e-6)
 
 
-def test_safetensors(network, expected, images, tmp_path):
+def test_safetensors_files_load(network, expected, images, tmp_path):
     save_file(prefixed(network.state_dict(), "module."), tmp_path / "w.safetensors")
     assert torch.equal(features(tmp_path / "w.safetensors", images), expected)
 
@@ -132,7 +132,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("what", MALFORMED)
-def test_files_that_are_none_are_refused_and_run_nothing(what, tmp_path):
+def test_files_without_weights_are_refused_and_run_nothing(what, tmp_path):
     path = tmp_path / ("w.safetensors" if what.startswith("safetensors") else "w.pth")
     path.write_bytes(MALFORMED[what])
     with pytest.raises(
@@ -146,14 +146,14 @@ def test_files_that_are_none_are_refused_and_run_nothing(what, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["timm/dla46_c", "timm/convnext_atto"])
-def test_timms_own_loading_lets_nothing_pass(name, tmp_path):
+def test_weights_of_another_network_are_refused_for_timm(name, tmp_path):
     """Some of its builders ask for no more than what happens to fit."""
     torch.save(STATE, tmp_path / "w.pth")
     with pytest.raises(WeightsError, match="are not those of"):
         load_network(find(name, tmp_path / "w.pth"))
 
 
-def test_a_few_bytes_that_ask_for_all_memory(tmp_path):
+def test_a_small_file_that_claims_huge_tensors_is_refused(tmp_path):
     torch.save(dict(STATE) | {"conv1.weight": torch.zeros(1).expand(2**45)}, tmp_path / "w.pth")
     with pytest.raises(WeightsError, match=r"1 of another shape \(conv1.weight"):
         load_network(find("resnet18", tmp_path / "w.pth"))

@@ -15,24 +15,25 @@ from featurekit.errors import BackboneError
 
 # Architecture, the node before the classifier in torchvision's graph, and an inner layer.
 TORCHVISION = [
-    ("alexnet", "classifier.5", "features.9"),
+    pytest.param("alexnet", "classifier.5", "features.9", marks=pytest.mark.slow),
     ("resnet34", "flatten", "layer3.1"),
-    ("densenet121", "flatten", "features.denseblock2"),
+    pytest.param("densenet121", "flatten", "features.denseblock2", marks=pytest.mark.slow),
     ("squeezenet1_1", "features.12", "features.7"),
     ("mobilenet_v2", "classifier.0", "features.13.conv.2"),
-    ("convnext_tiny", "classifier.1", "features.5"),
-    ("googlenet", "flatten", "inception4c"),
-    ("inception_v3", "flatten", "Mixed_6b"),
-    ("swin_t", "flatten", "features.3"),
+    pytest.param("convnext_tiny", "classifier.1", "features.5", marks=pytest.mark.slow),
+    pytest.param("googlenet", "flatten", "inception4c", marks=pytest.mark.slow),
+    pytest.param("inception_v3", "flatten", "Mixed_6b", marks=pytest.mark.slow),
+    pytest.param("swin_t", "flatten", "features.3", marks=pytest.mark.slow),
 ]
 TIMM = [
     ("resnet26", "layer3"),
-    ("efficientnet_b0", "blocks.4"),
+    pytest.param("efficientnet_b0", "blocks.4", marks=pytest.mark.slow),
     ("convnext_atto", "stages.2"),
-    ("vit_tiny_patch16_224", "blocks.5"),
-    ("deit_tiny_distilled_patch16_224", "blocks.5"),
-    ("swin_tiny_patch4_window7_224", "layers.2"),
-    ("efficientvit_m0", "stages.1"),  # whose head is more than a linear layer
+    pytest.param("vit_tiny_patch16_224", "blocks.5", marks=pytest.mark.slow),
+    pytest.param("deit_tiny_distilled_patch16_224", "blocks.5", marks=pytest.mark.slow),
+    pytest.param("swin_tiny_patch4_window7_224", "layers.2", marks=pytest.mark.slow),
+    # Its head is more than a linear layer.
+    pytest.param("efficientvit_m0", "stages.1", marks=pytest.mark.slow),
 ]
 
 
@@ -160,7 +161,7 @@ def test_poolings_of_tokens(pooling, vit):
     assert close(rows, POOLED[pooling](places))
 
 
-def test_the_class_token(vit):
+def test_cls_pooling_gives_the_class_token(vit):
     images, rows = rows_of("timm/vit_tiny_patch16_224", vit, layer="blocks.3", pooling="cls")
     assert torch.equal(rows, output_of("timm/vit_tiny_patch16_224", vit, "blocks.3", images)[:, 0])
 
@@ -210,12 +211,12 @@ def test_a_row_is_known_beforehand():
         ({"crop": "big"}, "from 0.05 to 1"),
     ],
 )
-def test_what_cannot_be(options, said):
+def test_impossible_layers_poolings_and_sizes_are_refused(options, said):
     with pytest.raises(BackboneError, match=said):
         find("efficientnet_lite0", **options)
 
 
-def test_fixed_sizes():
+def test_transformers_take_sizes_of_whole_patches_only():
     """Transformers can be given another size, of whole patches."""
     assert (
         find("timm/vit_tiny_patch16_224", __file__, image_size=112, layer="blocks.3", pooling="flatten").rows.dim
@@ -231,7 +232,7 @@ def test_fixed_sizes():
         find("vit_b_16", __file__, image_size=100, layer="encoder.layers.encoder_layer_3")
 
 
-def test_another_size_runs(vit):
+def test_a_transformer_runs_at_another_size(vit):
     images, rows = rows_of("timm/vit_tiny_patch16_224", vit, image_size=112)
     assert images.shape[2] == 112
     assert rows.shape == (2, 192)

@@ -54,7 +54,7 @@ class Small(nn.Module):
 
 
 @pytest.mark.parametrize("layer", ["first", "second", "third"])
-def test_a_receptive_field_is_where_slopes_are(layer):
+def test_a_receptive_field_is_where_gradients_are_not_zero(layer):
     network = Small().eval()
     found = probe(network, 96).layer(layer)
     seen = {}

@@ -30,7 +30,7 @@ def test_the_default_is_installed_and_found_without_torch():
     assert backbone.space.dim == 1280
 
 
-def test_the_cache_folder_is_torchs(monkeypatch, tmp_path):
+def test_weights_are_looked_for_in_the_cache_of_torch(monkeypatch, tmp_path):
     import torch
 
     for variable, value in (("TORCH_HOME", str(tmp_path)), ("XDG_CACHE_HOME", str(tmp_path / "x"))):
@@ -40,7 +40,7 @@ def test_the_cache_folder_is_torchs(monkeypatch, tmp_path):
         assert str(hub_checkpoints()) == f"{torch.hub.get_dir()}/checkpoints"
 
 
-def test_unknown_names():
+def test_unknown_names_are_refused_with_a_suggestion():
     with pytest.raises(BackboneError, match="Did you mean 'resnet50'"):
         find("resnet5O")
     with pytest.raises(BackboneError, match="There are efficientnet_lite0"):
@@ -98,11 +98,11 @@ def test_damaged_weights_of_the_package_are_noticed(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("options", [{"weights": 5}, {"crop": [1]}, {"crop": "1"}, {"image_size": "96"}])
-def test_options_of_other_kinds(options):
+def test_options_of_the_wrong_type_are_refused(options):
     with pytest.raises(FeaturekitError, match="must be"):
         find("efficientnet_lite0", **options)
 
 
-def test_a_missing_local_file(tmp_path):
+def test_a_missing_weight_file_is_named(tmp_path):
     with pytest.raises(WeightsError, match="no such weight file"):
         find("resnet18", tmp_path / "none.pth")

@@ -48,7 +48,7 @@ def test_models_that_were_changed(digits_store, tmp_path, spoil):
         load_model(tmp_path / "m")
 
 
-def test_models_that_say_nothing(digits_store, tmp_path):
+def test_models_without_a_backbone_are_refused(digits_store, tmp_path):
     TransferClassifier(head="centroid").fit(digits_store).save(tmp_path / "m")
     path = tmp_path / "m" / "model.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"settings": []}))

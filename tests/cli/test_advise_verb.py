@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
 
+
+@pytest.mark.slow
 def test_advice_and_its_page(run, digits_folder, tmp_path):
     code, out, err = run("advise", digits_folder, "--budget", "15s", "--report", "report")
     assert code == 0, err
@@ -38,6 +41,7 @@ def test_wrong_usage(run, digits_folder, digits_store_path):
         assert (code, message in err, "Traceback" in err) == (1, True, False), err
 
 
+@pytest.mark.slow
 def test_the_next_command_says_what_the_user_said(run, digits_folder, tmp_path):
     (tmp_path / "-photos.csv").write_text(
         "path,label\n" + "".join(f"{p.parent.name}/{p.name},{p.parent.name}\n" for p in digits_folder.glob("*/*.png"))

@@ -25,28 +25,20 @@ from featurekit.store import verify
 
 
 @pytest.fixture
-def run(capsys, monkeypatch, tmp_path):
-    """Run the command in an empty folder; returns exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as stop:  # argparse
-            code = stop.code
-        return (code, *capsys.readouterr())
-
-    return run
-
-
-@pytest.fixture
 def store(digits_store_path):
     return str(digits_store_path)
 
 
+@pytest.fixture(scope="module")
+def saved(digits_store_path, tmp_path_factory):
+    """A saved model; not to be changed."""
+    return TransferClassifier().fit(FeatureStore(digits_store_path)).save(tmp_path_factory.mktemp("saved") / "model")
+
+
 @pytest.fixture
-def model(run, store):
-    assert run("fit", store, "-o", "model", "--cv", 0)[0] == 0
+def model(run, saved):
+    """The name of a saved model in the folder of the test."""
+    shutil.copytree(saved, "model")
     return "model"
 
 
@@ -101,18 +93,20 @@ def test_a_users_mistake_is_1_and_one_message(run, arguments, message):
     assert not out
 
 
-def test_extract_and_json(run, digits_folder):
+def test_extract_says_what_it_did(run, digits_folder):
     code, out, err = run("extract", digits_folder)
-    name = f"{digits_folder.name}.efficientnet_lite0.h5"
     assert code == 0
-    assert f"{name}: 60 rows of efficientnet_lite0 (d = 1280), 3 classes" in out
+    assert f"{digits_folder.name}.efficientnet_lite0.h5: 60 rows of efficientnet_lite0 (d = 1280), 3 classes" in out
     assert "60 images: 60 computed, 0 reused, 0 duplicates, 0 failed" in out
     assert not err
-    code, out, _ = run("extract", digits_folder, "--json")
-    data = json.loads(out)
-    assert (data["store"], data["images"], data["computed"], data["reused"]) == (name, 60, 0, 60)
+
+
+def test_extract_as_json(run, digits_folder, store):
+    shutil.copy(store, "s.h5")
+    data = json.loads(run("extract", digits_folder, "-o", "s.h5", "--json")[1])
+    assert (data["store"], data["images"], data["computed"], data["reused"]) == ("s.h5", 60, 0, 60)
     assert {"fingerprint", "duplicates", "failed", "seconds", "images_per_second"} <= data.keys()
-    assert data["fingerprint"] == FeatureStore(name).fingerprint
+    assert data["fingerprint"] == FeatureStore("s.h5").fingerprint
 
 
 def test_bad_files_and_the_exit_code(run, tmp_path):
@@ -165,47 +159,86 @@ def test_fit_extracts_and_keeps(run, digits_folder):
 def test_evaluate_says_what_the_library_says(run, store, model):
     data = json.loads(run("evaluate", store, "--model", model, "--json")[1])
     opened = FeatureStore(store)
-    expected = evaluate(TransferClassifier().fit(opened), opened)
-    assert data == expected.to_dict()
+    assert data == evaluate(TransferClassifier().fit(opened), opened).to_dict()
     assert {"n", "accuracy", "balanced_accuracy", "macro_f1", "per_class", "confusion_matrix"} <= data.keys()
-    code, out, _ = run("evaluate", store, "--head", "svm", "--png", "cm.png")
+
+
+def test_evaluate_prints_scores_and_the_confusion_matrix(run, store):
+    code, out, _ = run("evaluate", store, "--head", "lda")
     assert code == 0
     for text in ("accuracy ", "balanced accuracy", "macro F1", "precision", "true \\ predicted"):
         assert text in out
+
+
+def test_evaluate_draws_the_confusion_matrix(run, store):
+    assert run("evaluate", store, "--head", "lda", "--png", "cm.png")[0] == 0
     with Image.open("cm.png") as drawn:
         assert drawn.width > 300
-    assert run("evaluate", store, "--head", "svm", "--png", "cm.nonsense")[0] == 1
+    assert run("evaluate", store, "--head", "lda", "--png", "cm.nonsense")[0] == 1
 
 
-def test_predict_csv_and_json(run, store, model, digits_folder, tmp_path):
-    folder = tmp_path / "new"
-    shutil.copytree(digits_folder / "1", folder)
-    (folder / "broken.png").write_bytes(b"")
-    code, out, err = run("predict", folder, "--model", model)
+@pytest.fixture
+def ones(digits_folder, tmp_path):
+    """A folder of the 20 images of the class 1, and one that cannot be read."""
+    shutil.copytree(digits_folder / "1", tmp_path / "new")
+    (tmp_path / "new" / "broken.png").write_bytes(b"")
+    return tmp_path / "new"
+
+
+def lines_of(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_predict_prints_a_line_for_each_image(run, model, ones):
+    code, out, _ = run("predict", ones, "--model", model)
+    lines = lines_of(out)
     assert code == 0
+    assert [line["path"] for line in lines] == sorted(os.listdir(ones))
+    assert [line["label"] for line in lines].count("1") >= 19
+
+
+def test_predict_says_why_an_image_has_no_label(run, model, ones):
+    _, out, err = run("predict", ones, "--model", model)
     assert "broken.png: empty file" in err
-    lines = list(csv.DictReader(io.StringIO(out)))
-    assert [line["path"] for line in lines] == sorted(os.listdir(folder))
-    for line in lines:
-        if line["path"] == "broken.png":
-            assert (line["label"], line["error"]) == ("", "empty file (0 bytes)")
-        else:
+    (broken,) = [line for line in lines_of(out) if line["path"] == "broken.png"]
+    assert (broken["label"], broken["error"]) == ("", "empty file (0 bytes)")
+
+
+def test_predicted_probabilities_sum_to_one_and_the_largest_decides(run, model, ones):
+    for line in lines_of(run("predict", ones, "--model", model)[1]):
+        if line["path"] != "broken.png":
             probabilities = [float(line[f"p({name})"]) for name in "012"]
             assert sum(probabilities) == pytest.approx(1, abs=1e-5)
             assert float(line["probability"]) == max(probabilities) == float(line[f"p({line['label']})"])
-    assert [line["label"] for line in lines].count("1") >= 19
-    assert not [name for name in os.listdir() if name.endswith(".h5")]  # nothing kept unless asked
-    data = json.loads(run("predict", folder, "--model", model, "--json")[1])
+
+
+def test_predict_keeps_no_rows_unless_asked(run, model, ones):
+    run("predict", ones, "--model", model)
+    assert not [name for name in os.listdir() if name.endswith(".h5")]
+    assert run("predict", ones, "--model", model, "--store", "new.h5")[0] == 0
+    assert len(FeatureStore("new.h5")) == 20
+
+
+def test_predict_writes_files_as_it_prints(run, model, ones):
+    printed = run("predict", ones, "--model", model)[1]
+    data = json.loads(run("predict", ones, "--model", model, "--json")[1])
     assert len(data["predictions"]) == 21
     for target in ("out.csv", "out.json"):
-        assert run("predict", folder, "--model", model, "-o", target, "--store", "new.h5")[0] == 0
-    assert Path("out.csv").read_text() == out
+        assert run("predict", ones, "--model", model, "-o", target)[0] == 0
+    assert Path("out.csv").read_text() == printed
     assert json.loads(Path("out.json").read_text()) == data
-    assert len(FeatureStore("new.h5")) == 20
-    assert run("predict", "new.h5", "--model", model)[1] == out
-    assert run("predict", folder, "--model", model, "-o", "out.txt")[0] == 2
-    assert run("predict", folder, "--model", model, "-o", "none/out.csv")[0] == 1
-    assert run("predict", folder, "--model", model, "--max-failed", 0)[0] == 3
+
+
+def test_predict_reads_a_store_as_its_images(run, model, ones):
+    printed = run("predict", ones, "--model", model, "--store", "new.h5")[1]
+    assert run("predict", "new.h5", "--model", model)[1] == printed
+
+
+@pytest.mark.parametrize(
+    ("options", "code"), [(["-o", "out.txt"], 2), (["-o", "none/out.csv"], 1), (["--max-failed", 0], 3)], ids=str
+)
+def test_exit_codes_of_predict(run, model, ones, options, code):
+    assert run("predict", ones, "--model", model, *options)[0] == code
 
 
 def test_predict_one_image(run, model, digits_folder):
@@ -214,14 +247,14 @@ def test_predict_one_image(run, model, digits_folder):
     assert out.splitlines()[1].startswith("003.png,2,")
 
 
-def test_missing_weights_offline(run, digits_folder, monkeypatch, tmp_path):
+def test_missing_weights_say_which_file_to_copy(run, digits_folder, monkeypatch, tmp_path):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     code, _, err = run("extract", digits_folder, "--backbone", "resnet50", "--offline")
     assert code == 1
     assert "Copy resnet50-11ad3fa6.pth" in err
 
 
-def test_another_backbone_into_the_same_file(run, digits_folder, store, tmp_path):
+def test_another_backbone_into_the_same_file_is_refused(run, digits_folder, store, tmp_path):
     import torch
     import torchvision
 
@@ -232,7 +265,7 @@ def test_another_backbone_into_the_same_file(run, digits_folder, store, tmp_path
     assert "backbone: 'efficientnet_lite0', not 'resnet18'" in err
 
 
-def test_names_that_are_no_text_are_printed_somehow(tmp_path):
+def test_names_that_are_not_utf8_are_printed(tmp_path):
     folder = tmp_path / os.fsdecode(b"caf\xe9")
     folder.mkdir()
     (folder / os.fsdecode(b"\xe9.jpg")).write_bytes(encoded(picture(0), "JPEG"))
@@ -251,6 +284,7 @@ def test_a_closed_pipe_is_no_traceback(store, tmp_path, model):
     assert "BrokenPipe" not in out.stderr
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_the_work(tmp_path):
     """A person presses Ctrl-C in the middle of a run that watches a terminal."""
     folder = tmp_path / "photos"
@@ -293,18 +327,20 @@ def test_help_needs_nothing_heavy():
     assert not {"torch", "numpy", "sklearn", "h5py", "PIL", "matplotlib"} & set(out.stderr.split())
 
 
-@pytest.mark.parametrize("verb", ["fit", "evaluate", "store"])
-def test_verbs_on_stored_rows_never_import_torch(verb, store, tmp_path):
-    arguments = {
-        "fit": ["fit", store, "-o", str(tmp_path / "m")],
-        "evaluate": ["evaluate", store, "--head", "svm"],
-        "store": ["store", "info", store],
-    }[verb]
+def test_verbs_on_stored_rows_never_import_torch(store, tmp_path):
+    commands = [
+        ["store", "info", store],
+        ["evaluate", store, "--head", "svm"],
+        ["fit", store, "-o", str(tmp_path / "m"), "--head", "lda"],
+    ]
     code = (
-        f"import sys\nfrom featurekit_cli.main import main\nassert main({arguments!r}) == 0\n"
-        "assert 'torch' not in sys.modules"
+        "import sys\nfrom featurekit_cli.main import main\n"
+        f"for arguments in {commands!r}:\n"
+        "    assert main(arguments) == 0, arguments\n"
+        "    assert 'torch' not in sys.modules, arguments\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_probabilities_of_one_run_equal_the_librarys(run, store, model):
@@ -315,6 +351,8 @@ def test_probabilities_of_one_run_equal_the_librarys(run, store, model):
     assert np.abs(got - expected).max() < 1e-6
 
 
+@pytest.mark.slow
+@pytest.mark.conversion
 def test_several_backbones_and_layers_in_one_command(digits_folder, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     two = ["extract", str(digits_folder), "--backbone", "efficientnet_lite0,efficientnet_lite1"]
@@ -349,7 +387,7 @@ def test_several_backbones_and_layers_in_one_command(digits_folder, tmp_path, ca
         (["--runtime", "openvino", "--device", "cuda"], "OpenVINO runs on the CPU here"),
     ],
 )
-def test_options_that_cannot_be(digits_folder, tmp_path, capsys, arguments, said):
+def test_impossible_options_are_refused_with_a_reason(digits_folder, tmp_path, capsys, arguments, said):
     try:
         code = main(["extract", str(digits_folder), "-o", str(tmp_path / "{backbone}.h5"), *arguments])
     except SystemExit as error:  # wrong usage
@@ -358,6 +396,7 @@ def test_options_that_cannot_be(digits_folder, tmp_path, capsys, arguments, said
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_model_remembers_layer_precision_and_decoder(digits_folder, tmp_path, capsys):
     store, model = str(tmp_path / "s.h5"), str(tmp_path / "model")
     options = ["--layer", "blocks.4", "--decoder", "pillow"]
@@ -373,6 +412,7 @@ def test_a_model_remembers_layer_precision_and_decoder(digits_folder, tmp_path, 
     assert all(line["label"] == line["path"][0] for line in predictions)
 
 
+@pytest.mark.slow
 def test_what_a_precision_costs_is_said(digits_folder, tmp_path, capsys):
     (tmp_path / "photos").mkdir()
     for path in sorted(digits_folder.glob("*/*.png"))[:3]:
@@ -390,8 +430,11 @@ def test_the_installed_command_ends_the_process():
     assert subprocess.run(command, capture_output=True).returncode == 1
 
 
-@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&- >&- 2>&-"])
-def test_closed_streams(closed, digits_folder, tmp_path):
+@pytest.mark.parametrize(
+    "closed",
+    ["<&- >&- 2>&-", pytest.param("2>&-", marks=pytest.mark.slow), pytest.param(">&-", marks=pytest.mark.slow)],
+)
+def test_closed_standard_streams_do_not_damage_the_store(closed, digits_folder, tmp_path):
     """As under some daemons. What is printed must not end up in the store, whose file could have got number 1 or 2."""
     command = f"{sys.executable} -m featurekit_cli extract {digits_folder} -o {tmp_path}/s.h5 {closed}"
     assert subprocess.run(["bash", "-c", command]).returncode == 0
@@ -455,7 +498,7 @@ def test_outputs_never_overwrite_other_files(run, model, digits_folder, store, t
         assert run("predict", photo, "-m", model, "-o", "p.json")[0] == 0
 
 
-def test_a_class_of_one_image(run, digits_folder, tmp_path):
+def test_a_class_of_one_image_is_learned_and_not_scored(run, digits_folder, tmp_path):
     """It took the probabilities of all classes away, and a comparison was refused."""
     shutil.copytree(digits_folder, tmp_path / "photos")
     (tmp_path / "photos" / "hat").mkdir()
@@ -471,7 +514,7 @@ def test_a_class_of_one_image(run, digits_folder, tmp_path):
     assert "60 images, 5 folds" in out
 
 
-def test_labels_that_look_like_other_targets(run, digits_folder, tmp_path):
+def test_labels_that_look_like_another_target_are_mentioned(run, digits_folder, tmp_path):
     paths = sorted(str(path) for path in digits_folder.glob("*/*.png"))
     for name, label in (("number", lambda i: f"{i % 31}.5"), ("labels", lambda i: "a;b" if i % 2 else "a")):
         lines = [f"{path},{label(i)}" for i, path in enumerate(paths)]
@@ -480,7 +523,7 @@ def test_labels_that_look_like_other_targets(run, digits_folder, tmp_path):
         assert f"--target {name}" in run("fit", f"{name}.h5", "-o", "m")[2]
 
 
-def test_a_manifest_of_another_folder(run, tmp_path):
+def test_a_manifest_of_another_folder_asks_for_root(run, tmp_path):
     (tmp_path / "m.csv").write_text("path,label\nno/a.jpg,a\nno/b.jpg,b\n")
     said = run("extract", "m.csv", "-o", "s.h5")[2]
     assert "Name the folder that the paths of a manifest are relative to (--root DIR)." in said

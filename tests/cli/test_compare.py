@@ -9,25 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from featurekit_cli.main import main
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch, capfd):
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as end:
-            code = end.code
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return call
-
-
-def test_a_folder_cold_and_warm(run, digits_folder):
+def test_a_second_comparison_reuses_the_results_of_the_first(run, digits_folder):
     arguments = ["compare", digits_folder, "--head", "lda,centroid", "--report", "r", "--csv", "t.csv"]
     code, out, err = run(*arguments)
     assert code == 0
@@ -48,7 +32,7 @@ def test_a_folder_cold_and_warm(run, digits_folder):
     assert len(data["curve"]) == 5
 
 
-def test_stores(run, digits_store_path):
+def test_a_store_is_compared_with_the_given_folds(run, digits_store_path):
     code, out, err = run("compare", digits_store_path, "--head", "centroid", "--cv", 3, "--repeats", 2, "-o", "c", "-q")
     assert (code, err) == (0, "")
     assert "60 images, 3 folds, drawn 2 times" in out
@@ -72,7 +56,7 @@ def test_wrong_usage(run, digits_store_path, arguments, message):
     assert message in err
 
 
-def test_failures_have_one_line(run, digits_store_path, digits_folder):
+def test_mistakes_have_one_line(run, digits_store_path, digits_folder):
     assert run("compare", digits_store_path, digits_folder)[0] == 2
     for source, message in (("nowhere", "nowhere"), ("nowhere.h5", "nowhere.h5")):
         code, out, err = run("compare", source)

@@ -10,21 +10,6 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from featurekit_cli.main import main
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as end:  # argparse
-            code = end.code
-        return (code, *capsys.readouterr())
-
-    return call
 
 
 @pytest.fixture
@@ -33,6 +18,7 @@ def model(run, digits_store_path):
     return "model"
 
 
+@pytest.mark.slow
 def test_export_in_a_process_of_its_own(run, model):
     done = subprocess.run(
         [sys.executable, "-m", "featurekit_cli", "export", model, "-o", "m.onnx"],
@@ -47,7 +33,8 @@ def test_export_in_a_process_of_its_own(run, model):
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
 
 
-def test_json(run, digits_store_path):
+@pytest.mark.slow
+def test_export_as_json(run, digits_store_path):
     assert run("fit", digits_store_path, "-o", "m", "--cv", 0, "--head", "centroid")[0] == 0
     code, out, err = run("export", "m", "-o", "m.onnx", "--json", "-q")
     data = json.loads(out)
@@ -57,7 +44,7 @@ def test_json(run, digits_store_path):
     assert data["agreement"]["probabilities"] < 1e-5
 
 
-def test_mistakes(run, model, digits_store_path, monkeypatch):
+def test_export_refuses_with_one_message(run, model, digits_store_path, monkeypatch):
     assert run("fit", digits_store_path, "-o", "knn", "--cv", 0, "--head", "knn")[0] == 0
     Path("m.pkl").write_bytes(b"\x80\x04.")
     Path("there.onnx").write_text("mine")

@@ -10,7 +10,8 @@ from PIL import Image
 from featurekit import load_model
 
 
-def test_the_whole_way(run, digits_folder, digits_store_path, tmp_path):
+@pytest.mark.slow
+def test_a_tuned_model_is_classifier_backbone_and_start(run, digits_folder, digits_store_path, tmp_path):
     """Train, go on from the model, use it as a backbone, as a classifier, and as a start."""
     common = ("--epochs", 2, "--unfreeze", 1, "--store", tmp_path / "digits.h5", "--png", "history.png")
     code, out, err = run("finetune", digits_folder, "-o", "tuned", *common)
@@ -81,6 +82,7 @@ def some(folder, number=6):
             (folder / label / path.name).write_bytes(path.read_bytes())
 
 
+@pytest.mark.slow
 def test_nothing_of_the_users_is_deleted(run, digits_folder, tmp_path):
     """The default work folder has the name of the images' folder."""
     (tmp_path / "all").symlink_to(digits_folder)
@@ -94,6 +96,7 @@ def test_nothing_of_the_users_is_deleted(run, digits_folder, tmp_path):
     assert {"m", "m2", "m.training"} <= {path.name for path in tmp_path.iterdir()}
 
 
+@pytest.mark.slow
 def test_an_image_that_is_listed_twice_keeps_both_labels(run, digits_folder, tmp_path):
     lines = ["path,label"]
     for label in "01":
@@ -115,7 +118,7 @@ def test_an_image_that_is_listed_twice_keeps_both_labels(run, digits_folder, tmp
         (("--validation", "x", "--validation-share", "0.3"), "--validation and --validation-share exclude each other"),
     ],
 )
-def test_what_excludes_each_other(run, digits_folder, options, message):
+def test_options_that_exclude_each_other_are_refused(run, digits_folder, options, message):
     code, _, err = run("finetune", digits_folder, "-o", "m", *options)
     assert code == 2
     assert message in err
@@ -130,6 +133,7 @@ def test_the_output_is_looked_at_before_all_work(run, digits_folder):
     assert [path.name for path in Path().iterdir()] == ["m"]
 
 
+@pytest.mark.slow
 def test_stores_are_called_by_their_weights(run, digits_folder, tmp_path):
     (tmp_path / "all").symlink_to(digits_folder)
     some(tmp_path / "photos")

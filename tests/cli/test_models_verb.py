@@ -6,28 +6,17 @@ import sys
 
 import numpy as np
 import pytest
-from featurekit_cli.main import main
 from PIL import Image
 
 from featurekit import TransferClassifier
 from featurekit.backbones import describe, find_local
 
 
-@pytest.fixture
-def run(capsys, monkeypatch, tmp_path):
+@pytest.fixture(autouse=True)
+def empty_homes(monkeypatch, tmp_path):
+    """No weights were ever downloaded here."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hf"))
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments):
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as exit_:
-            code = exit_.code
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
 
 
 def listed(run, *arguments):
@@ -36,7 +25,7 @@ def listed(run, *arguments):
     return {entry["name"]: entry for entry in json.loads(out)["models"]}
 
 
-def test_the_list(run):
+def test_the_list_names_default_and_offline_weights(run):
     code, out, _ = run("models")
     assert code == 0
     assert "efficientnet_lite0 (default)" in out
@@ -83,7 +72,7 @@ def test_a_list_that_was_made_before_needs_no_torch():
     assert out.stderr.split()[-1] == "False"
 
 
-def test_show(run):
+def test_show_prints_the_stages_and_what_trains(run):
     code, out, _ = run("models", "show", "resnet18", "--unfreeze", "1")
     assert code == 0
     lines = {line.split()[0]: line.split() for line in out.splitlines() if line}
@@ -107,7 +96,7 @@ def test_show_as_json_of_other_sizes_weights_and_layers(run):
     assert "layer1.0.conv1" in run("models", "show", "resnet18", "--layers")[1]
 
 
-def test_the_picture(run, tmp_path):
+def test_show_draws_a_picture(run, tmp_path):
     assert run("models", "show", "timm/vit_tiny_patch16_224", "--png", tmp_path / "vit.png")[0] == 0
     with Image.open(tmp_path / "vit.png") as picture:
         assert picture.width > picture.height > 200
@@ -125,7 +114,7 @@ def test_the_picture(run, tmp_path):
         (["show", "vit_b_16", "--image-size", "100"], 1, "cannot be made for images of 100 x 100"),
     ],
 )
-def test_mistakes(run, arguments, code, said):
+def test_mistakes_with_models_have_one_message(run, arguments, code, said):
     got, _, err = run("models", *arguments)
     assert got == code
     assert said in err

@@ -30,7 +30,7 @@ def stores(digits_folder, tmp_path_factory):
     return home
 
 
-def test_numbers(run, stores, tmp_path):
+def test_numbers_are_fitted_evaluated_and_predicted(run, stores, tmp_path):
     code, out, _ = run("fit", stores / "number.h5", "--target", "number", "-o", "model")
     assert code == 0
     assert "model: ridge on 57 images (" in out
@@ -69,7 +69,7 @@ def test_labels_beside_each_other(run, stores, tmp_path):
     assert {label["label"] for label in json.loads(out)["per_label"]} == {"even", "round"}
 
 
-def test_what_does_not_go_together(run, stores, digits_store_path):
+def test_options_of_other_targets_are_refused(run, stores, digits_store_path):
     for arguments, code, message in (
         (("fit", stores / "labels.h5", "--target", "number", "-o", "m"), 1, "expected a number as the label"),
         (("fit", stores / "number.h5", "--target", "number", "--head", "lda", "-o", "m"), 2, "does not predict num"),
@@ -81,7 +81,7 @@ def test_what_does_not_go_together(run, stores, digits_store_path):
         assert (got, message in err) == (code, True), err
 
 
-def test_abstaining(run, digits_store_path):
+def test_predict_abstains_below_the_threshold(run, digits_store_path):
     assert run("fit", digits_store_path, "-o", "model", "--head", "centroid", "--cv", 0)[0] == 0
     with FeatureStore(digits_store_path) as store:
         from featurekit import load_model

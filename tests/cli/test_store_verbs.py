@@ -7,29 +7,18 @@ import shutil
 
 import numpy as np
 import pytest
-from featurekit_cli.main import main
 from made_stores import flip
 
 from featurekit import FeatureStore
 
 
-@pytest.fixture
-def run(capsys, monkeypatch, tmp_path, digits_store_path):
-    """Run the command in a folder that holds ``s.h5``; returns exit code, standard output, standard error."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True)
+def store_here(run, digits_store_path):
+    """``s.h5`` in the folder of the test."""
     shutil.copy(digits_store_path, "s.h5")
 
-    def run(*arguments):
-        try:
-            code = main([str(argument) for argument in arguments])
-        except SystemExit as stop:  # argparse
-            code = stop.code
-        return (code, *capsys.readouterr())
 
-    return run
-
-
-def test_verify(run, tmp_path, digits_folder, caplog):
+def test_verify_names_damaged_rows(run, tmp_path, digits_folder, caplog):
     assert run("store", "verify", "s.h5") == (0, "s.h5: 60 rows, all as written\n", "")
     data = json.loads(run("store", "verify", "s.h5", "--json")[1])
     assert (data["rows"], data["damaged"], data["problems"]) == (60, 0, [])
@@ -95,7 +84,7 @@ def test_a_dry_run_and_what_merge_says(run):
         (["export", "s.h5", "--out", "x.csv"], 2, "-o/--output"),
     ],
 )
-def test_mistakes(run, arguments, code, message):
+def test_mistakes_with_store_have_one_message(run, arguments, code, message):
     found, out, err = run("store", *arguments)
     assert (found, out) == (code, "")
     assert message in err

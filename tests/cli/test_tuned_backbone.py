@@ -17,6 +17,7 @@ def tuned(digits_folder, tmp_path_factory):
     return model.fit(paths, [path.parent.name for path in paths]).save(tmp_path_factory.mktemp("tuned") / "tuned")
 
 
+@pytest.mark.slow
 def test_a_model_on_a_tuned_network_keeps_it(run, digits_folder, tuned, tmp_path):
     code, said, errors = run("fit", digits_folder, "--backbone", tuned, "--cv", "0", "-o", "head")
     assert code == 0, errors
@@ -32,6 +33,7 @@ def test_a_model_on_a_tuned_network_keeps_it(run, digits_folder, tuned, tmp_path
     assert run("predict", digits_folder, "--model", "second")[0] == 0
 
 
+@pytest.mark.slow
 def test_a_model_in_python_on_a_tuned_network_keeps_it(digits_folder, tuned, tmp_path, monkeypatch):
     paths = sorted(digits_folder.glob("*/*.png"))
     monkeypatch.chdir(tuned.parent)
@@ -41,6 +43,7 @@ def test_a_model_in_python_on_a_tuned_network_keeps_it(digits_folder, tuned, tmp
     assert (load_model(folder).predict(paths) == expected).all()
 
 
+@pytest.mark.slow
 def test_training_goes_on_with_other_classes(run, digits_folder, tuned, tmp_path):
     (tmp_path / "words").mkdir()
     for number, word in enumerate(("zero", "one", "two")):
@@ -54,12 +57,14 @@ def test_training_goes_on_with_other_classes(run, digits_folder, tuned, tmp_path
     assert load_model(tmp_path / "new").classes_.tolist() == ["one", "two", "zero"]
 
 
+@pytest.mark.slow
 def test_models_show_names_it(run, tuned):
     code, said, _ = run("models", "show", tuned)
     assert code == 0
     assert said.startswith(f"{tuned}: tf_efficientnet_lite0 of timm, efficientnet_lite0, the network of a saved model")
 
 
+@pytest.mark.slow
 def test_weights_of_ones_own_are_found_again(run, digits_folder, tuned, tmp_path):
     own = tmp_path / "own.safetensors"
     own.write_bytes((tuned / "network.safetensors").read_bytes())

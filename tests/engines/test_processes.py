@@ -70,6 +70,7 @@ def test_the_store_is_that_of_one_process(photos, tmp_path):
     assert (again.summary.computed, again.summary.reused) == (0, 110)
 
 
+@pytest.mark.slow
 def test_shards_that_were_lost_or_damaged_are_computed_again(photos, tmp_path):
     """The same rows make a shard of the same name."""
     here = extract(photos, output=tmp_path / "here.h5")
@@ -85,6 +86,7 @@ def test_shards_that_were_lost_or_damaged_are_computed_again(photos, tmp_path):
     assert extract(photos, **options).summary.computed == 0
 
 
+@pytest.mark.slow
 def test_a_shard_that_vanishes_meanwhile_is_no_row(photos, tmp_path, monkeypatch):
     """What was lost is computed again; if it is lost again, that is said, and the published state stays."""
     options = {"output": tmp_path / "far", "engine": "processes", "device": "cpu,cpu"}
@@ -114,6 +116,7 @@ def test_a_shard_that_vanishes_meanwhile_is_no_row(photos, tmp_path, monkeypatch
 
 
 @linux
+@pytest.mark.slow
 def test_a_process_that_dies_is_replaced(photos, tmp_path):
     here = extract(photos, output=tmp_path / "here.h5")
     killed = []
@@ -136,6 +139,7 @@ def test_a_process_that_dies_is_replaced(photos, tmp_path):
 
 
 @linux
+@pytest.mark.slow
 def test_nothing_is_left_of_a_run_that_was_killed(photos, tmp_path):
     command = [
         "extract",
@@ -160,7 +164,7 @@ def test_nothing_is_left_of_a_run_that_was_killed(photos, tmp_path):
         time.sleep(0.05)
 
 
-def test_images_of_which_every_process_dies(photos, tmp_path, monkeypatch):
+def test_images_that_kill_every_process_are_named(photos, tmp_path, monkeypatch):
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\nif 'featurekit.engines.process' in ' '.join(sys.orig_argv):\n    sys.exit('as if killed')\n"
     )
@@ -169,7 +173,7 @@ def test_images_of_which_every_process_dies(photos, tmp_path, monkeypatch):
         extract(photos, output=tmp_path / "far", engine="processes", device="cpu,cpu")
 
 
-def test_processes_that_cannot_be_started(photos, tmp_path, monkeypatch):
+def test_processes_that_cannot_be_started_are_an_error(photos, tmp_path, monkeypatch):
     """The system has no more of them: no thread may end without saying so."""
     monkeypatch.setattr(sys, "executable", str(tmp_path / "no-python"))
     with pytest.raises(StoreError, match="3 processes died of the images from .*none started: .*no-python"):
@@ -183,7 +187,7 @@ class OddError(Exception):
         raise TypeError("not this one")
 
 
-def test_errors_that_cannot_be_sent():
+def test_errors_that_cannot_be_pickled_are_sent_as_text():
     from featurekit.engines.process import _sendable
 
     sent = pickle.loads(pickle.dumps(_sendable(OddError("this"))))
@@ -191,7 +195,17 @@ def test_errors_that_cannot_be_sent():
     assert isinstance(_sendable(StoreError("full")), StoreError)
 
 
-def test_what_cannot_be_is_said(photos, tmp_path):
+def test_an_address_without_ray_is_refused(photos, tmp_path):
+    with pytest.raises(ValueError, match="address goes with engine='ray'"):
+        extract(photos, output=tmp_path / "a.h5", address="auto")
+
+
+def test_an_unknown_engine_is_refused(photos, tmp_path):
+    with pytest.raises(ValueError, match="no engine called 'spark'"):
+        extract(photos, output=tmp_path / "a.h5", engine="spark")
+
+
+def test_impossible_devices_and_sources_are_refused(photos, tmp_path):
     torch = pytest.importorskip("torch")
     with pytest.raises(BackboneError, match="cannot run on the device 'cuda:7'"):
         extract(photos, output=tmp_path / "a", engine="processes", device="cuda:7")

@@ -18,6 +18,7 @@ from servers import s3_server
 from featurekit import FeatureStore, extract
 
 pytest.importorskip("ray")
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 CLUSTER = Path(__file__).with_name("cluster.py")
 ENOUGH = 240  # seconds in which something must happen, on however slow a machine
 
@@ -105,6 +106,7 @@ def test_the_store_is_that_of_one_machine(photos, here, cluster, tmp_path):
     assert json.loads(again.stdout)["computed"] == 0, again.stderr
 
 
+@pytest.mark.s3
 def test_from_one_bucket_into_another(photos, here, cluster, tmp_path, monkeypatch):
     """As of machines that have no folder in common."""
     own_caches(monkeypatch, tmp_path / "caches")
@@ -154,11 +156,7 @@ def test_a_node_that_is_lost_loses_nothing(photos, here, cluster, tmp_path):  # 
     assert_equal(FeatureStore(target), here)
 
 
-def test_what_cannot_be_is_said(photos, tmp_path):
-    with pytest.raises(ValueError, match="address goes with engine='ray'"):
-        extract(photos, output=tmp_path / "a.h5", address="auto")
-    with pytest.raises(ValueError, match="no engine called 'spark'"):
-        extract(photos, output=tmp_path / "a.h5", engine="spark")
+def test_a_cluster_that_cannot_be_reached_is_named(photos, tmp_path):
     done = subprocess.run(
         command(photos, tmp_path / "b.h5", "127.0.0.1:1"), capture_output=True, text=True, timeout=ENOUGH
     )

@@ -28,7 +28,7 @@ def test_what_is_written_is_read(tmp_path):
     assert found["channels last"].equal(state["channels last"])
 
 
-def test_what_is_no_checkpoint(tmp_path):
+def test_files_that_are_not_checkpoints_are_refused(tmp_path):
     path = tmp_path / "c"
     path.write_bytes(b"nothing of the kind")
     with pytest.raises(TrainingError, match="is no checkpoint.*Delete it to begin anew"):

@@ -26,8 +26,8 @@ def tuned(paths, labels, tmp_path_factory):
 
 @pytest.fixture
 def small(small_weights):
-    """A quick network whose features know nothing."""
-    options = {"weights": small_weights, "runtime": "torch", "epochs": 2, "learning_rate": 2e-5}
+    """A quick network whose features know nothing, on small images."""
+    options = {"weights": small_weights, "runtime": "torch", "epochs": 2, "learning_rate": 2e-5, "image_size": 96}
     return FineTuneClassifier("mobilenet_v3_small", **options)
 
 
@@ -35,7 +35,8 @@ def digest(model):
     return hashlib.sha256(model.network_).hexdigest()
 
 
-def test_what_training_tells(tuned):
+@pytest.mark.slow
+def test_history_and_messages_of_a_training(tuned):
     assert [record["epoch"] for record in tuned.history_] == [0, 1, 2, 3]
     assert tuned.history_[0]["loss"] is None
     assert list(tuned.history_[1]["rates"]) == ["head", "blocks.6", "blocks.5"]
@@ -49,6 +50,7 @@ def test_what_training_tells(tuned):
     assert all(name.startswith(("blocks.5", "blocks.6", "conv_head", "bn2")) for name in tuned.trained_)
 
 
+@pytest.mark.slow
 def test_it_is_a_classifier_like_the_frozen_one(tuned, paths, labels, tmp_path):
     assert tuned.classes_.tolist() == ["0", "1", "2"]
     probabilities = tuned.predict_proba(paths)
@@ -61,8 +63,10 @@ def test_it_is_a_classifier_like_the_frozen_one(tuned, paths, labels, tmp_path):
     assert np.array_equal(again.predict_proba(paths[:5]), tuned.predict_proba(paths[:5]))
 
 
+@pytest.mark.slow
 def test_saved_loaded_and_saved_again(small, paths, labels, tmp_path):
-    model = small.set_params(pretrained=False, augment="none", epochs=4, batch_size=8, learning_rate=1e-3)
+    options = {"pretrained": False, "augment": "none", "epochs": 4, "batch_size": 8, "learning_rate": 1e-3}
+    model = small.set_params(image_size=None, **options)
     model.fit(paths, labels)
     assert model.best_epoch_ > 0
     expected = model.predict_proba(paths[:9])
@@ -87,6 +91,7 @@ def test_saved_loaded_and_saved_again(small, paths, labels, tmp_path):
         load_model(tmp_path / "b")
 
 
+@pytest.mark.slow
 def test_it_starts_at_the_frozen_classifier(paths, labels, digits_store_path):
     """With its temperature and scaling folded in, the linear layer says what the head says."""
     train, kept = np.arange(0, 60, 2), np.arange(1, 60, 2)
@@ -111,6 +116,7 @@ def test_nothing_gained_is_the_frozen_classifier_on_all_images(paths, labels, di
     assert model.comparison_["tried"]["accuracy"] == max(record["accuracy"] for record in model.history_)
 
 
+@pytest.mark.slow
 def test_the_fitted_layer_is_damped_after_it_was_scored(paths, labels, digits_store_path):
     options = {"epochs": 1, "learning_rate": 1e-12, "average": None, "cache": digits_store_path}
     for damp in (0.125, 1.0):
@@ -120,7 +126,8 @@ def test_the_fitted_layer_is_damped_after_it_was_scored(paths, labels, digits_st
         assert (after["log_loss"] == pytest.approx(before["log_loss"], abs=1e-3)) == (damp == 1)
 
 
-def test_a_gain_that_may_be_chance_is_none(paths, labels, digits_store_path):
+@pytest.mark.slow
+def test_a_gain_that_may_be_chance_keeps_the_frozen_network(paths, labels, digits_store_path):
     """The same classes, a little more surely: the best epoch, and no image won."""
     options = {"epochs": 1, "learning_rate": 1e-5, "average": None, "label_smoothing": 0.0, "damp": 1.0}
     model = FineTuneClassifier(unfreeze=1, cache=digits_store_path, **options).fit(paths, labels)
@@ -130,6 +137,7 @@ def test_a_gain_that_may_be_chance_is_none(paths, labels, digits_store_path):
     assert model.network_ == b""
 
 
+@pytest.mark.slow
 def test_patience_is_for_what_training_gains(paths, labels, digits_store_path):
     """Each epoch better than that before it, and none as good as the start."""
     options = {"epochs": 4, "patience": 1, "learning_rate": 1e-5, "damp": 0.001, "average": None}
@@ -151,10 +159,11 @@ def test_divergence_keeps_the_best_state(small, paths, labels):
     assert np.isfinite(model.predict_proba(paths)).all()
 
 
+@pytest.mark.slow
 def test_the_trunk_cache_changes_nothing(small, paths, labels):
     runs = {}
     for cache in ("on", "off"):
-        model = clone(small).set_params(unfreeze=3, trunk_cache=cache, average=None)
+        model = clone(small).set_params(unfreeze=3, trunk_cache=cache, average=None, image_size=None)
         runs[cache] = model.fit(paths, labels).history_
     for key in ("loss", "log_loss"):
         assert [r[key] for r in runs["on"][1:]] == pytest.approx([r[key] for r in runs["off"][1:]], rel=5e-3)
@@ -175,6 +184,7 @@ def test_the_trunk_cache_changes_nothing(small, paths, labels):
     ],
     ids=str,
 )
+@pytest.mark.slow
 def test_every_option_trains(small, paths, labels, options):
     model = small.set_params(**options).fit(paths, labels)
     losses = [record["loss"] for record in model.history_[1:]]
@@ -186,7 +196,7 @@ def test_every_option_trains(small, paths, labels, options):
         assert [record["loss"] for record in again.history_[1:]] == losses
 
 
-def test_interrupted_and_gone_on_with(small, paths, labels, tmp_path):
+def test_an_interrupted_training_resumes_to_the_same_weights(small, paths, labels, tmp_path):
     """At every epoch's end: the weights are those of a training that nothing interrupted."""
     options = {"unfreeze": 2, "epochs": 3, "balance": "sampling"}
     small.set_params(**options)
@@ -221,9 +231,11 @@ def test_interrupted_and_gone_on_with(small, paths, labels, tmp_path):
         clone(small).set_params(checkpoint=work / "mine.txt").fit(paths, labels)
 
 
+@pytest.mark.slow
 def test_starting_at_what_was_tuned_already(small, paths, labels, tmp_path):
     """The network goes along with the head: the first state is the tuned model."""
-    small.set_params(pretrained=False, augment="none", epochs=6, batch_size=8, learning_rate=1e-3)
+    options = {"pretrained": False, "augment": "none", "epochs": 6, "batch_size": 8, "learning_rate": 1e-3}
+    small.set_params(image_size=None, **options)
     kept = np.arange(0, 60, 4)
     train = np.setdiff1d(np.arange(60), kept)
     parts = [(np.array(paths)[part].tolist(), labels[part]) for part in (train, kept)]
@@ -242,12 +254,12 @@ def test_starting_at_what_was_tuned_already(small, paths, labels, tmp_path):
         FineTuneClassifier(str(tmp_path / "first")).fit(*parts[0])
 
 
-def test_images_of_both_sides_are_told(small, paths, labels):
+def test_images_in_training_and_validation_are_warned_of(small, paths, labels):
     with pytest.warns(UserWarning, match="6 of 6 validation images are training images, too"):
         small.set_params(epochs=1).fit(paths, labels, validation=(paths[::10], labels[::10]))
 
 
-def test_bad_pictures_from_scratch(small, paths, labels, tmp_path):
+def test_unreadable_images_are_refused_before_training(small, paths, labels, tmp_path):
     (tmp_path / "bad.png").write_bytes(b"x")
     (tmp_path / "empty.png").touch()
     bad = [str(tmp_path / "bad.png"), str(tmp_path / "empty.png")]
@@ -257,13 +269,13 @@ def test_bad_pictures_from_scratch(small, paths, labels, tmp_path):
         clone(small).set_params(pretrained=False).fit([str(tmp_path / "gone.png"), *paths[1:]], labels)
 
 
-def test_numbers_of_numpy(small, paths, labels):
+def test_options_may_be_numbers_of_numpy(small, paths, labels):
     numbers = {"epochs": np.int64(1), "seed": np.int32(3), "learning_rate": np.float32(1e-4), "unfreeze": np.int64(1)}
     model = small.set_params(**numbers, devices=np.int64(1), validation=np.float64(0.25)).fit(paths, labels)
     assert [record["epoch"] for record in model.history_] == [0, 1]
 
 
-def test_damaged_checkpoints(small, paths, labels, tmp_path):
+def test_damaged_checkpoints_are_refused(small, paths, labels, tmp_path):
     from featurekit.finetune.checkpoint import read_checkpoint, write_checkpoint
 
     small.set_params(checkpoint=tmp_path).fit(paths, labels)
@@ -275,12 +287,13 @@ def test_damaged_checkpoints(small, paths, labels, tmp_path):
             clone(small).fit(paths, labels)
 
 
-def test_search(small, paths, labels, tmp_path):
+@pytest.mark.slow
+def test_a_grid_search_over_stages(small, paths, labels, tmp_path):
     search = GridSearchCV(small.set_params(epochs=1, cache=tmp_path), {"unfreeze": [0, 1]}, cv=2)
     assert set(search.fit(paths, labels).best_params_) == {"unfreeze"}
 
 
-def test_equal_images_are_on_one_side(small, photos):
+def test_equal_images_are_on_one_side_of_the_validation_split(small, photos):
     copies = [np.asarray(photo) for photo in photos for _ in range(2)]
     model = small.set_params(epochs=1, validation=0.4)
     seen, original = {}, model._split
@@ -295,7 +308,7 @@ def test_equal_images_are_on_one_side(small, photos):
     assert not set(seen["train"] // 2) & set(seen["kept"] // 2)
 
 
-def test_wrong_use(small, paths, labels, digits_store, tmp_path):
+def test_wrong_options_are_refused(small, paths, labels, digits_store, tmp_path):
     with pytest.raises(SourceError, match="needs the images themselves"):
         small.fit(digits_store)
     with pytest.raises(ValueError, match="y is missing"):

@@ -27,7 +27,8 @@ def together(small_weights):
     return FineTuneClassifier("mobilenet_v3_small", epochs=2, devices=2, image_size=96, **options)
 
 
-def test_two_train_as_one_does(paths, labels, digits_store_path):
+@pytest.mark.slow
+def test_two_devices_train_as_one_does(paths, labels, digits_store_path):
     """From the trunk cache; the last batch has 6 of 48 images."""
     options = {"balance": "weights", "accumulate": 2, "batch_size": 14, "learning_rate": 1e-4, "epochs": 2}
     model = FineTuneClassifier(cache=digits_store_path, device="cpu", **options)
@@ -39,7 +40,8 @@ def test_two_train_as_one_does(paths, labels, digits_store_path):
     assert two.moved_ == pytest.approx(one.moved_, rel=1e-2)
 
 
-def test_two_train_everything(together, paths, labels):
+@pytest.mark.slow
+def test_two_devices_from_scratch_give_the_same_each_time(together, paths, labels):
     """Decoding in each epoch, random augmentation, and statistics that follow the batches: the same each time."""
     together.set_params(pretrained=False, mix="mixup", learning_rate=1e-3)
     first, second = (clone(together).fit(paths, labels) for _ in range(2))
@@ -48,7 +50,8 @@ def test_two_train_everything(together, paths, labels):
     assert first.predict(paths).shape == (60,)
 
 
-def test_interrupted_and_gone_on_with(together, paths, labels, tmp_path):
+@pytest.mark.slow
+def test_an_interrupted_training_on_two_devices_resumes_to_the_same_weights(together, paths, labels, tmp_path):
     whole = clone(together).fit(paths, labels)
 
     def interrupt(text):
@@ -65,7 +68,8 @@ def test_interrupted_and_gone_on_with(together, paths, labels, tmp_path):
     assert [path.name for path in (tmp_path / "work").glob("*/*")] == ["checkpoint.safetensors"]
 
 
-def test_nobody_outlives_the_process_that_asked(small_weights, digits_folder, tmp_path):
+@pytest.mark.slow
+def test_workers_end_with_the_process_that_started_them(small_weights, digits_folder, tmp_path):
     code = (
         "import sys\nfrom pathlib import Path\nfrom featurekit import FineTuneClassifier\n"
         "paths = sorted(str(path) for path in Path(sys.argv[1]).glob('*/*.png'))\n"
@@ -101,7 +105,8 @@ def workers(folder):
                 yield name
 
 
-def test_errors_of_the_others_arrive(together, photos, tmp_path):
+@pytest.mark.slow
+def test_an_error_in_a_worker_is_raised(together, photos, tmp_path):
     """A photo that is gone in the middle of training."""
     paths = [str(tmp_path / f"{i}.png") for i in range(16)]
     for i, path in enumerate(paths):
@@ -118,7 +123,8 @@ def test_errors_of_the_others_arrive(together, photos, tmp_path):
         clone(together).set_params(say=lose).fit(paths, y)
 
 
-def test_a_process_that_is_killed(together, paths, labels, tmp_path):
+@pytest.mark.slow
+def test_a_killed_worker_is_an_error(together, paths, labels, tmp_path):
     def kill(text):
         if text.startswith("epoch 1/"):
             os.kill(int(next(workers(tmp_path))), signal.SIGKILL)
@@ -128,7 +134,7 @@ def test_a_process_that_is_killed(together, paths, labels, tmp_path):
     assert [path.name for path in (tmp_path / "work").glob("*/*") if path.name.startswith(".")] == []
 
 
-def test_wrong_use(together, paths, labels, monkeypatch):
+def test_wrong_numbers_of_devices_are_refused(together, paths, labels, monkeypatch):
     for devices in (0, 1.5, True, "2"):
         with pytest.raises(TrainingError, match="devices must be a whole number from 1"):
             clone(together).set_params(devices=devices).fit(paths, labels)
@@ -142,6 +148,7 @@ def test_wrong_use(together, paths, labels, monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds processes in /proc")
+@pytest.mark.slow
 def test_two_machines_train_as_two_devices_do(digits_folder, tmp_path, capsys):
     """Two launches of torchrun, each as on a machine of its own; killed after an epoch, and gone on with."""
     with socket.socket() as free:

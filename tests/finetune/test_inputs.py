@@ -11,7 +11,7 @@ from featurekit.finetune.inputs import beyond_chance, compared
     ("won", "lost", "expected"),
     [(0, 0, False), (1, 0, False), (2, 0, True), (3, 1, False), (4, 1, True), (1, 4, False), (30, 22, True)],
 )
-def test_what_is_a_gain(won, lost, expected):
+def test_a_gain_is_counted_from_images_won_and_lost(won, lost, expected):
     truth = np.zeros(100, dtype=np.intp)
     right, wrong = np.array([1.0, 0.0]), np.array([0.0, 1.0])
     before = np.array([wrong] * won + [right] * (100 - won))
@@ -34,7 +34,7 @@ def test_a_gain_of_accuracy_by_less_sure_classes_is_none():
     assert beyond_chance(compared(truth, np.array([[4.0, 0.0]] * 20), before))
 
 
-def test_what_was_tuned_knows_the_images_of_its_start(digits_folder, small_weights):
+def test_a_tuned_model_remembers_the_images_of_its_start(digits_folder, small_weights):
     paths = sorted(digits_folder.glob("*/*.png"))
     labels = [path.parent.name for path in paths]
     options = {"backbone": "mobilenet_v3_small", "weights": small_weights, "image_size": 64}

@@ -51,7 +51,7 @@ def test_warm_up_and_cosine(stages):
     assert rates(optimizer)["head"] == 1
 
 
-def test_what_trains(stages):
+def test_only_unfrozen_parameters_train(stages):
     number = len(stages.names)
     for batch_norm in ("frozen", "trained"):
         thaw(stages, number - 2, batch_norm=batch_norm, training=True)

@@ -36,11 +36,11 @@ def test_defaults_depend_on_where_training_starts():
         ("trunk_cache", True, "trunk_cache must be one of"),
     ],
 )
-def test_what_cannot_be(option, value, message):
+def test_impossible_recipes_are_refused(option, value, message):
     with pytest.raises(TrainingError, match=message):
         Recipe(**{option: value}).complete(scratch=False)
 
 
-def test_what_excludes_each_other():
+def test_recipes_that_exclude_each_other_are_refused():
     with pytest.raises(TrainingError, match="exclude each other"):
         Recipe(mix="mixup", balance="weights").complete(scratch=False)

@@ -23,11 +23,16 @@ def images():
     return torch.from_numpy(rng.integers(0, 256, (2, 64, 64, 3), dtype=np.uint8))
 
 
+def slow(*names):
+    return [pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 CHAINS = [
-    *("efficientnet_lite0", "efficientnet_lite1", "resnet18", "resnet50", "mobilenet_v3_small", "mobilenet_v3_large"),
-    *("efficientnet_b0", "vgg11", "squeezenet1_1", "timm/resnet18", "timm/convnext_atto", "convnext_tiny"),
+    *("efficientnet_lite0", "resnet18", "mobilenet_v3_small", "squeezenet1_1", "timm/convnext_atto"),
+    *slow("efficientnet_lite1", "resnet50", "mobilenet_v3_large", "efficientnet_b0"),
+    *slow("vgg11", "timm/resnet18", "convnext_tiny"),
 ]
-WHOLES = ["densenet121", "timm/vit_tiny_patch16_224", "timm/deit_tiny_distilled_patch16_224"]
+WHOLES = ["timm/vit_tiny_patch16_224", *slow("densenet121", "timm/deit_tiny_distilled_patch16_224")]
 
 
 @pytest.mark.parametrize("name", CHAINS)
@@ -73,7 +78,7 @@ def test_networks_that_cannot_be_cut_run_as_a_whole(name):
     assert not any(name.startswith(f"{spec.stages[0]}.") for name in trained)
 
 
-def test_what_is_unfrozen():
+def test_unfreeze_names_stages_by_number_and_name():
     spec = describe("efficientnet_lite0")
     stages = Stages(load_network(find(spec.name)), spec, 2)
     assert [stages.first_trained(each) for each in (0, 1, 2, 7, "all", "blocks.5")] == [7, 6, 5, 0, 0, 5]

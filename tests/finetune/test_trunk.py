@@ -40,7 +40,7 @@ def pictures(photos):
         yield opened
 
 
-def test_views_are_what_they_say(photos, pictures):
+def test_views_are_crops_and_mirror_images(photos, pictures):
     views = views_of("light", WISH)
     (pixels,) = pictures.batches([(np.zeros(4, dtype=np.intp), views)])
     assert np.array_equal(pixels[0], prepare(photos[0], 256, 224, "bicubic"))
@@ -84,7 +84,7 @@ def test_maps_are_those_of_the_network(stages, pictures, tmp_path, runtime, star
     assert is_complete(tmp_path / "t.f16", plan)
 
 
-def test_what_float16_cannot_hold(pictures, tmp_path):
+def test_maps_beyond_float16_are_refused(pictures, tmp_path):
     plan = Plan(8, 1, (4,))
     for wrong in (1e5, np.nan, np.inf):
         with pytest.raises(TrainingError, match="float16 cannot hold"):
@@ -94,7 +94,7 @@ def test_what_float16_cannot_hold(pictures, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_too_large_for_the_disk(tmp_path):
+def test_a_cache_too_large_for_the_disk_is_refused(tmp_path):
     assert "at most 20 GB and half of" in room_for([Plan(10**9, 4, (14, 14, 112))], tmp_path)
     assert not room_for([Plan(10, 4, (14, 14, 112))] * 2, tmp_path)
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import torch
 from safetensors.torch import load, save_file
 
@@ -20,6 +21,7 @@ def test_damage_of_the_same_length_is_mended(monkeypatch, tmp_path):
     assert path.read_bytes() == b"a network" * 100
 
 
+@pytest.mark.slow
 def test_what_was_trained_here_is_a_backbone_in_another_process(digits_folder, tmp_path):
     """From safetensors, and from a .pth file as training programs write it: the rows of the trained model."""
     paths = sorted(digits_folder.glob("*/*.png"))

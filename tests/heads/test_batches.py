@@ -221,7 +221,7 @@ def test_weights_of_a_batch_are_its_own():
     assert all(given is None or np.array_equal(given, weights[rows.astype(int)]) for rows, given in seen)
 
 
-def test_lengths_that_differ():
+def test_rows_and_labels_of_different_length_are_refused():
     with pytest.raises(HeadError, match="60 rows but 50 targets"):
         fit_head_in_batches(SGDClassifier(), np.eye(60), np.arange(50) % 2)
     with pytest.raises(HeadError, match="60 rows but 3 weights"):
@@ -231,7 +231,7 @@ def test_lengths_that_differ():
 @pytest.mark.parametrize(
     "cv", [StratifiedShuffleSplit(3, test_size=0.5), TimeSeriesSplit(3), RepeatedStratifiedKFold(n_repeats=2)]
 )
-def test_splits_that_are_no_folds(cv):
+def test_splits_that_are_not_folds_are_refused(cv):
     X, y = np.random.default_rng(0).normal(size=(60, 5)), np.arange(60) % 3
     with pytest.raises(ValueError, match="fit_batches needs folds"):
         RidgePath(cv=cv).fit_batches(X, y)

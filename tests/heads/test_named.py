@@ -45,7 +45,7 @@ def test_a_classifier_is_cloned():
     assert head_name("knn") == "knn"
 
 
-def test_what_is_not_a_head():
+def test_objects_that_are_not_heads_are_refused():
     with pytest.raises(HeadError, match="no head called 'tree'. There are: logreg"):
         make_head("tree", ["a", "b"])
     for thing in (LogisticRegression, BaseEstimator(), StandardScaler(), None, 3):

@@ -44,13 +44,13 @@ def test_with_dispatch():
         GridSearchCV(make_pipeline(StandardScaler(), KNeighborsClassifier()), {}),
     ],
 )
-def test_what_cannot_be_dispatched(estimator):
+def test_heads_that_cannot_be_dispatched_are_refused(estimator):
     with pytest.raises(HeadError, match="cannot be computed on a device.*These can: LogisticRegression"):
         OnDevice(estimator).fit(X, Y)
 
 
 @pytest.mark.parametrize("thing", [Ridge(), LogisticRegression, None, "logreg"])
-def test_what_is_no_classifier(thing):
+def test_an_object_that_is_no_classifier_is_refused(thing):
     with pytest.raises(HeadError, match="expected a scikit-learn classifier"):
         OnDevice(thing).fit(X, Y)
 

@@ -115,7 +115,7 @@ def test_a_tar_that_is_cut_short_keeps_what_is_before(files, tmp_path):
     assert any("cut short" in entry.reason for entry in store.ledger.where("failed"))
 
 
-def test_archives_that_are_none(tmp_path):
+def test_files_that_are_not_archives_of_images_are_refused(tmp_path):
     for name in ("a.zip", "a.tar"):
         (tmp_path / name).write_bytes(b"nothing of the kind" * 99)
         with pytest.raises(SourceError, match=r"is no (ZIP|tar) file, or damaged"):
@@ -132,7 +132,7 @@ def test_archives_that_are_none(tmp_path):
         read_source(str(tmp_path / "a-{5..1}.tar"))
 
 
-def test_a_bomb_is_not_opened(tmp_path):
+def test_a_zip_bomb_is_not_unpacked(tmp_path):
     make_zip(tmp_path / "bomb.zip", [("a.png", bytes(2**20))])
     data = bytearray((tmp_path / "bomb.zip").read_bytes())
     place = data.rfind(b"PK\1\2") + 24  # the size that the directory claims
@@ -150,7 +150,7 @@ def test_an_archive_that_changed_is_read_anew(files, tmp_path):
     assert [data for _, data in contents(read_source(place))] == [data for _, data in files[3:5]]
 
 
-def test_rows_do_not_leave_because_of_damage(files, tmp_path):
+def test_rows_of_a_damaged_archive_stay_in_the_store(files, tmp_path):
     place = make_tar(tmp_path / "a.tar", files)
     whole = place.read_bytes()
     extract(place, output=tmp_path / "a.h5").close()
@@ -249,7 +249,7 @@ def test_members_of_one_name_links_and_names_that_lead_out(files, tmp_path):
     assert [item.problem for item in read_source(tmp_path / "a.zip").items] == ["its name leads out of the archive", ""]
 
 
-def test_a_name_without_end_is_one_failure(files, tmp_path):
+def test_a_member_name_without_end_is_one_failure(files, tmp_path):
     source = read_source(make_tar(tmp_path / "a.tar", [("0/" + "x" * 10**5 + ".png", files[0][1]), files[1]]))
     assert [(len(item.path), bool(item.problem)) for item in source.items] == [(4096, True), (len(files[1][0]), False)]
 
@@ -285,7 +285,7 @@ def test_shards_of_one_name_in_several_folders(files, tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
-def test_a_pipe_is_no_archive(tmp_path):
+def test_a_pipe_is_refused_as_an_archive(tmp_path):
     os.mkfifo(tmp_path / "a.tar")
     with pytest.raises(SourceError, match="is no plain file"):
         read_source(tmp_path / "a.tar")

@@ -44,7 +44,7 @@ def test_a_folder_of_torchvision_is_read_as_files(digits_folder, digits_store, t
 
 
 @pytest.mark.parametrize("as_array", [False, True])
-def test_pairs_of_torch(paths, as_array, tmp_path):
+def test_a_data_set_of_torch_is_read(paths, as_array, tmp_path):
     dataset = Pairs(paths, as_array)
     store = extract(dataset, output=tmp_path / "s.h5")
     assert store.columns.label.tolist() == [path.parent.name.encode() for path in paths]
@@ -62,7 +62,7 @@ def test_images_are_drawn_when_they_are_looked_at(paths):
     assert open_origin(items[3].origin).size == (8, 8)
 
 
-def test_what_is_no_picture_is_said_at_once():
+def test_tensors_and_streams_are_refused_as_data_sets():
     with pytest.raises(SourceError, match="gives Tensor objects; .* without a transform"):
         items_from(FakeData(4, transform=ToTensor()))
 
@@ -89,7 +89,7 @@ def test_a_data_set_that_fails_is_a_line_of_the_ledger(paths, tmp_path):
     assert len(store) == len(paths) - 1
 
 
-def test_hugging_face(paths, tmp_path):
+def test_a_data_set_of_hugging_face_is_read(paths, tmp_path):
     datasets = pytest.importorskip("datasets")
     columns = {
         "photo": [str(path) for path in paths],

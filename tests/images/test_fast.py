@@ -78,7 +78,7 @@ def test_real_photos_have_pillows_pixels(shared_data):
         assert np.array_equal(upright(decode_fast(data)), np.asarray(open_image(data))), path
 
 
-def test_everything_else_is_pillows(tmp_path):
+def test_other_files_have_pillows_pixels(tmp_path):
     """The same pixels for odd files, and the same reasons for bad ones."""
     for name in write_odd(tmp_path):
         data = (tmp_path / name).read_bytes()
@@ -168,7 +168,7 @@ def test_photos_are_prepared_as_by_pillow(shared_data):
 
 
 @pytest.mark.parametrize("size", [(60_000, 2), (2, 60_000), (4000, 1), (1, 1), (1, 17)])
-def test_ribbons_and_dots(size):
+def test_very_thin_and_tiny_images_are_prepared_as_by_pillow(size):
     """The middle is red, and so is what the network sees."""
     pixels = np.full((size[1], size[0], 3), 255, dtype=np.uint8)
     middle = tuple(slice(max(0, length // 2 - 20), length // 2 + 20) for length in pixels.shape[:2])
@@ -199,6 +199,6 @@ def test_scaled_decoding_keeps_what_is_needed():
     assert decode_fast(png.getvalue(), least=512).pixels.shape == (1600, 2400, 3)
 
 
-def test_what_is_no_ordinary_jpeg():
+def test_only_ordinary_jpegs_have_an_orientation():
     for data in (b"", b"GIF89a", jpeg(PHOTO)[:30], jpeg(PHOTO.convert("CMYK"))):
         assert jpeg_orientation(data) is None

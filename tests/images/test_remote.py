@@ -50,7 +50,7 @@ def test_a_folder_behind_http_is_that_folder(photos, tmp_path):
     assert store.provenance["root"] == f"{url}/photos"
 
 
-def test_what_is_wrong_with_a_server_is_in_the_ledger(photos, tmp_path, monkeypatch):
+def test_failures_of_a_server_are_in_the_ledger(photos, tmp_path, monkeypatch):
     monkeypatch.setenv("FEATUREKIT_TIMEOUT", "1")
     good = sorted(photos.glob("*/*.png"))
     for name in ("stall", "cut", "error", "secret", "flaky"):
@@ -104,6 +104,7 @@ def test_a_manifest_behind_http_and_one_of_urls(photos, tmp_path):
     assert second.problem == "a URL that a manifest may not name (of a file here, write its path)"
 
 
+@pytest.mark.s3
 def test_s3_is_listed_read_and_known_again(photos, tmp_path, monkeypatch):
     here = extract(photos, output=tmp_path / "here.h5")
     with s3_server(monkeypatch) as client:
@@ -125,7 +126,7 @@ def test_s3_is_listed_read_and_known_again(photos, tmp_path, monkeypatch):
         read_source("s3://nowhere-at-all/x")
 
 
-def test_secrets_stand_nowhere(tmp_path):
+def test_passwords_in_urls_are_refused_and_not_printed(tmp_path):
     with pytest.raises(SourceError, match=r"the URL https://\.\.\.@host/photos/ holds a password") as refused:
         read_source("https://me:secret@host/photos/")
     assert "secret" not in str(refused.value)
@@ -138,7 +139,7 @@ def test_secrets_stand_nowhere(tmp_path):
     assert public("http://host:8080/a@b.jpg") == "http://host:8080/a@b.jpg"
 
 
-def test_what_follows_a_question_mark_is_not_stored(photos, tmp_path):
+def test_query_strings_are_not_stored(photos, tmp_path):
     (name,) = [path.relative_to(photos.parent) for path in sorted(photos.glob("*/*.png"))[:1]]
     with http_server(photos.parent) as (url, _):
         extract(f"{url}/{name}?X-Amz-Signature=SECRET", output=tmp_path / "a.h5")
@@ -196,11 +197,11 @@ def test_missing_credentials_say_where_they_are_looked_for():
 
 
 @pytest.mark.parametrize("text", ["photos", "C:\\photos", "c:/photos", "/a/b", "a:b", "./x://y"])
-def test_what_is_no_url(text):
+def test_windows_paths_and_names_with_colons_are_not_urls(text):
     assert not is_url(text)
 
 
-def test_a_time_limit_that_is_none_is_said_once(tmp_path, monkeypatch):
+def test_a_time_limit_that_is_not_a_number_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("FEATUREKIT_TIMEOUT", "soon")
     (tmp_path / "list.csv").write_text("path,label\nhttp://127.0.0.1:1/a.png,x\n")
     with pytest.raises(SourceError, match="FEATUREKIT_TIMEOUT must be a number of seconds, got 'soon'"):

@@ -60,7 +60,7 @@ def test_a_linked_class_folder_is_followed(tmp_path):
     assert [item.path for item in read_source(tmp_path / "photos").items] == ["cat/1.jpg"]
 
 
-def test_nothing_there(tmp_path):
+def test_sources_without_images_are_refused(tmp_path):
     with pytest.raises(SourceError, match="no such source"):
         read_source(tmp_path / "none")
     with pytest.raises(SourceError, match="the folder is empty"):
@@ -168,7 +168,7 @@ def test_arrays_and_pil_images():
         (np.zeros((2, 2), dtype=object), "one column"),
     ],
 )
-def test_what_is_not_a_sequence_of_images(images, message):
+def test_objects_that_are_not_images_are_refused(images, message):
     with pytest.raises(SourceError, match=message):
         items_from(images)
 

@@ -59,6 +59,7 @@ def pixels_of(pictures, preprocessing):
 
 
 @pytest.mark.parametrize("n", [1, 3, 8])
+@pytest.mark.slow
 def test_any_number_of_images_gives_what_the_classifier_gives(exported, classifier, photos, n):
     pre = classifier.space_.preprocessing
     pixels = pixels_of(photos[:n], pre)
@@ -71,6 +72,7 @@ def test_any_number_of_images_gives_what_the_classifier_gives(exported, classifi
     assert classifier.classes_[probabilities.argmax(1)].tolist() == classifier.predict(photos[:n]).tolist()
 
 
+@pytest.mark.slow
 def test_the_file_is_checked_complete_and_says_what_it_is(exported, classifier):
     assert exported.path.name == "m.onnx"
     assert [path.name for path in exported.path.parent.iterdir()] == ["m.onnx"]  # no external data, nothing left over
@@ -97,6 +99,7 @@ def test_the_file_is_checked_complete_and_says_what_it_is(exported, classifier):
     assert (pre["resize"], pre["crop"], pre["interpolation"], exported.crop) == (256, 224, "bicubic", 224)
 
 
+@pytest.mark.slow
 def test_how_far_it_is_from_featurekit_is_said(exported):
     found = exported.agreement
     assert found.images == 6
@@ -106,6 +109,7 @@ def test_how_far_it_is_from_featurekit_is_said(exported):
     assert found.probabilities < 1e-5
 
 
+@pytest.mark.slow
 def test_two_classes_rows_of_length_one_and_no_probabilities(digits_store, tmp_path):
     chosen = digits_store.y != "2"
     paths = [digits_store.root / path if hasattr(digits_store, "root") else path for path in digits_store.paths]
@@ -122,7 +126,8 @@ def test_two_classes_rows_of_length_one_and_no_probabilities(digits_store, tmp_p
         assert (found.agreement.probabilities is None) == (outputs == 2)
 
 
-def test_another_layer(digits_folder, tmp_path, photos):
+@pytest.mark.slow
+def test_another_layer_is_exported(digits_folder, tmp_path, photos):
     paths = sorted(digits_folder.glob("*/*.png"))[::4]
     classifier = TransferClassifier(head="ridge", layer="blocks.4").fit(paths, [path.parent.name for path in paths])
     found = export_onnx(classifier, tmp_path / "m.onnx")
@@ -132,6 +137,7 @@ def test_another_layer(digits_folder, tmp_path, photos):
     assert features.shape == (1, classifier.space_.dim) == (1, 112)
 
 
+@pytest.mark.slow
 def test_a_saved_model_and_the_lines_of_the_readme(classifier, photos, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     export_onnx(classifier.save("model"), "model.onnx")
@@ -145,6 +151,7 @@ def test_a_saved_model_and_the_lines_of_the_readme(classifier, photos, tmp_path,
     assert names["label"] == classifier.predict(["photo.jpg"])[0]
 
 
+@pytest.mark.slow
 def test_a_file_that_computes_something_else_gets_no_name(classifier, tmp_path, monkeypatch):
     properly = run.linear_head
 
@@ -166,7 +173,7 @@ def test_a_file_that_computes_something_else_gets_no_name(classifier, tmp_path, 
     [({}, True), ({"probabilities": None}, True), ({"same_labels": False}, False)]
     + [({name: value}, False) for name in ("features", "decisions", "probabilities") for value in (2e-4, np.nan)],
 )
-def test_what_agrees(difference, fine):
+def test_agreement_needs_small_differences_and_the_same_labels(difference, fine):
     numbers = {"images": 6, "features": 1e-6, "decisions": 1e-6, "probabilities": 1e-6, "same_labels": True}
     found = agreement.Agreement(**(numbers | difference))
     if fine:
@@ -176,7 +183,8 @@ def test_what_agrees(difference, fine):
             found.check()
 
 
-def test_what_cannot_be_exported(classifier, digits_store, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_export_refuses_with_a_reason(classifier, digits_store, tmp_path, monkeypatch):
     (tmp_path / "there.onnx").write_text("mine")
     (tmp_path / "link.onnx").symlink_to(tmp_path / "nothing")
     for name, message in {

@@ -93,6 +93,8 @@ def test_decoders_that_take_several_at_a_time(photos_folder, tmp_path, decoder, 
     assert np.array_equal(found, np.delete(rows, good.index(broken), axis=0))
 
 
+@pytest.mark.slow
+@pytest.mark.conversion
 def test_several_backbones_and_layers_read_and_decode_once(photos_folder, monkeypatch, forwards):
     """Four destinations, two networks: each file is read once, and each network runs once over it."""
     items = read_source(photos_folder).items
@@ -116,6 +118,8 @@ def test_several_backbones_and_layers_read_and_decode_once(photos_folder, monkey
         assert np.array_equal(mine, theirs)
 
 
+@pytest.mark.slow
+@pytest.mark.conversion
 def test_only_what_a_destination_lacks_is_added(photos_folder):
     items = read_source(photos_folder).items
     first = Destination(LITE0, MemoryCache(1280))
@@ -216,6 +220,8 @@ def test_threads_decode_on_the_processors_that_this_process_may_use(photos_folde
 
 
 @pytest.mark.parametrize("broken", [0, 1])
+@pytest.mark.slow
+@pytest.mark.conversion
 def test_rows_that_one_store_cannot_take_are_kept_by_the_others(photos_folder, broken, monkeypatch):
     destinations = [
         Destination(find("efficientnet_lite0", layer=layer), MemoryCache(LITE0.spec.dim(layer)))

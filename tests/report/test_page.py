@@ -75,6 +75,7 @@ def open_page(browser, path, width=1200, scheme="light"):
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "dark")])
+@pytest.mark.slow
 def test_a_browser_shows_it_and_asks_nobody(page, browser, width, scheme):
     view = open_page(browser, page[1], width, scheme)
     assert view.messages == []
@@ -92,6 +93,7 @@ def test_a_browser_shows_it_and_asks_nobody(page, browser, width, scheme):
     assert NASTY.replace("/", "") in view.inner_text("body")
 
 
+@pytest.mark.slow
 def test_text_can_be_read_on_its_background(page, browser):
     """Contrast of at least 4.5, as WCAG AA asks, in both themes, shaded cells included."""
     script = """() => {
@@ -112,6 +114,7 @@ def test_text_can_be_read_on_its_background(page, browser):
         assert least >= 4.5, (scheme, text)
 
 
+@pytest.mark.slow
 def test_the_table_sorts(page, browser):
     view = open_page(browser, page[1])
     column = "[...document.querySelectorAll('.sortable tbody tr')].map(r => r.cells[{}].dataset.v)"
@@ -181,7 +184,7 @@ def test_one_head_without_probabilities_and_without_mistakes(digits_store, tmp_p
     assert "Learning curve" not in text
 
 
-def test_it_cannot_be_written(digits_store, tmp_path):
+def test_a_page_that_cannot_be_written_is_an_error(digits_store, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FeaturekitError, match="cannot write .*File exists"):
         write_page(compare(digits_store, heads=["centroid"]), tmp_path / "file" / "r.html")
@@ -202,6 +205,7 @@ def test_ticks_of_logarithms():
     assert charts._powers(0, 4.5) == [1, 10, 100, 1000, 10000]
 
 
+@pytest.mark.slow
 def test_advice_comes_first(page, browser, tmp_path):
     comparison, _ = page
     points = [(10.0, 0.5, 0.4, 0.6), (20.0, 0.6, 0.5, 0.7), (40.0, 0.65, 0.6, 0.7)]

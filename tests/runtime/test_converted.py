@@ -21,6 +21,8 @@ from featurekit.runtime.converted import ConversionError, converted_network
 pytest.importorskip("openvino")
 from featurekit.runtime.openvino_runtime import OpenVinoRuntime
 
+pytestmark = pytest.mark.conversion
+
 LITE0 = find("efficientnet_lite0")
 START = (
     "import sys, numpy as np\n"
@@ -49,6 +51,7 @@ def cache(tmp_path_factory):
     return folder, first[3]
 
 
+@pytest.mark.slow
 def test_the_second_start_needs_no_pytorch(cache):
     folder, total = cache
     second, said = start(FEATUREKIT_CACHE=str(folder))
@@ -92,13 +95,19 @@ def made_again(kept, tmp_path, monkeypatch, caplog, content):
 
 
 @pytest.mark.parametrize(
-    "spoil", [lambda data: data[: len(data) // 2], lambda data: data[:-1] + b"?", lambda data: b""]
+    "spoil",
+    [
+        pytest.param(lambda data: data[:-1] + b"?", id="changed"),
+        pytest.param(lambda data: data[: len(data) // 2], id="cut short", marks=pytest.mark.slow),
+        pytest.param(lambda data: b"", id="empty", marks=pytest.mark.slow),
+    ],
 )
 def test_a_damaged_file_is_made_again(kept, tmp_path, monkeypatch, caplog, spoil):
     said = made_again(kept, tmp_path, monkeypatch, caplog, spoil(kept[1].read_bytes()))
     assert "is damaged and is made again" in said
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_costs_time_only(cache, tmp_path):
     (tmp_path / "file").touch()
     found, said = start(FEATUREKIT_CACHE=str(tmp_path / "file"))
@@ -107,7 +116,7 @@ def test_a_cache_that_cannot_be_written_costs_time_only(cache, tmp_path):
     assert "FEATUREKIT_CACHE" in said
 
 
-def test_where_the_cache_is(monkeypatch, tmp_path):
+def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path / "named"))
     assert cache_folder() == tmp_path / "named"
     monkeypatch.delenv("FEATUREKIT_CACHE")
@@ -116,6 +125,7 @@ def test_where_the_cache_is(monkeypatch, tmp_path):
         assert cache_folder() == tmp_path / "featurekit"
 
 
+@pytest.mark.slow
 def test_other_weights_and_layers_are_other_files(monkeypatch, tmp_path):
     import torchvision
 
@@ -133,6 +143,7 @@ def test_other_weights_and_layers_are_other_files(monkeypatch, tmp_path):
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "networks").iterdir()}
 
 
+@pytest.mark.slow
 def test_a_network_that_cannot_be_converted_is_run_by_pytorch(monkeypatch, tmp_path, caplog):
     """A conversion that gives other rows than PyTorch is refused, and nothing wrong reaches the disk."""
     from featurekit.runtime import _load, converted
@@ -163,6 +174,7 @@ def test_rows_are_pytorchs(photos):
 
 
 @pytest.mark.parametrize("nonsense", ["garbage", "truncated weights", "other images", "empty", "length"])
+@pytest.mark.slow
 def test_a_whole_file_of_nonsense_is_made_again(kept, tmp_path, monkeypatch, caplog, nonsense):
     head = len(b"featurekit network 2\n")
     data = kept[1].read_bytes()
@@ -182,6 +194,7 @@ def test_a_whole_file_of_nonsense_is_made_again(kept, tmp_path, monkeypatch, cap
     assert "is of no use and is made again" in made_again(kept, tmp_path, monkeypatch, caplog, content)
 
 
+@pytest.mark.slow
 def test_no_room_for_temporary_files(cache, tmp_path):
     """Neither these nor the cache may take the network: PyTorch runs it."""
     code = "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))\n" + START
@@ -191,6 +204,6 @@ def test_no_room_for_temporary_files(cache, tmp_path):
     assert "cannot be written to the folder for temporary files" in done.stderr
 
 
-def test_a_home_that_nobody_has(monkeypatch):
+def test_a_cache_in_the_home_of_an_unknown_user(monkeypatch):
     monkeypatch.setenv("FEATUREKIT_CACHE", "~nobody-of-this-name/x")
     assert cache_folder() == Path("~nobody-of-this-name/x")

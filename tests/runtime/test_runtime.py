@@ -100,6 +100,8 @@ def test_rows_do_not_depend_on_threads_or_processes(pixels, tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("backbone", ["efficientnet_lite0", "resnet18"])
+@pytest.mark.slow
+@pytest.mark.conversion
 def test_layers_equal_what_hooks_see(name, backbone, pixels, resnet18):
     """Every layer of a network in one pass, against PyTorch's own forward hooks."""
     from featurekit.backbones.network import load_network
@@ -125,7 +127,7 @@ def test_layers_equal_what_hooks_see(name, backbone, pixels, resnet18):
         assert np.allclose(part, seen[layer], atol=2e-5 * np.abs(seen[layer]).max()), layer
 
 
-def test_one_network_serves_all():
+def test_a_loaded_network_is_reused():
     first = load_runtime(LITE0, "cpu")
     assert first is load_runtime(find("efficientnet_lite0"), "cpu")
     assert first is load_runtime(find("efficientnet_lite0", decoder="pillow"), "cpu")
@@ -143,12 +145,12 @@ def test_several_devices_share_the_work(pixels):
 
 
 @pytest.mark.parametrize("device", ["cuda:77", "nonsense", "cpu,nonsense"])
-def test_a_device_that_is_not_there(device):
+def test_a_missing_device_is_refused(device):
     with pytest.raises(BackboneError, match=r"cannot run on the device .* Use 'cpu' or 'auto'"):
         load_runtime(LITE0, device)
 
 
-def test_what_cannot_be():
+def test_impossible_runtimes_precisions_and_layers_are_refused():
     with pytest.raises(BackboneError, match="no runtime called 'tpu'"):
         load_runtime(LITE0, "cpu", "tpu")
     with pytest.raises(BackboneError, match="TF32 is a mode of NVIDIA's GPUs"):
@@ -188,6 +190,7 @@ def test_a_precision_that_the_cpu_lacks_is_refused_by_openvino():
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_a_forked_process_says_why_it_cannot(name, pixels):
     """OpenVINO would crash and PyTorch hang."""
     if not hasattr(os, "fork"):
@@ -210,10 +213,7 @@ def test_a_forked_process_says_why_it_cannot(name, pixels):
     assert "spawn" in out
 
 
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-
-
-@needs_cuda
+@pytest.mark.cuda
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16", "fp16"])
 def test_cuda_rows_equal_those_of_the_cpu(pixels, precision):
     cpu = rows_of(load_runtime(LITE0, "cpu"), pixels)
@@ -223,7 +223,7 @@ def test_cuda_rows_equal_those_of_the_cpu(pixels, precision):
     assert Fidelity.of(cuda, cpu).cosine > 0.98
 
 
-@needs_cuda
+@pytest.mark.cuda
 def test_memory_that_does_not_suffice_costs_no_row(pixels):
     """A real out-of-memory error of a GPU, made by leaving it little."""
     network = load_runtime(LITE0, "cuda")

@@ -130,14 +130,14 @@ def test_a_shard_of_the_same_name_elsewhere_stays(bucket, two_shards, digits_sto
     assert np.array_equal(FeatureStore("s3://rows/mirror").X[:], digits_store.X[:])
 
 
-def test_no_room_for_copies(bucket, two_shards, monkeypatch, tmp_path):
+def test_copies_that_cannot_be_kept_are_an_error(bucket, two_shards, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path / "file"))
     with pytest.raises(StoreError, match="no copy of s3://rows/digits.*can be kept in.*FEATUREKIT_CACHE"):
         FeatureStore(URL).X[0]
 
 
-def test_no_more_copies_than_a_window_at_once(bucket, two_shards, digits_store, monkeypatch, tmp_path):
+def test_copies_beyond_the_limit_are_deleted(bucket, two_shards, digits_store, monkeypatch, tmp_path):
     monkeypatch.setattr(shards, "OPEN_SHARDS", 1)
     monkeypatch.setattr(copies, "_YOUNG", 0)
     monkeypatch.setenv("FEATUREKIT_SHARDS_GB", "0")
@@ -147,13 +147,13 @@ def test_no_more_copies_than_a_window_at_once(bucket, two_shards, digits_store, 
 
 
 @pytest.mark.parametrize("said", ["nan", "inf", "-1", "much"])
-def test_a_limit_that_is_none(bucket, two_shards, monkeypatch, said):
+def test_a_limit_that_is_not_a_number_is_refused(bucket, two_shards, monkeypatch, said):
     monkeypatch.setenv("FEATUREKIT_SHARDS_GB", said)
     with pytest.raises(StoreError, match=f"FEATUREKIT_SHARDS_GB must be a number of gigabytes, got '{said}'"):
         FeatureStore(URL).X[0]
 
 
-def test_bytes_where_no_files_are_listed(digits_store_path, monkeypatch, tmp_path):
+def test_the_size_of_a_store_behind_http_is_known(digits_store_path, monkeypatch, tmp_path):
     monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path / "caches"))
     here = merge([digits_store_path], tmp_path / "digits")
     (tmp_path / "digits" / "index.html").write_text("what a web server shows instead of a listing")

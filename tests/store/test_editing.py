@@ -3,7 +3,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
-from made_stores import OTHER, SPACE, keys, make_rows, write, write_folder
+from made_stores import OTHER, SPACE, make_rows, write, write_folder
 
 from featurekit import extract
 from featurekit.errors import FeatureSpaceError, StoreError, StoreLockedError
@@ -77,7 +77,7 @@ def test_one_path_with_two_meanings_is_refused(tmp_path, hashes, labels, what):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.h5", "b.h5"]
 
 
-def test_what_merge_refuses(tmp_path):
+def test_merge_refuses_and_writes_nothing(tmp_path):
     write(tmp_path / "a.h5", 10)
     write(tmp_path / "o.h5", 10, space=OTHER)
     with pytest.raises(FeatureSpaceError):
@@ -123,13 +123,13 @@ def test_a_store_is_copied_as_it_is_even_if_an_image_comes_twice(tmp_path):
     assert merge([path], tmp_path / "copy").y.tolist() == ["a", "b"]
 
 
-def test_roots_of_other_machines(tmp_path):
+def test_stores_from_windows_and_linux_are_merged(tmp_path):
     a = put(tmp_path / "a.h5", ["1.jpg"], [1], "C:\\photos")
     b = put(tmp_path / "b.h5", ["2.jpg"], [2], "/photos")
     assert merge([a, b], tmp_path / "s.h5").paths == ["1.jpg", "2.jpg"]
 
 
-def test_many_stores(tmp_path):
+def test_many_stores_are_merged(tmp_path):
     """What is noted of where they come from does not grow beyond what a file can hold."""
     stores = [put(tmp_path / f"{'long' * 40}-{i}.h5", [f"{i}.jpg"], [i]) for i in range(150)]
     store = merge(stores, tmp_path / "s.h5")
@@ -209,7 +209,7 @@ def test_names_that_look_like_patterns(tmp_path):
     assert remove(path, ["[1].jpg"]) == ["[1].jpg"]
 
 
-def test_what_remove_refuses(tmp_path):
+def test_remove_refuses_and_changes_nothing(tmp_path):
     path = put(tmp_path / "s.h5", ["1.jpg", "2.jpg"], [1, 2])
     before = path.read_bytes()
     for arguments, message in (
@@ -227,12 +227,3 @@ def test_what_remove_refuses(tmp_path):
         remove(tmp_path / "none.h5", ["1.jpg"])
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["s.h5"]
-
-
-def test_a_removed_image_comes_back_with_the_next_extraction(digits_folder, tmp_path):
-    extract(digits_folder, output=tmp_path / "s.h5").close()
-    remove(tmp_path / "s.h5", ["0/000.png"])
-    store = extract(digits_folder, output=tmp_path / "s.h5")
-    assert (len(store), store.summary.computed) == (60, 1)
-    assert store.ledger_counts == {"stored": 60}
-    assert keys(store.columns)

@@ -63,7 +63,7 @@ def test_odd_names(tmp_path):
         assert [row[0] for row in csv.reader(file)] == ["path", *names]
 
 
-def test_what_export_refuses(tmp_path):
+def test_export_refuses_and_writes_nothing(tmp_path):
     path = tmp_path / "s.h5"
     write(path, 5)
     before = path.read_bytes()

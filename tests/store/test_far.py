@@ -9,18 +9,32 @@ import pickle
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pytest
 from caches import own_caches
+from made_stores import SPACE, make_rows
 from servers import http_server, keys
 
 from featurekit import FeatureExtractor, FeatureStore, extract
 from featurekit.errors import FeaturekitError, SourceError, StoreError, StoreFormatError, StoreLockedError
 from featurekit.heads import LDAPath
-from featurekit.store import Far, WriteLock, copies, lock_file, merge, place_of, remove, verify
+from featurekit.store import (
+    STORED,
+    Far,
+    Ledger,
+    LedgerEntry,
+    WriteLock,
+    copies,
+    decode,
+    lock_file,
+    merge,
+    place_of,
+    publish,
+)
 
 URL = "s3://rows/digits"
 
@@ -48,26 +62,20 @@ def assert_same(store, here):
     assert store.ledger == here.ledger
 
 
-def test_extracted_into_a_bucket_and_read_from_it(bucket, digits_folder, digits_store, tmp_path):
+def test_a_store_in_a_bucket_is_an_index_and_shards(bucket, digits_folder, digits_store):
     store = extract(digits_folder, output=URL)
     assert (store.summary.computed, str(store.path)) == (60, URL)
     assert_same(store, digits_store)
     assert keys(bucket)[0] == "digits/index.h5"
     assert all(key.startswith("digits/rows-") for key in keys(bucket)[1:])
-    again = extract(digits_folder, output=URL)
-    assert (again.summary.computed, again.summary.reused) == (0, 60)
     with FeatureStore(URL) as far:
         assert far.nbytes == sum(e["Size"] for e in bucket.list_objects_v2(Bucket="rows")["Contents"])
-        assert (far.class_counts, far.ledger_counts) == (digits_store.class_counts, digits_store.ledger_counts)
-        assert np.array_equal(far.X[[50, 3, 3]], digits_store.X[[50, 3, 3]])
-        head = LDAPath().fit_batches(far.X, far.y, batch_size=16)
-        assert np.allclose(head.coef_, LDAPath().fit_batches(digits_store.X, digits_store.y, batch_size=16).coef_)
-        seen = np.concatenate([X for X, _ in far.iter_batches(16, seed=0)])
-        assert sorted(map(bytes, seen)) == sorted(map(bytes, far.X[:]))
-    assert verify(URL).ok
-    assert_same(merge([URL], tmp_path / "here.h5"), digits_store)
-    assert remove(URL, labels=["2"]) == [path for path in digits_store.paths if path.startswith("2/")]
-    assert len(FeatureStore(URL)) == 40
+
+
+def test_a_head_learns_from_batches_of_a_store_in_a_bucket(uploaded, digits_store):
+    head = LDAPath().fit_batches(uploaded.X, uploaded.y, batch_size=16)
+    expected = LDAPath().fit_batches(digits_store.X, digits_store.y, batch_size=16)
+    assert np.allclose(head.coef_, expected.coef_)
 
 
 def test_a_run_that_was_killed_goes_on(bucket, digits_folder, digits_store):
@@ -82,7 +90,7 @@ def test_a_run_that_was_killed_goes_on(bucket, digits_folder, digits_store):
     assert_same(store, digits_store)
 
 
-def test_two_runs_at_once(bucket, digits_folder, monkeypatch, tmp_path):
+def test_the_second_of_two_runs_is_refused_and_keeps_its_rows(bucket, digits_folder, monkeypatch, tmp_path):
     """Nothing can be locked behind a URL: the second to publish is told, and its rows are kept."""
     from featurekit.extraction import update
 
@@ -108,21 +116,31 @@ def test_who_writes_is_said_of_the_store(bucket, digits_folder):
         extract(digits_folder, output=URL)
 
 
-def test_info_reads_what_it_needs(digits_store, folder, tmp_path, monkeypatch):
-    """Of a far store file that is many times as large as what is said of it, a small part is asked for."""
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A store file of many of the blocks that are asked for at once: 2,000 rows of 4,096 numbers, 33 MB."""
+    folder = tmp_path_factory.mktemp("large")
+    columns, rows = make_rows(2000)
+    ledger = Ledger.of(LedgerEntry(path, STORED, "", i) for i, path in enumerate(decode(columns.path)))
+    publish(folder / "s.h5", replace(SPACE, dim=4096), {}, columns, ledger, [np.tile(rows, 256)])
+    return folder
+
+
+def test_labels_of_a_large_file_are_read_without_its_rows(large, monkeypatch):
     from featurekit.images import blocks, remote
 
-    monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path / "caches"))
-    monkeypatch.setattr(blocks, "_BLOCK", 4096)
-    shutil.copytree(folder, tmp_path / "folder")
-    (tmp_path / "digits.h5").write_bytes(digits_store.path.read_bytes())
     taken = []
     plain = remote.fetch
     monkeypatch.setattr(blocks, "fetch", lambda *a: taken.append(len(plain(*a))) or plain(*a))
+    with http_server(large) as (url, _), FeatureStore(f"{url}/s.h5") as far:
+        assert sum(far.class_counts.values()) == 2000
+    assert 0 < sum(taken) < (large / "s.h5").stat().st_size / 2  # the index of the chunks lies among the rows
+
+
+def test_shards_are_copied_when_rows_are_read_and_then_used_again(digits_store, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path / "caches"))
+    shutil.copytree(folder, tmp_path / "folder")
     with http_server(tmp_path) as (url, asked):
-        with FeatureStore(f"{url}/digits.h5") as far:
-            assert far.class_counts == digits_store.class_counts
-        assert 0 < sum(taken) < digits_store.nbytes / 4
         with FeatureStore(f"{url}/folder") as far:
             assert far.dtype == np.float32
             assert far.shard_count == 1
@@ -135,6 +153,7 @@ def test_info_reads_what_it_needs(digits_store, folder, tmp_path, monkeypatch):
         assert not any("rows-" in path for path in asked[before:])  # the copy is used
 
 
+@pytest.mark.slow
 def test_workers_and_pickles(uploaded, digits_store):
     store = uploaded
     assert np.array_equal(pickle.loads(pickle.dumps(store)).X[5], digits_store.X[5])
@@ -147,59 +166,82 @@ def _row(store, number):
     return store.X[number]
 
 
-def test_what_goes_wrong(bucket, uploaded, digits_folder, monkeypatch):
-    monkeypatch.setenv("FEATUREKIT_TIMEOUT", "5")
-    with pytest.raises(FileNotFoundError, match="no such store: s3://rows/nothing/index.h5"):
-        FeatureStore("s3://rows/nothing")
-    with pytest.raises(StoreError, match="behind a URL, a store is a folder"):
-        extract(digits_folder, output="s3://rows/digits.h5")
-    with pytest.raises(StoreError, match="are only read"):
-        extract(digits_folder, output="https://host/digits")
-    with pytest.raises(StoreError, match="sftp:// files are only read.*a file is there as a whole or not at all"):
-        extract(digits_folder, output="sftp://host/digits")
-    with pytest.raises(StoreError, match="name it without file://"):
-        extract(digits_folder, output="file:///tmp/digits")
-    with pytest.raises(SourceError, match="holds a password"):
-        extract(digits_folder, output="s3://key:secret@rows/digits")
+@pytest.mark.parametrize(
+    ("output", "error", "message"),
+    [
+        ("s3://rows/digits.h5", StoreError, "behind a URL, a store is a folder"),
+        ("https://host/digits", StoreError, "are only read"),
+        ("sftp://host/digits", StoreError, "sftp:// files are only read.*a file is there as a whole or not at all"),
+        ("file:///tmp/digits", StoreError, "name it without file://"),
+        ("s3://key:secret@rows/digits", SourceError, "holds a password"),
+        ("s3://rows/digits?1", StoreError, r"s3://rows/digits\?\.\.\.: what follows a question mark"),
+        ("s3://rows/", StoreError, "s3://rows is a whole bucket; name a folder in it: s3://rows/features"),
+        ("s3://rows/digits.npz", StoreError, "is the name of a file"),
+    ],
+)
+def test_urls_that_no_store_can_have_are_refused(digits_folder, output, error, message):
+    with pytest.raises(error, match=message):
+        extract(digits_folder, output=output)
+
+
+def test_a_bucket_that_is_missing_is_named(bucket, digits_folder):
     with pytest.raises(StoreError, match="cannot be listed: NoSuchBucket"):
         extract(digits_folder, output="s3://no-such-bucket/digits")
-    with pytest.raises(StoreError, match=r"s3://rows/digits\?\.\.\.: what follows a question mark"):
-        extract(digits_folder, output="s3://rows/digits?1")
-    with pytest.raises(StoreError, match="s3://rows is a whole bucket; name a folder in it: s3://rows/features"):
-        extract(digits_folder, output="s3://rows/")
-    with pytest.raises(StoreError, match="is the name of a file"):
-        extract(digits_folder, output="s3://rows/digits.npz")
+
+
+def test_a_store_that_is_missing_is_named(bucket):
+    with pytest.raises(FileNotFoundError, match="no such store: s3://rows/nothing/index.h5"):
+        FeatureStore("s3://rows/nothing")
+
+
+def test_a_cache_of_an_extractor_cannot_be_behind_a_url():
     with pytest.raises(FeaturekitError, match="s3:// URL cannot be used here"):
         FeatureExtractor(cache=URL).fit_transform(["a.jpg"])
+
+
+def test_a_folder_of_other_files_in_a_bucket_is_left_alone(bucket, digits_folder):
     bucket.put_object(Bucket="rows", Key="other/thesis.txt", Body=b"mine")
     with pytest.raises(StoreError, match="holds other files"):
         extract(digits_folder, output="s3://rows/other")
-    store = uploaded
-    shard = "digits/" + store.places.shards[store.places.shard[0]]
+    assert keys(bucket) == ["other/thesis.txt"]
+
+
+def key_of_a_shard(store):
+    return "digits/" + store.places.shards[store.places.shard[0]]
+
+
+def test_a_shard_with_a_changed_bit_is_not_read(bucket, uploaded):
+    shard = key_of_a_shard(uploaded)
     body = bucket.get_object(Bucket="rows", Key=shard)["Body"].read()
     bucket.put_object(Bucket="rows", Key=shard, Body=body[:-1] + bytes([body[-1] ^ 1]))
     with pytest.raises(StoreFormatError, match="not those that its name promises"):
         FeatureStore(URL).X[0]
-    bucket.delete_object(Bucket="rows", Key=shard)
+
+
+def test_a_shard_that_is_missing_is_named(bucket, uploaded):
+    bucket.delete_object(Bucket="rows", Key=key_of_a_shard(uploaded))
     with pytest.raises(StoreFormatError, match="is missing"):
         FeatureStore(URL).X[0]
-    bucket.put_object(Bucket="rows", Key=shard, Body=body)
+
+
+def test_an_index_that_is_no_hdf5_file_is_named(bucket, uploaded):
     bucket.put_object(Bucket="rows", Key="digits/index.h5", Body=b"no index")
     with pytest.raises(StoreFormatError, match="not an HDF5 file"):
         FeatureStore(URL)
+
+
+def test_an_index_that_was_written_anew_is_noticed_by_an_open_store(bucket, uploaded):
+    bucket.put_object(Bucket="rows", Key="digits/index.h5", Body=b"no index")
     with pytest.raises(StoreFormatError, match="was written anew"):
-        _ = store.ledger
+        _ = uploaded.ledger
 
 
-def test_a_server_that_fails_is_not_called_damage(digits_store, tmp_path, monkeypatch):
-    from featurekit.images import blocks
-
-    monkeypatch.setattr(blocks, "_BLOCK", 4096)
+def test_a_server_that_fails_is_not_called_damage(large, tmp_path, monkeypatch):
     monkeypatch.setenv("FEATUREKIT_TIMEOUT", "1")
-    (tmp_path / "digits.h5").write_bytes(digits_store.path.read_bytes())
+    (tmp_path / "s.h5").write_bytes((large / "s.h5").read_bytes())
     with http_server(tmp_path) as (url, _):
-        far = FeatureStore(f"{url}/digits.h5")
-        (tmp_path / "digits.h5").rename(tmp_path / "other.h5")
+        far = FeatureStore(f"{url}/s.h5")
+        (tmp_path / "s.h5").rename(tmp_path / "other.h5")
         with pytest.raises(StoreError, match="cannot read http.*no such file") as caught:
             _ = far.X[:]
     assert not isinstance(caught.value, StoreFormatError)
@@ -230,6 +272,7 @@ def test_copies_are_kept_within_limits(bucket, uploaded, folder, digits_store, t
     assert np.array_equal(FeatureStore(URL).X[:], digits_store.X[:])  # and comes again
 
 
+@pytest.mark.slow
 def test_on_the_command_line(uploaded, tmp_path):
     def run(*arguments):
         command = [sys.executable, "-m", "featurekit_cli", *map(str, arguments)]
@@ -263,7 +306,6 @@ def test_no_garbage_is_collected_while_a_block_is_fetched(digits_store, tmp_path
     """Freeing an HDF5 object needs a lock that the reading thread holds; fsspec's thread would wait for it."""
     from featurekit.images import blocks
 
-    monkeypatch.setattr(blocks, "_BLOCK", 4096)
     (tmp_path / "digits.h5").write_bytes(digits_store.path.read_bytes())
     plain, collected = blocks.fetch, []
     monkeypatch.setattr(blocks, "fetch", lambda *a: collected.append(gc.isenabled()) or plain(*a))
@@ -274,7 +316,7 @@ def test_no_garbage_is_collected_while_a_block_is_fetched(digits_store, tmp_path
     assert gc.isenabled()
 
 
-def test_places():
+def test_urls_of_stores_are_normalized():
     assert place_of("s3://a/b/") == Far("s3://a/b")
     assert hash(Far("s3://a/b")) == hash(place_of("s3://a/b"))
     assert place_of("S3://A/b") == Far("s3://A/b")

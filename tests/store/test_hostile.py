@@ -91,7 +91,7 @@ def references(file):
         (lambda f: f.attrs.__setitem__("format", np.bytes_(b"other")), "its format is"),
     ],
 )
-def test_what_no_store_does_is_refused(tmp_path, change, message):
+def test_hdf5_files_that_no_store_writes_are_refused(tmp_path, change, message):
     path = tmp_path / "s.h5"
     write(path, 20)
     spoil(path, change)
@@ -178,7 +178,7 @@ def deep_json(file):
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_what_would_cost_memory_or_the_process_is_refused(tmp_path, change, message):
+def test_datasets_that_would_exhaust_memory_are_refused(tmp_path, change, message):
     path = tmp_path / "s.h5"
     write(path, 20)
     spoil(path, change)
@@ -249,7 +249,7 @@ def other_space(path):
         (lambda path: (path / "index.h5").unlink(), "none was completed"),
     ],
 )
-def test_a_folder_that_no_store_is_is_refused(tmp_path, change, message):
+def test_a_hostile_folder_is_refused(tmp_path, change, message):
     path = tmp_path / "s"
     write_folder(path, 20)
     change(path)
@@ -258,7 +258,7 @@ def test_a_folder_that_no_store_is_is_refused(tmp_path, change, message):
     assert message in str(caught.value)
 
 
-def test_the_index_alone_is_no_store(tmp_path):
+def test_an_index_file_is_not_a_store(tmp_path):
     write_folder(tmp_path / "s", 20)
     with pytest.raises(StoreFormatError, match="open the folder"):
         FeatureStore(tmp_path / "s" / "index.h5")

@@ -10,7 +10,7 @@ import pytest
 
 from featurekit import extract
 from featurekit.errors import FeatureSpaceError
-from featurekit.store import JoinedStores, joined, merge
+from featurekit.store import JoinedStores, merge
 
 
 @pytest.fixture(scope="module")
@@ -20,56 +20,66 @@ def folder(digits_store_path, tmp_path_factory):
     return target
 
 
-def test_rows_of_many(folder, digits_store, monkeypatch):
-    """Of more stores than may be open, those that were not used for longest are closed."""
-    monkeypatch.setattr(joined, "_OPEN_STORES", 2)
-    many = JoinedStores([folder] * 6)
+MANY = 12  # more than the 8 that are open at once
+
+
+def test_stores_that_were_not_used_for_longest_are_closed(folder, digits_store):
+    many = JoinedStores([folder] * MANY)
 
     def opened():
         return [i for i, store in enumerate(many.stores) if store._handle is not None]
 
-    assert (len(many), opened()) == (360, [4, 5])
-    order = np.random.default_rng(0).permutation(360)
+    assert (len(many), opened()) == (60 * MANY, list(range(4, 12)))
+    order = np.random.default_rng(0).permutation(60 * MANY)
     assert np.array_equal(many.X[order], digits_store.X[:][order % 60])
-    assert opened() == [4, 5]
+    assert opened() == list(range(4, 12))
     assert np.array_equal(many.X[[70, 10]], digits_store.X[[10, 10]])
-    assert opened() == [0, 1]
-    assert many.y.tolist() == digits_store.y.tolist() * 6
-    assert many.groups.tolist() == digits_store.groups.tolist() * 6
-    assert len(opened()) <= 2
-    assert np.array_equal(pickle.loads(pickle.dumps(many)).X[300:], many.X[300:])
+    assert opened() == [0, 1, *range(6, 12)]
 
 
-def test_threads_may_read_different_things(folder, digits_store, monkeypatch):
-    """A store that one thread closes, as others were used, is not closed under another's hands."""
-    monkeypatch.setattr(joined, "_OPEN_STORES", 1)
-    many = JoinedStores([folder] * 6)
-    expected = np.tile(digits_store.X[:], (6, 1))
+def test_labels_and_groups_of_many_stores_are_one_after_the_other(folder, digits_store):
+    many = JoinedStores([folder] * MANY)
+    assert many.y.tolist() == digits_store.y.tolist() * MANY
+    assert many.groups.tolist() == digits_store.groups.tolist() * MANY
+
+
+def test_joined_stores_are_pickled(folder):
+    many = JoinedStores([folder] * MANY)
+    assert np.array_equal(pickle.loads(pickle.dumps(many)).X[600:], many.X[600:])
+
+
+def test_a_store_is_not_closed_while_another_thread_reads_it(folder, digits_store):
+    many = JoinedStores([folder] * MANY)
+    expected = np.tile(digits_store.X[:], (MANY, 1))
 
     def read(seed):
-        order = np.random.default_rng(seed).permutation(360)[:40]
+        order = np.random.default_rng(seed).permutation(60 * MANY)[:40]
         assert np.array_equal(many.X[order], expected[order])
         return many._of_each(lambda store: store.y)
 
     with ThreadPoolExecutor(6) as pool:
         for found in pool.map(read, range(40)):
-            assert [y.tolist() for y in found] == [digits_store.y.tolist()] * 6
+            assert [y.tolist() for y in found] == [digits_store.y.tolist()] * MANY
 
 
-def test_what_was_read_of_a_closed_one_is_forgotten(folder, monkeypatch):
-    monkeypatch.setattr(joined, "_OPEN_STORES", 2)
-    many = JoinedStores([folder] * 6)
-    assert len(many.X[:]) == len(many.y) == 360
-    assert sum("columns" in store.__dict__ or "places" in store.__dict__ for store in many.stores) <= 2
+def test_what_was_read_of_a_closed_store_is_forgotten(folder):
+    many = JoinedStores([folder] * MANY)
+    assert len(many.X[:]) == len(many.y) == 60 * MANY
+    assert sum("columns" in store.__dict__ or "places" in store.__dict__ for store in many.stores) <= 8
 
 
-def test_what_does_not_fit(folder, digits_folder, tmp_path):
-    with pytest.raises(ValueError, match="a list of one or more"):
-        JoinedStores(str(folder))
-    with pytest.raises(ValueError, match="a list of one or more"):
-        JoinedStores([])
+def test_a_list_of_stores_is_expected(folder):
+    for wrong in (str(folder), []):
+        with pytest.raises(ValueError, match="a list of one or more"):
+            JoinedStores(wrong)
+
+
+def test_a_store_that_is_missing_is_named(folder):
     with pytest.raises(FileNotFoundError, match="no such store"):
         JoinedStores([folder, folder / "nothing"])
-    other = extract(digits_folder / "0", output=tmp_path / "other.h5", image_size=64)
+
+
+def test_stores_of_another_feature_space_are_refused(folder, digits_folder, tmp_path):
+    other = extract(digits_folder / "0", output=tmp_path / "other.h5", image_size=64, runtime="torch")
     with pytest.raises(FeatureSpaceError, match="Extract all parts with the same options"):
         JoinedStores([folder, other])

@@ -19,7 +19,7 @@ import pytest
 from kills import ONE_THREAD
 from made_stores import OTHER, SPACE, keys, make_rows, write, write_folder
 
-from featurekit.errors import FeatureSpaceError, StoreError, StoreFormatError, StoreLockedError
+from featurekit.errors import FeatureSpaceError, StoreError, StoreLockedError
 from featurekit.store import (
     DTYPES,
     FeatureStore,
@@ -33,6 +33,10 @@ from featurekit.store import (
     publish,
 )
 
+TESTS = Path(__file__).parents[1]
+HELPERS = [str(TESTS), str(TESTS / "testing")]
+"""Where processes of their own find the modules that the tests share."""
+
 
 @pytest.fixture(scope="module", params=["file", "folder"])
 def written(tmp_path_factory, request):
@@ -40,53 +44,6 @@ def written(tmp_path_factory, request):
     if request.param == "file":
         return folder / "s.h5", *write(folder / "s.h5")
     return folder / "s", *write_folder(folder / "s")
-
-
-def test_everything_comes_back(written):
-    path, columns, rows = written
-    with FeatureStore(path) as store:
-        assert store.space == SPACE
-        assert store.columns.same_as(columns)
-        assert np.array_equal(np.asarray(store.X), rows)
-        assert store.y[:3].tolist() == ["label 0", "label 1", "label 2"]
-        assert store.class_counts == {"label 0": 834, "label 1": 833, "label 2": 833}
-        assert store.ledger_counts == {"stored": 2500}
-        assert store.provenance == {"root": "/x"}
-
-
-@pytest.mark.parametrize(
-    "key",
-    [
-        slice(None), slice(10, 20), slice(None, None, 7), slice(20, 10, -3), slice(-5, None), slice(5, 5),
-        0, -1, np.int64(2499), [3, 1, 1, 2400], [], [-1, 0], np.arange(2500)[::-1], np.arange(2500) % 2 == 0,
-        np.zeros(2500, bool), (slice(3, 9), slice(0, 4)), (slice(3, 9), 5), ([7, 2], slice(0, 3)), ..., (), (0, 5),
-        (0, slice(None, None, 2)), (slice(0, 2), [5, 3]), np.array([1, -1], np.int8), np.uint8(200),
-    ],
-    ids=str,
-)  # fmt: skip
-def test_rows_are_indexed_like_an_array(written, key):
-    path, _, rows = written
-    expected = rows[key]
-    got = FeatureStore(path).X[key]
-    assert got.shape == expected.shape
-    assert np.array_equal(got, expected)
-
-
-@pytest.mark.parametrize("key", [2500, -2501, [0, 2500], np.ones(7, bool), 1.5, "a", [[1]], ([0, 1], [0, 1])])
-def test_bad_indices_are_index_errors(written, key):
-    with pytest.raises(IndexError):
-        FeatureStore(written[0]).X[key]
-
-
-def test_scikit_learn_takes_the_rows_as_they_are(written):
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import cross_val_score
-
-    store = FeatureStore(written[0])
-    X, y = store.X, store.y
-    assert LogisticRegression().fit(X, y).predict(X[:5]).shape == (5,)
-    assert len(cross_val_score(LogisticRegression(), X, y, cv=3)) == 3
-    assert len(list(X)) == len(store) == X.shape[0]
 
 
 def read_some(store):
@@ -131,10 +88,15 @@ def fork_and_read(path, target):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.slow
 def test_forks_and_workers_of_a_data_loader_read_it(written, tmp_path):
     """In a process of its own: a fork of one in which other tests have left threads may wait for ever."""
     path, _, rows = written
-    environment = os.environ | ONE_THREAD | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = (
+        os.environ
+        | ONE_THREAD
+        | {"PYTHONPATH": os.pathsep.join(filter(None, [*HELPERS, os.environ.get("PYTHONPATH")]))}
+    )
     command = [sys.executable, __file__, path, tmp_path / "rows.npy"]
     subprocess.run(command, env=environment, check=True, timeout=300)
     assert np.array_equal(np.load(tmp_path / "rows.npy"), rows)
@@ -146,7 +108,7 @@ def test_threads_read_one_store(tmp_path):
     _, rows = write_folder(tmp_path / "s", 800, shard_rows=8)
     store = FeatureStore(tmp_path / "s")
     rng = np.random.default_rng(0)
-    wanted = [rng.integers(0, 800, 40) for _ in range(40)]
+    wanted = [rng.integers(0, 800, 40) for _ in range(12)]
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda index: store.X[index], wanted))
     assert all(np.array_equal(rows[index], got) for index, got in zip(wanted, found, strict=True))
@@ -161,22 +123,6 @@ def test_a_relative_path_holds_wherever_the_process_goes(written, monkeypatch, t
     monkeypatch.chdir(tmp_path)
     assert np.array_equal(store.X[:9], rows[:9])
     assert np.array_equal(pickle.loads(data).X[:9], rows[:9])
-
-
-def test_batches(written):
-    path, _, rows = written
-    store = FeatureStore(path)
-    batches = list(store.iter_batches(999))
-    assert [len(X) for X, _ in batches] == [999, 999, 502]
-    assert np.array_equal(np.concatenate([X for X, _ in batches]), rows)
-    assert np.array_equal(np.concatenate([y for _, y in batches]), store.y)
-    shuffled = list(store.iter_batches(1000, seed=3))
-    order = np.random.default_rng(3).permutation(2500)
-    assert np.array_equal(np.concatenate([X for X, _ in shuffled]), rows[order])
-    assert np.array_equal(np.concatenate([y for _, y in shuffled]), store.y[order])
-    for wrong in (0, -1, 2.5, "a", None):
-        with pytest.raises(ValueError, match="batch_size must be a whole number from 1"):
-            next(store.iter_batches(wrong))
 
 
 MEMORY = """
@@ -273,16 +219,6 @@ def test_a_reader_sees_the_state_that_it_opened(tmp_path):
     assert len(FeatureStore(path)) == 60
 
 
-def test_a_damaged_row_is_an_error_and_not_a_number(tmp_path):
-    path = tmp_path / "s.h5"
-    _, rows = write(path, 500)
-    data = bytearray(path.read_bytes())
-    data[data.index(rows[250].tobytes()) + 3] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(StoreFormatError, match="values of 'X' cannot be read"):
-        FeatureStore(path).X[...]
-
-
 # --- shards and caches -------------------------------------------------------------------------------
 
 
@@ -370,7 +306,7 @@ def test_links_are_not_written_through(tmp_path):
 LIMITED = """
 import resource, signal, sys
 import numpy as np
-sys.path.insert(0, {tests!r})
+sys.path.insert(0, {helpers!r})
 from made_stores import *
 from featurekit.store import ShardCache, Ledger, parts_folder, publish
 from featurekit.errors import StoreError
@@ -397,7 +333,7 @@ def test_no_room_is_an_error_and_harms_nothing(tmp_path, merge, limit):
     path = tmp_path / "s.h5"
     write(path, 5)
     before = path.read_bytes()
-    code = LIMITED.format(tests=str(Path(__file__).parent.parent), path=str(path), merge=merge, limit=limit)
+    code = LIMITED.format(helpers=HELPERS[1], path=str(path), merge=merge, limit=limit)
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert out.returncode == 0, out.stderr
     assert out.stdout.startswith("StoreError: cannot write"), out.stdout + out.stderr

@@ -49,7 +49,7 @@ def test_a_model_that_is_scored_on_its_training_images(digits_store, digits_fold
 
 
 @pytest.mark.parametrize("given", ["x", ["0123"], ["f" * 16, "0" * 16], [1], ["0" * 16] * 2])
-def test_a_sketch_that_is_none(given, digits_store, tmp_path):
+def test_damaged_sketches_are_refused(given, digits_store, tmp_path):
     place = TransferClassifier(head="centroid").fit(digits_store).save(tmp_path / "model")
     manifest = json.loads((place / "model.json").read_text())
     (place / "model.json").write_text(json.dumps(manifest | {"seen": given}))

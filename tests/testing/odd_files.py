@@ -1,6 +1,6 @@
 """A folder of broken and odd image files among good ones: what people's folders really hold.
 
-``python tests/odd_files.py FOLDER`` writes it, to be tried by hand.
+``python tests/testing/odd_files.py FOLDER`` writes it, to be tried by hand.
 """
 
 from __future__ import annotations
