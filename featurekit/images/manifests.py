@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..errors import SourceError
+from ..errors import Remedy, SourceError
 from ..folders import is_url
 from .items import Item, Source, as_label, as_text
 from .remote import is_far_url, joined, public, timeout
@@ -47,19 +47,26 @@ class ManifestColumns:
             given = getattr(self, kind)
             if given is not None and given not in names:
                 raise SourceError(
-                    f"the manifest {shown} has no column {given!r} ({kind}_column=, --{kind}-column); found {there}."
+                    f"the manifest {shown} has no column {given!r}; found {there}.",
+                    remedies=[_OTHER_COLUMN[kind]],
                 )
             if given is not None or kind in names:
                 found[kind] = given or kind
         if "path" not in found:
             raise SourceError(
-                f"the manifest {shown} has no column 'path'. Expected the columns path,label[,group]; found {there}. "
-                "If another column holds the paths, name it (path_column=, --path-column)."
+                f"the manifest {shown} has no column 'path'. Expected the columns path,label[,group]; found {there}.",
+                remedies=[Remedy("if another column holds the paths, name it", "path_column")],
             )
         return found
 
 
 USUAL_COLUMNS = ManifestColumns()
+_OTHER_COLUMN = {
+    "path": Remedy("name one of them", "path_column"),
+    "label": Remedy("name one of them", "label_column"),
+    "group": Remedy("name one of them", "group_column"),
+    "split": Remedy("name one of them", "split_column"),
+}
 
 
 def read_manifest(place: str, root: str | os.PathLike[str] | None, columns: ManifestColumns = USUAL_COLUMNS) -> Source:

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .reader import FeatureStore
-from .schema import Columns, Ledger, Places, Rows, counts_of
+from .schema import Columns, Ledger, Places, Rows
 from .shards import OpenShards
+from .texts import counts_of
 
 T = TypeVar("T")
 _READ_AGAIN = frozenset({"columns", "ledger", "places"})

@@ -58,6 +58,11 @@ def texts(path):
             yield node.value
 
 
+# Every command that reads a source has the first ones, every command that writes a page the last one; see below.
+_COMMON = {"--root", "--path-column", "--label-column", "--group-column"}
+_PAGE = {"--images"}
+
+
 def strange(text, own=frozenset()):
     """Options in a text that are neither `own` nor in a whole command that has them."""
     left = text.replace("pip install --upgrade", "")
@@ -78,7 +83,16 @@ def strange(text, own=frozenset()):
 def test_the_library_names_options_in_whole_commands_only(path):
     if path.name == "style.py":  # custom properties of CSS look alike
         return
-    assert [text for text in texts(path) if strange(text)] == []
+    assert [text for text in texts(path) if strange(text, _COMMON | _PAGE)] == []
+
+
+@pytest.mark.parametrize("verb", sorted(PARSERS))
+def test_commands_have_the_options_that_notes_on_sources_and_pages_name(verb):
+    own = options(PARSERS[verb])
+    if "--root" in own:
+        assert own >= _COMMON
+    if "--report" in own:
+        assert own >= _PAGE
 
 
 @pytest.mark.parametrize("verb", sorted({name.partition(" ")[0] for name in PARSERS}))
