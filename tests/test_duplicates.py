@@ -8,49 +8,65 @@ import pytest
 from made_stores import SPACE, make_rows
 from PIL import Image, ImageOps
 
-from featurekit import FeatureExtractor, FeatureStore, extract
+from featurekit import FeatureStore, FineTuneClassifier, TransferClassifier, evaluate, extract
 from featurekit.duplicates import find_duplicates, group_rows
+from featurekit.images import perceptual_hash
 from featurekit.store import STORED, Ledger, LedgerEntry, decode, encode, publish
 
 
-def test_equal_rows_named_groups_and_both_together():
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(8, 40))
-    X[5] = X[2] * 3  # length is no matter
-    contents = np.arange(8, dtype=np.uint8)[:, None].repeat(32, axis=1)
-    contents[7] = contents[0]
-    X[7] = X[0]
-    found = find_duplicates(X, contents=contents, groups=["", "a", "a", "", "", "", "b", ""])
+def random_hashes(n, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, 64), dtype=np.uint8)
+
+
+def contents_of(n):
+    return np.random.default_rng(7).integers(0, 256, (n, 32), dtype=np.uint8)
+
+
+def test_equal_files_named_groups_and_near_duplicates_are_one_group():
+    hashes, contents = random_hashes(8), contents_of(8)
+    hashes[5] = hashes[2]
+    hashes[7], contents[7] = hashes[0], contents[0]
+    found = find_duplicates(hashes, contents=contents, groups=["", "a", "a", "", "", "", "b", ""])
     assert found.ids.tolist() == [0, 1, 1, 2, 3, 1, 4, 0]
     assert (found.exact, found.near, found.given, found.pairs, found.any) == (1, 2, 2, [(2, 5)], True)
-    assert "1 equal files, 2 near duplicates (cosine of 0.9" in found.sentence()
-    assert "2 groups of the source: kept on one side of every split" in found.sentence()
 
 
-def test_chains_are_one_group():
-    """A photograph, its half, and the half of that: the ends are far from each other."""
-    angles = np.radians([0, 12, 24, 36, 90, 120, 200, 300])
-    X = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    found = find_duplicates(X, closeness=0.03)
-    assert found.ids.tolist() == [0, 0, 0, 0, 1, 2, 3, 4]
+def test_sentence_counts_equal_files_near_duplicates_and_groups():
+    hashes = random_hashes(4)
+    hashes[3] = hashes[0]
+    found = find_duplicates(hashes, contents=contents_of(4)[[0, 1, 1, 2]], groups=["a", "", "", ""])
+    assert found.sentence() == (
+        "1 equal files, 2 near duplicates, 1 groups of the source: kept on one side of every split"
+    )
+
+
+def test_chain_of_near_duplicates_is_one_group():
+    hashes = random_hashes(5)
+    for i in (1, 2, 3):
+        hashes[i] = hashes[i - 1]
+        hashes[i, 8 * i : 8 * i + 4] ^= 0xFF  # 32 bits of the whole picture
+        hashes[i, 32 + 4 * i : 36 + 4 * i] ^= 0xFF
+    assert find_duplicates(hashes).ids.tolist() == [0, 0, 0, 0, 1]
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
-def test_few_rows(n):
-    found = find_duplicates(np.eye(3)[:n], contents=np.arange(32 * n, dtype=np.uint8).reshape(n, 32), groups=[""] * n)
+def test_few_images_are_no_duplicates(n):
+    found = find_duplicates(random_hashes(n), contents=contents_of(n), groups=[""] * n)
     assert found.ids.tolist() == list(range(n))
     assert not found.any
 
 
-def test_blocks_change_nothing(monkeypatch):
-    X = np.random.default_rng(1).normal(size=(50, 6))
-    X[40] = X[3]
-    whole = find_duplicates(X, closeness=0.2)
-    monkeypatch.setattr("featurekit.duplicates._BLOCK", 7)
-    parts = find_duplicates(X, closeness=0.2)
-    assert whole.pairs == parts.pairs
-    assert whole.pairs[0] == (3, 40)
-    assert np.array_equal(whole.ids, parts.ids)
+@pytest.mark.parametrize("name", ["contents", "groups", "labels"])
+def test_arguments_of_another_length_are_refused(name):
+    with pytest.raises(ValueError, match=f"3 hashes but 2 {name}"):
+        find_duplicates(random_hashes(3), **{name: contents_of(2) if name == "contents" else ["a", "b"]})
+
+
+def test_images_without_a_hash_are_counted_and_stay_alone():
+    hashes = random_hashes(5)
+    hashes[[1, 3]] = 0
+    found = find_duplicates(hashes, contents=contents_of(5))
+    assert (found.unknown, found.ids.tolist()) == (2, [0, 1, 2, 3, 4])
 
 
 def saved_again(image):
@@ -59,7 +75,7 @@ def saved_again(image):
     return Image.open(file)
 
 
-def test_pictures_in_other_files_are_found(shared_data):
+def test_real_photos_in_other_files_are_found(shared_data):
     """Real photographs, and each of them once more: saved again, halved, mirrored, cropped."""
     paths = sorted(shared_data.glob("clothing/test/*/*.jpg"))[::6]
     pictures = [Image.open(path).convert("RGB") for path in paths]
@@ -70,16 +86,16 @@ def test_pictures_in_other_files_are_found(shared_data):
         lambda i: ImageOps.crop(i, 8),
     ]
     again = [changes[number % 4](picture) for number, picture in enumerate(pictures)]
-    X = FeatureExtractor().fit_transform([*pictures, *again])
-    found = find_duplicates(X)
+    hashes = [perceptual_hash(np.asarray(picture.convert("RGB"))) for picture in [*pictures, *again]]
+    found = find_duplicates([list(each) for each in hashes])
     n = len(pictures)
     assert n > 50
-    assert np.mean(found.ids[:n] == found.ids[n:]) > 0.9
-    assert len(np.unique(found.ids)) > 0.97 * n  # hardly any two different photographs are taken for one
-    assert 2 * 0.9 * n < found.near <= 2 * n
+    assert np.mean(found.ids[:n] == found.ids[n:]) > 0.98
+    assert len(np.unique(found.ids)) == n
+    assert found.near == 2 * n
 
 
-def test_duplicates_of_a_store_are_found(photos, tmp_path):
+def test_store_groups_equal_files_and_named_groups(photos, tmp_path):
     store = extract([*photos, photos[0]], labels=["a"] * 9, groups=[*"xx", *[""] * 7], output=tmp_path / "s.h5")
     found = group_rows(store)
     assert found.ids.tolist()[8] == found.ids.tolist()[0] == found.ids.tolist()[1]
@@ -88,8 +104,8 @@ def test_duplicates_of_a_store_are_found(photos, tmp_path):
     assert part.ids.tolist() == [0, 1]
 
 
-def test_a_class_that_is_one_picture_is_not_made_one_group(photos, tmp_path):
-    """Else nothing could be split. It is said, because the scores are too good."""
+def test_class_of_one_picture_is_not_made_one_group(photos, tmp_path):
+    """Nothing could be split otherwise. It is said, because the scores are too good."""
     brighter = photos[0].point(lambda value: min(255, value + 8))
     again = [brighter, brighter, photos[0].resize((390, 292))]
     labels = ["a"] * 4 + ["b"] * 4
@@ -98,54 +114,107 @@ def test_a_class_that_is_one_picture_is_not_made_one_group(photos, tmp_path):
     assert not found.kept
     assert found.near >= 3
     assert len(np.unique(found.ids[:4])) == 3  # two are equal
-    assert "near duplicates (cosine of 0.9" in found.sentence()
-    assert "but for near duplicates of a class that is a single picture: its scores are too good" in found.sentence()
+    assert "except near duplicates of a class that is a single picture: its scores are too good" in found.sentence()
 
 
-def made(tmp_path, X, labels):
-    columns, _ = make_rows(len(X))
+def made(tmp_path, hashes, labels, X=None):
+    columns, rows = make_rows(len(hashes))
     ledger = Ledger.of(LedgerEntry(name, STORED, "", i) for i, name in enumerate(decode(columns.path)))
     path = tmp_path / f"{len(list(tmp_path.iterdir()))}.h5"
-    publish(path, SPACE, {"root": "/x"}, replace(columns, label=encode(labels)), ledger, [X.astype(np.float32)])
+    columns = replace(columns, label=encode(labels), perceptual=hashes)
+    publish(path, SPACE, {"root": "/x"}, columns, ledger, [rows if X is None else X.astype(np.float32)])
     return FeatureStore(path)
 
 
 def test_one_class_of_one_picture_leaves_the_others_grouped(tmp_path):
-    X = np.random.default_rng(0).normal(size=(9, 16))
-    X[1] = X[2] = X[0]
-    X[5] = X[4]
-    found = group_rows(made(tmp_path, X, list("aaabbbccc")))
+    hashes = random_hashes(9)
+    hashes[1] = hashes[2] = hashes[0]
+    hashes[5] = hashes[4]
+    found = group_rows(made(tmp_path, hashes, list("aaabbbccc")))
     assert found.ids.tolist() == [0, 1, 2, 3, 4, 4, 5, 6, 7]
     assert (found.near, found.kept) == (5, False)
 
 
-def test_a_class_of_one_image_is_no_reason_to_separate_near_duplicates(tmp_path):
-    """It said so, even where there were no near duplicates at all."""
-    X = np.random.default_rng(0).normal(size=(7, 16))
-    found = group_rows(made(tmp_path, X, list("abbbccc")))
+def test_class_of_one_image_is_no_reason_to_separate_near_duplicates(tmp_path):
+    hashes = random_hashes(7)
+    found = group_rows(made(tmp_path, hashes, list("abbbccc")))
     assert (found.near, found.kept, found.any) == (0, True, False)
-    X[2] = X[1]
-    found = group_rows(made(tmp_path, X, list("abbbccc")))
+    hashes[2] = hashes[1]
+    found = group_rows(made(tmp_path, hashes, list("abbbccc")))
     assert (found.ids.tolist(), found.kept) == ([0, 1, 1, 2, 3, 4, 5], True)
-    assert "but for" not in found.sentence()
+    assert "except" not in found.sentence()
 
 
-def test_all_images_are_one_picture(tmp_path):
-    found = group_rows(made(tmp_path, np.ones((6, 16)), list("aaabbb")))
+def test_images_that_are_all_one_picture_are_not_one_group(tmp_path):
+    found = group_rows(made(tmp_path, random_hashes(1)[[0] * 6], list("aaabbb")))
     assert (found.ids.tolist(), found.near, found.kept) == ([0, 1, 2, 3, 4, 5], 6, False)
 
 
-def test_labels_that_are_no_classes_separate_nothing(photos, tmp_path):
-    """Each number is there once: taken for classes, they switched the search for near duplicates off."""
-    for i, photo in enumerate(photos):
-        for quality in (92, 85):
-            photo.save(tmp_path / f"{i}-{quality}.jpg", quality=quality)
-    with open(tmp_path / "m.csv", "w") as file:
-        file.write("path,label\n" + "".join(f"{i}-{q}.jpg,{i}.5\n" for i in range(len(photos)) for q in (92, 85)))
-    with extract(tmp_path / "m.csv", output=tmp_path / "s.h5") as store:
+def test_numbers_as_labels_separate_nothing(tmp_path):
+    hashes = random_hashes(8)[[0, 0, 1, 1, 2, 2, 3, 3]]
+    with made(tmp_path, hashes, [f"{i}.5" for i in (0, 0, 1, 1, 2, 2, 3, 3)]) as store:
         as_classes, as_numbers = group_rows(store), group_rows(store, classes=False)
     assert as_numbers.kept
-    assert len(np.unique(as_numbers.ids)) <= len(photos)
+    assert as_numbers.ids.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     assert not as_classes.kept
-    assert as_classes.any  # and so it is said
-    assert "scores are too good" in as_classes.sentence()
+
+
+def test_collapsed_rows_of_a_tuned_network_make_no_groups(tmp_path):
+    """In the space of a fine-tuned network, the images of a class lie nearly on one point."""
+    rng = np.random.default_rng(0)
+    X = np.repeat(rng.normal(size=(3, 16)), 20, axis=0) + rng.normal(size=(60, 16)) * 1e-3
+    found = group_rows(made(tmp_path, random_hashes(60), ["abc"[i // 20] for i in range(60)], X))
+    assert len(np.unique(found.ids)) == 60
+
+
+def test_groups_do_not_depend_on_the_backbone_beside(tmp_path):
+    hashes = random_hashes(30)
+    hashes[20] = hashes[3]
+    rng = np.random.default_rng(2)
+    first = made(tmp_path, hashes, ["a", "b"] * 15)
+    other = made(tmp_path, hashes, ["a", "b"] * 15, np.ones((30, 16)) + rng.normal(size=(30, 16)) * 1e-4)
+    alone, beside = group_rows(first), group_rows([first, other])
+    assert alone.ids.tolist() == beside.ids.tolist() == group_rows(other).ids.tolist()
+
+
+def test_hash_that_one_store_lacks_is_taken_from_another(tmp_path):
+    hashes = random_hashes(10)
+    hashes[6] = hashes[1]
+    old = made(tmp_path, np.zeros_like(hashes), ["a", "b"] * 5)
+    new = made(tmp_path, hashes, ["a", "b"] * 5)
+    assert group_rows(old).near == 0
+    assert group_rows([old, new]).near == 2
+
+
+@pytest.fixture(scope="module")
+def copies(photos, tmp_path_factory):
+    """Eight photographs of two classes, and each of them saved again."""
+    folder = tmp_path_factory.mktemp("copies")
+    for i, photo in enumerate(photos):
+        for quality in (92, 60):
+            home = folder / ("china" if i < 4 else "flower")
+            home.mkdir(exist_ok=True)
+            photo.save(home / f"{i}-{quality}.jpg", quality=quality)
+    return folder
+
+
+def test_tuned_model_is_scored_with_the_groups_of_the_images(copies, tmp_path):
+    paths = sorted(map(str, copies.glob("*/*.jpg")))
+    labels = [path.split("/")[-2] for path in paths]
+    tuned = FineTuneClassifier(unfreeze=1, epochs=1, image_size=64).fit(paths, labels)
+    tuned.save(tmp_path / "tuned")
+    frozen = extract(copies, output=tmp_path / "frozen.h5", image_size=64)
+    own = extract(copies, output=tmp_path / "own.h5", backbone=str(tmp_path / "tuned"))
+    assert group_rows(own).ids.tolist() == group_rows(frozen).ids.tolist()
+    assert len(np.unique(group_rows(own).ids)) == 8
+    assert evaluate(tuned, own).n == 16
+
+
+def test_fit_on_paths_keeps_near_duplicates_together(copies):
+    """The head's strength is chosen as from a store, where copies are one group."""
+    paths = sorted(map(str, copies.glob("*/*.jpg")))
+    labels = [path.split("/")[-2] for path in paths]
+    grouped = TransferClassifier(image_size=64).fit(paths, labels)
+    named = TransferClassifier(image_size=64).fit(paths, labels, groups=[path.split("-")[-2] for path in paths])
+    assert grouped.head_.C_ == named.head_.C_
+    assert np.array_equal(grouped.head_.scores_, named.head_.scores_)

@@ -36,6 +36,7 @@ from featurekit.store import (
     LedgerEntry,
     ShardCache,
     WriteLock,
+    atomic,
     decode,
     encode,
     is_store_file,
@@ -58,7 +59,7 @@ SPACE = replace(find("efficientnet_lite0", offline=True).space, dim=DIM)
 
 # Path.unlink, Path.mkdir and Path.rmdir call these as well.
 CALLS = ("fsync", "replace", "unlink", "mkdir", "rmdir", "ftruncate", "write")
-WRITES = [(writer._Sink, "write"), (writer, "_write_all")]
+WRITES = [(atomic._Sink, "write"), (atomic, "write_all"), (writer, "write_all")]
 
 Work = Callable[[Path, Tell], object]
 

@@ -17,7 +17,7 @@ from featurekit.store import Ledger, LedgerEntry, ShardCache, decode, encode, me
 
 def hashed_rows(n=300):
     columns, rows = make_rows(n)
-    hashes = np.random.default_rng(1).integers(1, 256, (n, 32), dtype=np.uint8)
+    hashes = np.random.default_rng(1).integers(1, 256, (n, 64), dtype=np.uint8)
     return replace(columns, perceptual=hashes), rows
 
 
@@ -51,10 +51,10 @@ def test_a_shard_gives_back_the_hashes_of_its_contents(tmp_path):
 
 
 def test_columns_of_outcomes_hold_zeros_where_no_hash_is_known():
-    outcomes = [Outcome(b"a" * 32, perceptual=b"p" * 32), Outcome(b"b" * 32)]
+    outcomes = [Outcome(b"a" * 32, perceptual=b"p" * 64), Outcome(b"b" * 32)]
     text = encode(["x", "y"])
     columns = columns_of(text, text, text, outcomes)
-    assert columns.perceptual.tolist() == [[ord("p")] * 32, [0] * 32]
+    assert columns.perceptual.tolist() == [[ord("p")] * 64, [0] * 64]
 
 
 def test_damaged_perceptual_hashes_are_named(tmp_path):
@@ -86,8 +86,8 @@ def test_hashes_of_images_that_are_read_again_are_published_and_stay(digits_fold
     backbone = find("efficientnet_lite0")
     target = tmp_path / "s.h5"
     columns = extract(digits_folder, output=target).columns
-    hashes = {bytes(content): bytes([i + 1]) * 32 for i, content in enumerate(columns.sha256)}
-    expected = [[i + 1] * 32 for i in range(60)]
+    hashes = {bytes(content): bytes([i + 1]) * 64 for i, content in enumerate(columns.sha256)}
+    expected = [[i + 1] * 64 for i in range(60)]
     assert run_again(backbone, digits_folder, target, hashes).columns.perceptual.tolist() == expected
     # A run that reads nothing, and one that reads and decodes nothing, know them still.
     before = target.stat().st_mtime_ns
