@@ -31,17 +31,21 @@ def paths(digits_folder):
 def test_rows_of_a_module_equal_those_of_the_named_backbone(network, tmp_path, paths):
     torch.save(network.state_dict(), tmp_path / "w.pth")
     got = FeatureExtractor(network).fit_transform(paths)
-    named = FeatureExtractor("resnet18", weights=tmp_path / "w.pth")
+    named = FeatureExtractor("resnet18", weights=tmp_path / "w.pth", runtime="torch")
     # The default weights of resnet18 and ImageNet's usual preprocessing are the same.
     assert np.allclose(got, named.fit_transform(paths), atol=1e-4)
-    inner = FeatureExtractor(network, layer="layer2", pooling="max", image_size=96).fit_transform(paths)
+
+
+def test_an_inner_layer_of_a_module_is_pooled(network, paths):
+    options = {"layer": "layer2", "pooling": "max", "image_size": 96, "runtime": "torch"}
+    inner = FeatureExtractor(network, **options).fit_transform(paths)
     assert inner.shape == (len(paths), 128)
 
 
 def test_a_module_is_left_unchanged(network, paths):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     network.train()
-    FeatureExtractor(network).fit_transform(paths[:2])
+    FeatureExtractor(network, runtime="torch").fit_transform(paths[:2])
     assert network.training
     assert isinstance(network.fc, nn.Linear)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
@@ -51,15 +55,16 @@ def test_a_module_is_left_unchanged(network, paths):
 def test_a_module_can_be_extracted_and_fitted_and_not_saved(network, tmp_path, digits_folder):
     images = sorted(digits_folder.glob("*/*.png"))[::3]
     y = [path.parent.name for path in images]
-    fitted = clone(TransferClassifier(network, head="lda", cache=tmp_path / "cache", image_size=64)).fit(images, y)
+    options = {"image_size": 64, "runtime": "torch"}
+    fitted = clone(TransferClassifier(network, head="lda", cache=tmp_path / "cache", **options)).fit(images, y)
     assert fitted.score(images, y) > 0.6
     with pytest.raises(BundleError, match=r"save this with joblib\.dump"):
         fitted.save(tmp_path / "m")
     with pytest.raises(TrainingError, match="must have a name"):
         FineTuneClassifier(network).fit(images, y)
-    store = extract(images, output=tmp_path / "s.h5", backbone=network, image_size=64)
+    store = extract(images, output=tmp_path / "s.h5", backbone=network, **options)
     assert (store.X.shape, store.space.backbone) == ((len(images), 512), "resnet")
-    assert FeatureExtractor(network, image_size=64).fit(store).space_ == store.space
+    assert FeatureExtractor(network, **options).fit(store).space_ == store.space
 
 
 def test_the_feature_space_of_a_module_follows_its_weights(network):
