@@ -135,7 +135,7 @@ def _low_bits(halves: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _word(bits: NDArray[np.uint8]) -> NDArray[np.uint64]:
     """64 bits as one number, the first bit the highest."""
-    return np.packbits(bits, axis=1).view(">u8")[:, 0].astype(np.uint64)
+    return np.ascontiguousarray(np.packbits(bits, axis=1)).view(">u8")[:, 0].astype(np.uint64)
 
 
 def _distances(hashes: NDArray[np.uint8], one: NDArray[np.intp], other: NDArray[np.intp]) -> NDArray[np.intp]:

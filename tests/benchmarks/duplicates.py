@@ -1,13 +1,18 @@
-"""What duplicates do to scores, and whether they are found: planted in a copy of a folder of class folders.
+"""Measure whether duplicates are found, and what they do to scores: planted in a copy of a folder of class folders.
 
     python tests/benchmarks/duplicates.py sign-digits --share 0.1
     python tests/benchmarks/duplicates.py clothing/train --per-class 100 --share 0.3
+    python tests/benchmarks/duplicates.py brain-mri --whole
 
 Into a temporary copy of SOURCE goes, for a share of its images drawn at random, each once more: byte for byte under
-another name, saved again as a JPEG of quality 80, cropped by a twentieth, mirrored, halved, or brightened by a quarter.
-Prints how many of them are found, how many different images are taken for one, and the cross-validated accuracy of each
-head without the planted images, with them in groups as `compare` makes them, and with them but without groups; then the
-accuracy on the planted images and their originals alone. What grouping leaves of a gap is the worth of more images.
+another name, or changed in one of the ways of `KINDS`. Prints how many copies share a group with their original, and
+how many pairs of different images are taken for one: by perceptual hashes, and beside it by cosines of rows, as
+featurekit did before version 3 of its stores. With ``--heads``, prints the cross-validated accuracy of each head without the
+planted images, with them in groups as `compare` makes them, and with them but without groups; then the accuracy on the
+planted images and their originals alone. The gap that grouping leaves is the worth of more images.
+
+With ``--whole``, nothing is planted: prints the duplicates of a set as it is, and, where its top folders are parts
+(Training/CLASS, Testing/CLASS), how many groups lie in more than one part.
 """
 
 from __future__ import annotations
@@ -16,13 +21,16 @@ import argparse
 import os
 import shutil
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
 from featurekit import extract
-from featurekit.duplicates import group_rows
+from featurekit.duplicates import find_duplicates, group_rows
 from featurekit.evaluation import cross_validate_head
 from featurekit.store import decode
 
@@ -42,7 +50,33 @@ KINDS = {
     "mirrored": ImageOps.mirror,
     "halved": lambda image: image.resize((max(1, image.width // 2), max(1, image.height // 2))),
     "brightened": lambda image: ImageEnhance.Brightness(image).enhance(1.25),
+    "turned": lambda image: image.rotate(2, Image.Resampling.BICUBIC),
 }
+
+
+def cosine_pairs(X: np.ndarray, contents: np.ndarray, closeness: float = 0.1) -> np.ndarray:
+    """Pairs of rows with a cosine near 1, shape (p, 2): the method before perceptual hashes.
+
+    Two rows are a pair if ``1 - cosine`` is at most `closeness` times its median over random pairs.
+    """
+    unit = X / np.maximum(np.linalg.norm(X, axis=1, keepdims=True), 1e-12)
+    a, b = np.random.default_rng(0).integers(0, len(unit), (2, 20_000))
+    threshold = 1 - closeness * np.median(1 - np.einsum("ij,ij->i", unit[a[a != b]], unit[b[a != b]]))
+    pairs = []
+    for start in range(0, len(unit), 1024):
+        one, other = np.nonzero(unit[start : start + 1024] @ unit.T >= threshold - 1e-6)
+        pairs.append(np.stack([one + start, other], axis=1)[other > one + start])
+    found = np.concatenate(pairs)
+    same = np.unique(contents[:, :16], axis=0, return_inverse=True)[1].ravel()
+    return found[same[found[:, 0]] != same[found[:, 1]]]
+
+
+def connected(n: int, pairs: np.ndarray, contents: np.ndarray) -> np.ndarray:
+    """Groups of equal files and of pairs."""
+    _, first, inverse = np.unique(contents[:, :16], axis=0, return_index=True, return_inverse=True)
+    ends = np.concatenate([pairs, np.stack([np.arange(n), first[inverse.ravel()]], axis=1)])
+    graph = coo_matrix((np.ones(len(ends)), ends.T), shape=(n, n))
+    return connected_components(graph, directed=False)[1]
 
 
 def plant(source: Path, home: Path, share: float, per_class: int | None, seed: int) -> dict[str, tuple[str, str]]:
@@ -73,33 +107,75 @@ def plant(source: Path, home: Path, share: float, per_class: int | None, seed: i
     return planted
 
 
+def describe(name: str, ids: np.ndarray, parts: np.ndarray, seconds: float) -> None:
+    """Print one line about groups."""
+    sizes = np.bincount(ids)
+    several = np.flatnonzero(sizes > 1)
+    across = sum(len(np.unique(parts[ids == each])) > 1 for each in several)
+    print(
+        f"{name:16} {len(sizes):6} groups, {sizes[several].sum():5} images in {len(several):5} groups of several, the "
+        f"largest of {sizes.max():4}; {across} in more than one part; {seconds:.1f} s",
+        flush=True,
+    )
+
+
+def whole(source: Path) -> None:
+    """Print the duplicates of a set as it is."""
+    with tempfile.TemporaryDirectory() as folder:
+        with extract(source, output=Path(folder) / "store.h5", progress=True) as store:
+            X, contents, hashes = store.X[...], store.columns.sha256, store.columns.perceptual
+            parts = np.array([path.split("/")[0] for path in decode(store.columns.path)])
+    n = len(contents)
+    nothing = np.empty((0, 2), dtype=np.intp)
+    exact = connected(n, nothing, contents)
+    print(f"{n} images of {source}, {n - len(np.unique(exact))} of them equal to an earlier one\n")
+    describe("equal files", exact, parts, 0.0)
+    began = time.perf_counter()
+    found = find_duplicates(hashes, contents=contents)
+    describe("perceptual hash", found.ids, parts, time.perf_counter() - began)
+    began = time.perf_counter()
+    pairs = cosine_pairs(X, contents)
+    describe("cosine of rows", connected(n, pairs, contents), parts, time.perf_counter() - began)
+
+
 def main() -> None:
     """Plant, extract, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path)
     parser.add_argument("--share", type=float, default=0.1)
     parser.add_argument("--per-class", type=int)
-    parser.add_argument("--heads", default="knn,logreg,lda")
+    parser.add_argument("--heads", default="", help="such as knn,logreg,lda")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--whole", action="store_true")
     arguments = parser.parse_args()
+    if arguments.whole:
+        whole(arguments.source)
+        return
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "images"
         home.mkdir()
         planted = plant(arguments.source, home, arguments.share, arguments.per_class, arguments.seed)
         store = extract(home, output=Path(folder) / "store.h5")
-        X, y, paths = store.X[...], store.y, decode(store.columns.path)
+        X, y, paths, contents = store.X[...], store.y, decode(store.columns.path), store.columns.sha256
         row_of = {path: row for row, path in enumerate(paths)}
         origin = np.array([row_of[planted[path][0]] if path in planted else row for row, path in enumerate(paths)])
         clean = np.flatnonzero(origin == np.arange(len(y)))
         together, before = group_rows(store), group_rows(store, clean)
         store.close()
+    cosines = cosine_pairs(X, contents)
+    by_cosine = connected(len(y), cosines, contents)
     print(f"{len(clean)} images of {arguments.source}, and {len(planted)} planted. {together.sentence()}\n")
+    print(f"{'found':12} {'perceptual hash':>16} {'cosine of rows':>16}")
     for kind in KINDS:
-        copies = [row_of[path] for path, (_, what) in planted.items() if what == kind]
-        found = int(np.sum(together.ids[copies] == together.ids[origin[copies]]))
-        print(f"{kind:12} {found:4} of {len(copies)} found")
-    wrong = {tuple(sorted((int(origin[a]), int(origin[b])))) for a, b in together.pairs if origin[a] != origin[b]}
-    print(f"Pairs of different images taken for one: {len(wrong)}; without the planted images {len(before.pairs)}.\n")
+        copies = np.array([row_of[path] for path, (_, what) in planted.items() if what == kind])
+        shares = [int(np.sum(ids[copies] == ids[origin[copies]])) for ids in (together.ids, by_cosine)]
+        print(f"{kind:12} " + " ".join(f"{f'{share} of {len(copies)}':>16}" for share in shares))
+    for name, pairs in (("hash", np.array(together.pairs).reshape(-1, 2)), ("cosine", cosines)):
+        different = origin[pairs[:, 0]] != origin[pairs[:, 1]]
+        wrong = np.unique(np.sort(origin[pairs[different]], axis=1), axis=0)
+        print(f"pairs of different originals, by {name}: {len(wrong)} of {len(clean) * (len(clean) - 1) // 2}")
+    if not arguments.heads:
+        return
 
     copied = np.isin(origin, origin[origin != np.arange(len(y))])
     cases = {
@@ -107,7 +183,7 @@ def main() -> None:
         "grouped": (np.arange(len(y)), together.ids),
         "not grouped": (np.arange(len(y)), None),
     }
-    print(f"{'head':8} {'duplicates':12} {'accuracy':>8} {'95% interval':>16} {'of those':>9}")
+    print(f"\n{'head':8} {'duplicates':12} {'accuracy':>8} {'95% interval':>16} {'of those':>9}")
     for head in arguments.heads.split(","):
         for case, (rows, ids) in cases.items():
             found = cross_validate_head(X[rows], y[rows], head, groups=ids)
