@@ -7,9 +7,9 @@
 Into a temporary copy of SOURCE goes, for a share of its images drawn at random, each once more: byte for byte under
 another name, or changed in one of the ways of `KINDS`. Prints how many copies share a group with their original, and
 how many pairs of different images are taken for one: by perceptual hashes, and beside it by cosines of rows, as
-featurekit did before version 3 of its stores. With ``--heads``, prints the cross-validated accuracy of each head without the
-planted images, with them in groups as `compare` makes them, and with them but without groups; then the accuracy on the
-planted images and their originals alone. The gap that grouping leaves is the worth of more images.
+featurekit did before version 3 of its stores. With ``--heads``, prints the cross-validated accuracy of each head
+without the planted images, with them in groups as `compare` makes them, and with them but without groups; then the
+accuracy on the planted images and their originals alone. The gap that grouping leaves is the worth of more images.
 
 With ``--whole``, nothing is planted: prints the duplicates of a set as it is, and, where its top folders are parts
 (Training/CLASS, Testing/CLASS), how many groups lie in more than one part.
