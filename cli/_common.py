@@ -326,7 +326,7 @@ def groups_of(arguments: argparse.Namespace, store: FeatureStore, chosen: Any) -
     from featurekit.duplicates import group_rows
 
     found = group_rows(store, chosen, classes=arguments.target == "class")
-    if found.any:
+    if found.notable:
         note(arguments, found.sentence())
     return found.ids
 

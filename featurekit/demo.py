@@ -144,7 +144,7 @@ def run_demo(
     paths = store.paths
     say(f"3. {_FOLDS}-fold cross-validation on {len(y)} images, with the same folds for every line below.")
     together = group_rows(store, chosen)
-    if together.any:
+    if together.notable:
         say(f"   {together.sentence()}")
     raw, raw_name = _raw_pixels([origins[paths[index]] for index in chosen])
     frozen = store.X[chosen]

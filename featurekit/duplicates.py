@@ -60,6 +60,11 @@ class Groups:
         """Whether any two images belong together, or do and are not kept together."""
         return not self.kept or len(np.unique(self.ids)) < len(self.ids)
 
+    @property
+    def notable(self) -> bool:
+        """Whether there is anything to tell: images that belong together, or that could not be compared."""
+        return self.any or self.unknown > 0
+
     def sentence(self) -> str:
         """Describe what was found, for people."""
         found = [f"{self.exact} equal files", f"{self.near} near duplicates"]
@@ -68,6 +73,11 @@ class Groups:
         sentence = f"{', '.join(found)}: kept on one side of every split"
         if not self.kept:
             sentence += ", except near duplicates of a class that is a single picture: its scores are too good"
+        if self.unknown:
+            sentence += (
+                f". {self.unknown} images have no perceptual hash (blank, smaller than 16 pixels, or stored by an older "
+                "version and not read again since): near duplicates of them are not found"
+            )
         return sentence
 
 

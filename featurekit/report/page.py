@@ -141,7 +141,7 @@ def _equals(c: Comparison) -> str:
 
 
 def _duplicates(c: Comparison) -> str:
-    return escape(c.groups.sentence()) + "." if c.groups.any else "No duplicates were found."
+    return escape(c.groups.sentence()) + "." if c.groups.notable else "No duplicates were found."
 
 
 def _table(c: Comparison) -> str:

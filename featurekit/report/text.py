@@ -142,7 +142,7 @@ def comparison_text(comparison: Comparison) -> str:
     )
     for features, head, reason in c.failures:
         text += f"\nNot there: {features} {head}: {printable(reason)}"
-    if c.groups.any:
+    if c.groups.notable:
         text += f"\n{c.groups.sentence()}."
     if len(c.results) > 1:
         equal = ", ".join(f"{line.features} {line.head}" if several > 1 else line.head for line in c.equals)
