@@ -258,6 +258,7 @@ def test_fit_of_numbers_names_contradicting_files(twice_store):
         TransferRegressor().fit(twice_store)
 
 
+@pytest.mark.slow
 def test_fine_tuning_names_contradicting_files(twice_folder):
     paths = sorted(twice_folder.glob("*/*.png"))
     said = []

@@ -141,6 +141,7 @@ def test_scores_of_a_draw_are_those_of_its_images(in_groups):
             assert values[draw] == pytest.approx(getattr(e, name)), name
 
 
+@pytest.mark.slow
 def test_intervals_of_calibration_error_and_top_k_cover_about_what_they_say():
     """Percentiles of the bootstrap held 0 to 60% of the true calibration errors of real heads."""
     rng = np.random.default_rng(0)

@@ -19,6 +19,7 @@ def test_a_power_law_is_recovered_from_its_points():
         assert found[0] + found[1] * 1280.0 ** -found[2] == pytest.approx(limit + scale * 1280.0**-exponent, abs=2e-3)
 
 
+@pytest.mark.slow
 def test_the_prediction_for_twice_the_images_holds():
     """Drawn from the same source: what twice as many really bring lies in the interval."""
     X, y = blobs(60)

@@ -22,6 +22,7 @@ def crops(number, side=160):
     return [Image.fromarray(photo[y : y + side, x : x + side]) for photo, x, y in corners]
 
 
+@pytest.mark.slow
 def test_photographs_are_nearer_than_noise():
     backbone = find("efficientnet_lite0")
     photos = similarity(backbone, items_from(crops(24)))

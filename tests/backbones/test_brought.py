@@ -30,8 +30,9 @@ def paths(digits_folder):
 
 def test_rows_of_a_module_equal_those_of_the_named_backbone(network, tmp_path, paths):
     torch.save(network.state_dict(), tmp_path / "w.pth")
-    got = FeatureExtractor(network).fit_transform(paths)
-    named = FeatureExtractor("resnet18", weights=tmp_path / "w.pth", runtime="torch")
+    # One by OpenVINO, one by PyTorch.
+    got = FeatureExtractor(network, image_size=64).fit_transform(paths)
+    named = FeatureExtractor("resnet18", weights=tmp_path / "w.pth", runtime="torch", image_size=64)
     # The default weights of resnet18 and ImageNet's usual preprocessing are the same.
     assert np.allclose(got, named.fit_transform(paths), atol=1e-4)
 

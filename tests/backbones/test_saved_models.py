@@ -19,6 +19,7 @@ def test_the_backbone_of_a_frozen_model_is_its_own(digits_store, tmp_path):
     assert FeatureExtractor(tmp_path / "m").fit([]).space_ == digits_store.space
 
 
+@pytest.mark.slow
 def test_the_size_of_its_images_is_the_models(digits_folder, tmp_path):
     paths = sorted(digits_folder.glob("*/*.png"))[::4]
     y = [path.parent.name for path in paths]

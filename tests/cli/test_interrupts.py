@@ -117,6 +117,7 @@ def test_a_signal_ends_a_run_whose_decoding_threads_are_busy(number, slow_server
     assert not (tmp_path / "s.h5.lock").exists()
 
 
+@pytest.mark.slow
 def test_rows_computed_before_a_hang_up_are_kept(slow_server, tmp_path):
     for i in range(64):
         picture(i).save(tmp_path / f"{i:03d}.png")

@@ -52,6 +52,7 @@ def test_patterns_and_filters(run):
     assert (code, "no backbone is called like 'zzz*'" in err) == (1, True)
 
 
+@pytest.mark.slow
 def test_a_file_and_a_saved_model_are_shown(run, tmp_path):
     file = find_local(describe("efficientnet_lite0")).weights_path
     code, out, _ = run("models", "show", "efficientnet_lite0", "--weights", file)

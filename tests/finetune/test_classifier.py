@@ -106,6 +106,7 @@ def test_it_starts_at_the_frozen_classifier(paths, labels, digits_store_path):
     assert clone(model).start is model.start  # a fitted classifier is no estimator to be cloned
 
 
+@pytest.mark.slow
 def test_nothing_gained_is_the_frozen_classifier_on_all_images(paths, labels, digits_store_path):
     model = FineTuneClassifier(epochs=1, unfreeze=1, learning_rate=10.0, cache=digits_store_path).fit(paths, labels)
     assert model.best_epoch_ == 0
@@ -200,6 +201,7 @@ def test_an_interrupted_training_resumes_to_the_same_weights(small, paths, label
     """At every epoch's end: the weights are those of a training that nothing interrupted."""
     options = {"unfreeze": 2, "epochs": 3, "balance": "sampling"}
     small.set_params(**options)
+    paths, labels = paths[::2], labels[::2]
     whole = clone(small).fit(paths, labels)
     for stop in (1, 2):
         work = tmp_path / str(stop)
@@ -278,7 +280,8 @@ def test_options_may_be_numbers_of_numpy(small, paths, labels):
 def test_damaged_checkpoints_are_refused(small, paths, labels, tmp_path):
     from featurekit.finetune.checkpoint import read_checkpoint, write_checkpoint
 
-    small.set_params(checkpoint=tmp_path).fit(paths, labels)
+    paths, labels = paths[::4], labels[::4]
+    small.set_params(checkpoint=tmp_path, epochs=1).fit(paths, labels)
     path = next(tmp_path.glob("*/checkpoint.safetensors"))
     whole = read_checkpoint(path)
     for wrong in ({"done": -5}, {"optimizer": None}, {"best_epoch": 77}, {"now": {}}, {"history": "x"}):

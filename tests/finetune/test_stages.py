@@ -97,6 +97,7 @@ def test_the_modules_are_the_networks_own():
     assert torch.equal(network.conv_head.weight, before + 1)
 
 
+@pytest.mark.slow
 def test_before_the_first_step_it_says_what_the_frozen_classifier_says(digits_store, paths):
     spec = describe("efficientnet_lite0")
     head = LogisticRegressionPath().fit(digits_store.X, digits_store.y)

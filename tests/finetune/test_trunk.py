@@ -61,7 +61,7 @@ def test_images_that_cannot_be_read_any_more(tmp_path, photos):
                 list(pictures.batches([(np.array([0]), [View(WISH)])]))
 
 
-@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+@pytest.mark.parametrize("runtime", ["torch", pytest.param("openvino", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("start", [5, 7])
 def test_maps_are_those_of_the_network(stages, pictures, tmp_path, runtime, start):
     views = views_of("flip", WISH)
@@ -99,6 +99,7 @@ def test_a_cache_too_large_for_the_disk_is_refused(tmp_path):
     assert not room_for([Plan(10, 4, (14, 14, 112))] * 2, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_an_error_and_no_crash(tmp_path):
     code = (
         "import resource, signal, numpy as np\n"

@@ -21,6 +21,7 @@ from featurekit.heads import OnDevice
 X, Y = np.eye(4), [0, 0, 1, 1]
 
 
+@pytest.mark.slow
 def test_with_dispatch():
     """Most tests are in another file and process: SciPy asks for the environment when it is imported."""
     checks = [Path(__file__).with_name("dispatched.py"), Path(inspect.getfile(OnDevice))]

@@ -171,6 +171,7 @@ def _hash(item):
         return hashlib.sha256(file.read()).digest()
 
 
+@pytest.mark.slow
 def test_a_precision_and_a_decoder_are_measured(photos_folder, tmp_path):
     """The first images show how far rows are from exact ones; store, summary and provenance say it."""
     exact = extract(photos_folder, output=tmp_path / "exact.h5", decoder="pillow")

@@ -72,6 +72,7 @@ def test_a_store_in_a_bucket_is_an_index_and_shards(bucket, digits_folder, digit
         assert far.nbytes == sum(e["Size"] for e in bucket.list_objects_v2(Bucket="rows")["Contents"])
 
 
+@pytest.mark.slow
 def test_a_head_learns_from_batches_of_a_store_in_a_bucket(uploaded, digits_store):
     head = LDAPath().fit_batches(uploaded.X, uploaded.y, batch_size=16)
     expected = LDAPath().fit_batches(digits_store.X, digits_store.y, batch_size=16)
