@@ -21,6 +21,13 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 # The marks of the tests that use a fixture.
 _MARKS = {"bucket": "s3", "browser": "browser"}
 
+# Slow tests that cannot carry a mark: examples in docstrings, and checks that scikit-learn parametrizes.
+_SLOW = (
+    "featurekit.onnx_export.run.export_onnx",
+    "PicturedClassifier()-check_classifiers_train(",
+    "PicturedRegressor()-check_regressors_train(",
+)
+
 
 def pytest_configure(config):
     """Give each of several test processes one thread: with two threads each, the same work took 1.5 times as long."""
@@ -29,11 +36,13 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    """Mark the tests by the fixtures that they use."""
+    """Mark the tests by the fixtures that they use, and those of `_SLOW`."""
     for item in items:
         for fixture, mark in _MARKS.items():
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(mark)
+        if any(name in item.nodeid for name in _SLOW):
+            item.add_marker("slow")
 
 
 def pytest_runtest_setup(item):

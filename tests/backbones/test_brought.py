@@ -163,7 +163,10 @@ def test_modules_without_a_classifier_are_taken_as_they_are():
         find(convolutions, "w.pth")
 
 
-@pytest.mark.parametrize("make", [lambda: timm.create_model("resnet18", in_chans=1), lambda: _small(1)])
+@pytest.mark.parametrize(
+    "make",
+    [pytest.param(lambda: timm.create_model("resnet18", in_chans=1), marks=pytest.mark.slow), lambda: _small(1)],
+)
 def test_a_network_for_grey_images_sees_the_luminance(make, paths):
     torch.manual_seed(0)
     module = make().eval()

@@ -10,12 +10,18 @@ import pytest
 from featurekit.backbones import LITE, catalog, describe, known, names
 from featurekit.errors import BackboneError, WeightsError
 
-TORCHVISION = [("resnet18", None), ("resnet50", "IMAGENET1K_V1"), ("mobilenet_v3_large", None), ("swin_v2_t", None)]
-TORCHVISION += [("vit_b_16", "IMAGENET1K_SWAG_E2E_V1"), ("efficientnet_b1", "IMAGENET1K_V2"), ("inception_v3", None)]
-TIMM = ["resnet50.a1_in1k", "convnext_tiny.fb_in22k", "vit_base_patch16_siglip_224.webli", "mixer_b16_224.goog_in21k"]
+TORCHVISION = [("resnet18", None), ("resnet50", "IMAGENET1K_V1"), ("mobilenet_v3_large", None)]
+SLOW_TORCHVISION = [("swin_v2_t", None), ("vit_b_16", "IMAGENET1K_SWAG_E2E_V1"), ("inception_v3", None)]
+SLOW_TORCHVISION += [("efficientnet_b1", "IMAGENET1K_V2")]
+TIMM = ["resnet50.a1_in1k", "convnext_tiny.fb_in22k"]
+SLOW_TIMM = ["vit_base_patch16_siglip_224.webli", "mixer_b16_224.goog_in21k"]
 
 
-@pytest.mark.parametrize(("name", "weights"), TORCHVISION)
+def slow(each):
+    return [pytest.param(*(one if isinstance(one, tuple) else (one,)), marks=pytest.mark.slow) for one in each]
+
+
+@pytest.mark.parametrize(("name", "weights"), TORCHVISION + slow(SLOW_TORCHVISION))
 def test_facts_are_torchvisions(name, weights):
     import torchvision
 
@@ -34,7 +40,7 @@ def test_facts_are_torchvisions(name, weights):
     assert network.get_submodule(spec.classifier[0]).in_features == spec.dim()
 
 
-@pytest.mark.parametrize("name", TIMM)
+@pytest.mark.parametrize("name", TIMM + slow(SLOW_TIMM))
 def test_facts_are_timms(name):
     import timm
 
@@ -106,6 +112,7 @@ def run(cache):
     return done.stdout.split()
 
 
+@pytest.mark.slow
 def test_what_was_looked_at_is_known_without_torch_from_then_on(tmp_path):
     assert run(tmp_path) == ["512", "True"]
     assert run(tmp_path) == ["512", "False"]
@@ -115,6 +122,7 @@ def test_what_was_looked_at_is_known_without_torch_from_then_on(tmp_path):
     assert run(tmp_path) == ["512", "False"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="a file in place of a folder")
 def test_a_cache_that_cannot_be_written_is_done_without(tmp_path):
     (tmp_path / "cache").touch()

@@ -86,7 +86,10 @@ def code(*lines):
     return process
 
 
-@pytest.mark.parametrize("delay", [0.1, 0.3, 0.6, 1.0])
+_SLOW_DELAYS = [pytest.param(delay, marks=pytest.mark.slow) for delay in (0.1, 0.6)]
+
+
+@pytest.mark.parametrize("delay", [0.3, 1.0, *_SLOW_DELAYS])
 def test_ctrl_c_during_start_up_is_no_import_error(delay, digits_store_path):
     arguments = ["featurekit", "evaluate", str(digits_store_path), "--head", "svm"]
     script = (

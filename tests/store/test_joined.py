@@ -58,7 +58,7 @@ def test_a_store_is_not_closed_while_another_thread_reads_it(folder, digits_stor
         return many._of_each(lambda store: store.y)
 
     with ThreadPoolExecutor(6) as pool:
-        for found in pool.map(read, range(40)):
+        for found in pool.map(read, range(12)):
             assert [y.tolist() for y in found] == [digits_store.y.tolist()] * MANY
 
 
