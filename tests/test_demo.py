@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +13,17 @@ from featurekit.errors import FeaturekitError, HeadError
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory):
-    folder, lines = tmp_path_factory.mktemp("demo") / "out", []
-    return run_demo(folder, say=lines.append), "\n".join(lines)
+def digits(shared_by_workers):
+    """What the demo found and said: one run for all processes of tests, because it takes minutes."""
+
+    def make(folder):
+        lines = []
+        result = run_demo(folder / "out", say=lines.append)
+        (folder / "demo.pickle").write_bytes(pickle.dumps((result, "\n".join(lines))))
+
+    folder = shared_by_workers("demo", make)
+    result, text = pickle.loads((folder / "demo.pickle").read_bytes())
+    return replace(result, folder=folder / "out"), text
 
 
 @pytest.mark.slow
