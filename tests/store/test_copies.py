@@ -146,11 +146,11 @@ def test_copies_beyond_the_limit_are_deleted(bucket, two_shards, digits_store, m
     assert len(list((tmp_path / "caches" / "shards").iterdir())) == 1
 
 
-@pytest.mark.parametrize("said", ["nan", "inf", "-1", "much"])
-def test_a_limit_that_is_not_a_number_is_refused(bucket, two_shards, monkeypatch, said):
-    monkeypatch.setenv("FEATUREKIT_SHARDS_GB", said)
-    with pytest.raises(StoreError, match=f"FEATUREKIT_SHARDS_GB must be a number of gigabytes, got '{said}'"):
-        FeatureStore(URL).X[0]
+def test_a_limit_that_is_not_a_number_is_refused(bucket, two_shards, monkeypatch):
+    for said in ("nan", "inf", "-1", "much"):
+        monkeypatch.setenv("FEATUREKIT_SHARDS_GB", said)
+        with pytest.raises(StoreError, match=f"FEATUREKIT_SHARDS_GB must be a number of gigabytes, got '{said}'"):
+            FeatureStore(URL).X[0]
 
 
 def test_the_size_of_a_store_behind_http_is_known(digits_store_path, monkeypatch, tmp_path):

@@ -175,7 +175,10 @@ def test_swapped_shards_are_noticed_and_never_believed(tmp_path):
         assert cache.drop_damaged() == 200  # nothing wrong is saved into a new shard
 
 
-@pytest.mark.parametrize("how", [lambda p: p.write_bytes(b""), lambda p: p.unlink(), lambda p: flip(p, 9)])
+@pytest.mark.parametrize(
+    "how",
+    [lambda p: p.unlink(), lambda p: flip(p, 9), pytest.param(lambda p: p.write_bytes(b""), marks=pytest.mark.slow)],
+)
 def test_a_damaged_first_shard_does_not_lock_the_store(
     digits_folder, digits_store_path, digits_folder_store_path, tmp_path, how
 ):
