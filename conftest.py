@@ -23,6 +23,7 @@ _MARKS = {"bucket": "s3", "browser": "browser"}
 
 # Slow tests that cannot carry a mark: examples in docstrings, and checks that scikit-learn parametrizes.
 _SLOW = (
+    "featurekit.advisor.run.advise",
     "featurekit.onnx_export.run.export_onnx",
     "PicturedClassifier()-check_classifiers_train(",
     "PicturedRegressor()-check_regressors_train(",
