@@ -9,7 +9,9 @@ from typing import Any, TextIO, cast
 
 from featurekit.escapes import printable
 
-_CURSOR_UP = "\x1b[A"  # from progress bars, as a text of its own
+_CURSOR_UP = "\x1b[A"
+_BARS = "tqdm.utils"
+"""The module through which bars write, also those of other libraries that use tqdm; ``tqdm.write`` is in another."""
 
 
 class SafeStream:
@@ -25,9 +27,11 @@ class SafeStream:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        """Write `text`; a carriage return at its start is that of a progress bar."""
-        if text.replace(_CURSOR_UP, "").strip("\n"):
-            text = "\r" * text.startswith("\r") + printable(text.removeprefix("\r"), keep="\n")
+        """Write `text`; progress bars may move the cursor up and return to the start of their line."""
+        start = ""
+        if sys._getframe(1).f_globals.get("__name__") == _BARS:
+            start = text if not text.replace(_CURSOR_UP, "").strip("\n") else "\r" * text.startswith("\r")
+        text = start + printable(text.removeprefix(start), keep="\n")
         self.stream.write(text)
         return len(text)
 

@@ -23,8 +23,8 @@ INTERRUPTED = 130
 
 MESSAGE = "featurekit: interrupted. What was complete is kept: run the same command again."
 
-# A process that cannot react within this many seconds, since its main thread is in C code, imports a module or waits
-# for another thread, is ended. A main thread that saves what was computed gets longer.
+# A process whose main thread does not learn of a signal within this many seconds, since it is in C code or imports a
+# module, is ended. A main thread that knows of it, and saves what was computed, gets longer.
 _STUCK_SECONDS = 1.0
 _SAVING_SECONDS = 10.0
 _POLL_SECONDS = 0.05
@@ -52,26 +52,40 @@ def supervise(command: Callable[[], int]) -> NoReturn:
         It raises KeyboardInterrupt, or returns `INTERRUPTED`, if a signal stopped it.
     """
     interrupts = Interrupts()
+    code = None
     try:
         interrupts.install()
         _open_closed_streams()
         # Read when PyTorch loads. Its threads wait for each other by spinning, otherwise: beside other work on the
         # same cores, training took a third longer for it.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        code = command()
+        code = _flushed(command)
+        interrupts.over(code)
     except KeyboardInterrupt:
-        code = INTERRUPTED
-        _say(MESSAGE)
-    interrupts.over(code)
+        if code is None:  # otherwise the command was done before
+            code = INTERRUPTED
+            _say(MESSAGE)
+        interrupts.over(code)
     if code == INTERRUPTED:
         # Threads may still be in C code, where they cannot be joined. Rows are saved and locks are released by now.
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):
-                stream.flush()
+        _flush()
         os._exit(code)
     # The collector need not look at torch's objects once more: that takes 1.5 seconds of the 1.8 that ending takes.
     gc.freeze()
     sys.exit(code)
+
+
+def _flushed(command: Callable[[], int]) -> int:
+    """The exit code of `command`, once everything that it printed is written."""
+    code = command()
+    _flush()
+    return code
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
 
 
 class Interrupts:
@@ -87,7 +101,6 @@ class Interrupts:
         self._over: int | None = None
         self._numbers: set[int] = set()
         self._echoes = 0
-        self._main = threading.main_thread().ident or 0
         self._woken, self._wakes = socket.socketpair()
 
     def install(self) -> None:
@@ -99,7 +112,15 @@ class Interrupts:
             if number is not None and signal.getsignal(number) != signal.SIG_IGN:
                 self._numbers.add(number)
                 signal.signal(number, self._handle)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forget)
         threading.Thread(target=self._watch, name="featurekit-signals", daemon=True).start()
+
+    def _forget(self) -> None:
+        """In a forked process, which shares the socket, leave signals to the operating system."""
+        signal.set_wakeup_fd(-1)
+        for number in self._numbers:
+            signal.signal(number, signal.SIG_DFL)
 
     def over(self, code: int) -> None:
         """Note that the command is done: from now on a signal ends the process with this exit code."""
@@ -129,20 +150,22 @@ class Interrupts:
                     elif number == first and self._echoes:
                         self._echoes -= 1
                     elif number == signal.SIGINT and time.monotonic() - began > _SAME_PRESS_SECONDS:
-                        _leave()
+                        self._leave()
             if first is None:
                 continue
             passed = time.monotonic() - began
-            if passed > (_STUCK_SECONDS if not self._raised or self._waits() else _SAVING_SECONDS):
-                _leave()
+            if passed > (_SAVING_SECONDS if self._raised else _STUCK_SECONDS):
+                self._leave()
             if not self._raised:
                 self._echoes += 1
                 _thread.interrupt_main(first)
 
-    def _waits(self) -> bool:
-        """Whether the main thread waits for another thread."""
-        frame = sys._current_frames().get(self._main)
-        return frame is not None and frame.f_code.co_filename == threading.__file__
+    def _leave(self) -> NoReturn:
+        """End the process from whatever thread, without waiting for any."""
+        if self._over is not None:
+            os._exit(self._over)
+        _say(MESSAGE)
+        os._exit(INTERRUPTED)
 
 
 def _imports(frame: FrameType | None) -> bool:
@@ -152,12 +175,6 @@ def _imports(frame: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
-
-
-def _leave() -> NoReturn:
-    """End the process from whatever thread, without waiting for any."""
-    _say(MESSAGE)
-    os._exit(INTERRUPTED)
 
 
 def _say(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -179,6 +180,50 @@ def test_what_takes_time_to_save_is_saved(tmp_path):
     )
     assert end(process, signal.SIGINT) == (130, INTERRUPTED)
     assert (tmp_path / "saved").exists()
+
+
+def test_what_is_saved_by_another_thread_is_saved(tmp_path):
+    process = code(
+        "import threading",
+        "try:",
+        "    print('ready', flush=True)",
+        "    time.sleep(100)",
+        "finally:",
+        "    saver = threading.Thread(target=time.sleep, args=(3,))",
+        "    saver.start()",
+        "    saver.join()",
+        f"    open({str(tmp_path / 'saved')!r}, 'w').close()",
+        "return 0",
+    )
+    assert end(process, signal.SIGINT) == (130, INTERRUPTED)
+    assert (tmp_path / "saved").exists()
+
+
+def test_a_signal_to_a_forked_child_ends_the_child_only():
+    process = code(
+        "import os",
+        "child = os.fork()",
+        "if not child:",
+        "    time.sleep(100)",
+        "print('ready', flush=True)",
+        "print(child, flush=True)",
+        "status = os.waitpid(child, 0)[1]",
+        "time.sleep(3)",
+        "return os.WTERMSIG(status)",
+    )
+    os.kill(int(process.stdout.readline()), signal.SIGTERM)
+    _, said = process.communicate(timeout=_SOON)
+    assert (process.returncode, said) == (signal.SIGTERM, "")
+
+
+def test_a_signal_after_the_command_is_done_leaves_its_exit_code():
+    process = code(
+        "import atexit, hashlib",
+        "atexit.register(hashlib.pbkdf2_hmac, 'sha256', b'', b'', 100_000_000)  # a minute in C code",
+        "atexit.register(print, 'ready', flush=True)",
+        "return 3",
+    )
+    assert end(process, signal.SIGTERM) == (3, "")
 
 
 def test_a_second_ctrl_c_ends_at_once():

@@ -14,6 +14,7 @@ import pytest
 from featurekit_cli._terminal import SafeStream
 from featurekit_cli.main import main
 from odd_files import encoded, picture
+from tqdm import tqdm
 
 from featurekit import FeatureStore, TransferClassifier, extract
 from featurekit.metrics import evaluate_predictions
@@ -140,12 +141,27 @@ def test_warnings_and_logs_are_escaped(capsys, monkeypatch, tmp_path):
     assert "featurekit: odd \\u202e\n" in said
 
 
-def test_a_progress_bar_may_return_to_the_start_of_its_line():
+def test_progress_bars_may_return_to_the_start_of_their_line_and_move_up():
     stream = io.StringIO()
     safe = SafeStream(stream)
-    for text in ("\r 3/10", "\n", "\x1b[A", "a\rb", "\ra\rb\tc"):
-        safe.write(text)
-    assert stream.getvalue() == "\r 3/10\n\x1b[Aa\\rb\ra\\rb\\tc"
+    with tqdm(total=2, file=safe) as outer, tqdm(total=2, file=safe, desc=f"b\r{TITLE}") as inner:
+        outer.update()
+        inner.update()
+    seen = stream.getvalue()
+    assert "\r" in seen
+    assert "\x1b[A" in seen
+    assert "\\x1b]0;title" in seen
+    assert TITLE not in seen
+
+
+@pytest.mark.parametrize("name", ["\x1b[A", "\rfeaturekit: all is well", "\n\x1b[A\x1b[A"])
+def test_names_cannot_move_the_cursor(name):
+    stream = io.StringIO()
+    safe = SafeStream(stream)
+    print(name, file=safe)
+    tqdm.write(name, file=safe)  # lines above a bar are no bar
+    assert "\x1b" not in stream.getvalue()
+    assert "\r" not in stream.getvalue()
 
 
 def test_names_of_foreign_scripts_stay_as_they_are():
