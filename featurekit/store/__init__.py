@@ -18,7 +18,6 @@ from .schema import (
     FAILED,
     INDEX,
     KEPT,
-    MAX_TEXT,
     REMOVED,
     STORED,
     Columns,
@@ -29,7 +28,7 @@ from .schema import (
 )
 from .signatures import Signatures
 from .summary import Summary
-from .texts import Text, decode, encode
+from .texts import MAX_TEXT, Text, decode, encode
 from .verification import Verification, salvage_columns, verify
 from .writer import check_target, is_store_file, lock_file, parts_folder, publish, publish_index, write_shard
 

@@ -33,13 +33,13 @@ from .schema import (
     INDEX,
     LEDGER_TEXT,
     MAX_ATTRIBUTE,
-    MAX_TEXT,
     NUMBER_COLUMNS,
     READABLE_VERSIONS,
     TEXT_COLUMNS,
     TEXT_FACTOR,
     TEXT_FREE,
 )
+from .texts import MAX_TEXT
 
 SHARD_NAME = re.compile(r"rows-[0-9a-f]{64}\.h5")
 _FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
@@ -110,7 +110,7 @@ def check_opens(opened: Path | io.BytesIO, place: Place) -> None:
         If a reader would refuse it.
     """
     try:
-        file, _, _ = _checked(h5py.File(opened, "r"), place)
+        file, _, _ = _checked(_open(opened) if isinstance(opened, Path) else h5py.File(opened, "r"), place)
     except (StoreFormatError, OSError, RuntimeError) as error:
         raise StoreError(
             f"what was written for {place} could not be opened again: {error}. What was complete before is kept; this "

@@ -21,7 +21,7 @@ from .schema import (
     Places,
     Rows,
 )
-from .texts import Text, decode, texts_of, unpacked
+from .texts import MAX_TEXT, UNEVEN, Text, decode, lengths_between, texts_of, unpacked
 from .writing import columns_digest, ledger_digest, row_checks
 
 _SLAB_ROWS = 4096
@@ -66,6 +66,13 @@ def read_text(place: h5py.Group | h5py.Dataset) -> Text:
         raise _wrong_ends(place, error) from error
 
 
+def _lengths(place: h5py.Group, begin: int, end: NDArray[np.int64]) -> NDArray[np.int64]:
+    try:
+        return lengths_between(begin, end, len(place["data"]))
+    except ValueError as error:
+        raise _wrong_ends(place, error) from error
+
+
 def _wrong_ends(place: h5py.Group, error: Exception | str) -> StoreFormatError:
     return StoreFormatError(f"{place.file.filename} is damaged: '{place.name.strip('/')}': {error}. {_REMEDY}")
 
@@ -86,11 +93,9 @@ def find_text(place: h5py.Group | h5py.Dataset, wanted: bytes) -> int | None:
     begin = 0
     for start, stop in slabs(place["end"]):
         end = read_dataset(place["end"], slice(start, stop))
-        starts = np.concatenate([[begin], end[:-1]])
-        if (end < starts).any() or end[-1] > len(place["data"]):
-            raise _wrong_ends(place, "the ends of texts do not rise to the end of their bytes")
+        lengths = _lengths(place, begin, end)
         found = _find_piece(
-            read_dataset(place["data"], slice(begin, int(end[-1]))), starts - begin, end - starts, wanted
+            read_dataset(place["data"], slice(begin, int(end[-1]))), end - lengths - begin, lengths, wanted
         )
         if found is not None:
             return start + found
@@ -207,9 +212,9 @@ def read_places(file: h5py.File) -> Places:
 def _read_sparse_text(place: h5py.Group | h5py.Dataset) -> Iterator[tuple[int, str]]:
     if isinstance(place, h5py.Group):
         raw, end = read_dataset(place["data"]).tobytes(), read_dataset(place["end"])
-        lengths = np.diff(end, prepend=0)
-        if lengths.min(initial=0) < 0 or (end[-1] if len(end) else 0) != len(raw):
-            raise _wrong_ends(place, "the ends of texts do not rise to the end of their bytes")
+        lengths = _lengths(place, 0, end)
+        if (end[-1] if len(end) else 0) != len(raw):
+            raise _wrong_ends(place, UNEVEN)
         for i in np.flatnonzero(lengths).tolist():
             yield i, decode(raw[int(end[i] - lengths[i]) : int(end[i])])
         return
@@ -260,6 +265,7 @@ def salvage_text(place: h5py.Group | h5py.Dataset, *, keep: bool = True) -> tupl
     begin = np.concatenate([[0], end[:-1]]).astype(np.int64) if len(end) else end
     damaged[1:] |= damaged[:-1].copy()  # where the one before it ends is not known
     damaged |= (begin < 0) | (end < begin) | (end > len(lost))
+    damaged |= end - begin > MAX_TEXT  # where that wraps around, the line above has found it
     holes = np.flatnonzero(lost)
     if len(holes):
         first = holes[np.minimum(np.searchsorted(holes, begin), len(holes) - 1)]

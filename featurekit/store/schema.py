@@ -10,7 +10,7 @@ index share one layout::
     label       (n,)     UTF-8     empty where there is none
     group       (n,)     UTF-8     empty where there is none
     sha256      (n, 32)  uint8     of the image file's bytes
-    perceptual  (n, 64)  uint8     perceptual hash of the decoded pixels; all zeros where it is not known
+    perceptual  (n, 64)  uint8     perceptual hash of the decoded pixels; zeros: not known, 255s: it has none
     size        (n,)     int64     bytes of the image file; 0 if it was no file
     mtime_ns    (n,)     int64     its modification time; 0 if it was no file
     ledger/path, ledger/status, ledger/reason (m,) UTF-8, ledger/row (m,) int64 (-1: none)
@@ -70,8 +70,6 @@ HASH_COLUMNS = {"sha256": HASH_BYTES, "perceptual": PERCEPTUAL_BYTES}
 NUMBER_COLUMNS = ("size", "mtime_ns")
 LEDGER_TEXT = ("path", "status", "reason")
 ATTRIBUTES = ("format", "version", "fingerprint", "space", "provenance")
-MAX_TEXT = 64 * 1024
-"""Bytes of one path, label, group or reason, at most."""
 MAX_ATTRIBUTE = 64 * 1024 - 512  # HDF5's own limit for an object header is 64 KiB
 CHUNK_BYTES = 64 * 1024  # large enough to stream at the speed of the disk, small enough for single rows
 SLAB_CHUNKS = 64

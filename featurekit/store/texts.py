@@ -14,6 +14,11 @@ from numpy.typing import NDArray
 
 Text = NDArray[Any]
 
+MAX_TEXT = 64 * 1024
+"""Bytes of one path, label, group or reason in a store, at most; what is written and what is read."""
+
+UNEVEN = "the ends of texts do not rise to the end of their bytes"
+
 _FREE = 16 * 2**20  # bytes that fixed width may always take
 _OBJECT = 48  # bytes of an object of Python and of the pointer to it, beside its text
 _BLOCK = 65536
@@ -96,17 +101,35 @@ def pieces_of(values: Text) -> Iterator[bytes]:
         yield b"".join(values[start : start + _BLOCK].tolist())
 
 
+def lengths_between(begin: int, end: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """The bytes of texts that end at these places, of which the first begins at `begin`.
+
+    Raises
+    ------
+    ValueError
+        If the ends do not rise, or are beyond the `size` bytes that there are, or a text is too long.
+    """
+    starts = np.concatenate([np.array([begin], dtype=np.int64), end[:-1]])[: len(end)]
+    # They are compared before they are subtracted: a difference of two large numbers may wrap around.
+    if len(end) and (begin < 0 or (end < starts).any() or int(end[-1]) > size):
+        raise ValueError(UNEVEN)
+    lengths = end - starts
+    if (longest := int(lengths.max(initial=0))) > MAX_TEXT:
+        raise ValueError(f"a text of {longest} bytes; at most {MAX_TEXT} are read")
+    return lengths
+
+
 def unpacked(data: NDArray[np.uint8], end: NDArray[np.int64]) -> Text:
     """The texts whose bytes lie one after another in `data`, each up to its end.
 
     Raises
     ------
     ValueError
-        If the ends do not rise to that of the data.
+        As :func:`lengths_between` does, or if the last end is not that of the data.
     """
-    lengths = np.diff(end, prepend=0)
-    if lengths.min(initial=0) < 0 or (int(end[-1]) if len(end) else 0) != len(data):
-        raise ValueError("the ends of texts do not rise to the end of their bytes")
+    lengths = lengths_between(0, end, len(data))
+    if (int(end[-1]) if len(end) else 0) != len(data):
+        raise ValueError(UNEVEN)
     n, width = len(end), int(lengths.max(initial=1))
     if not is_frugal(n, width, len(data)):
         out = np.empty(n, dtype=object)

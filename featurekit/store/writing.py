@@ -20,7 +20,6 @@ from .schema import (
     FORMAT,
     HASH_COLUMNS,
     MAX_ATTRIBUTE,
-    MAX_TEXT,
     NUMBER_COLUMNS,
     TEXT_COLUMNS,
     TEXT_FACTOR,
@@ -31,7 +30,7 @@ from .schema import (
     Places,
     Rows,
 )
-from .texts import Text, encode, lengths_of, pieces_of
+from .texts import MAX_TEXT, Text, encode, lengths_of, pieces_of
 
 
 def write_header(file: h5py.File, space: FeatureSpace, provenance: Mapping[str, Any]) -> None:

@@ -95,15 +95,15 @@ def test_the_second_of_two_runs_is_refused_and_keeps_its_rows(bucket, digits_fol
     """Nothing can be locked behind a URL: the second to publish is told, and its rows are kept."""
     from featurekit.extraction import update
 
-    plain = update._rows_and_ledger
+    plain = update.rows_and_ledger
 
     def slowly(*arguments):
-        monkeypatch.setattr(update, "_rows_and_ledger", plain)
+        monkeypatch.setattr(update, "rows_and_ledger", plain)
         own_caches(monkeypatch, tmp_path / "another-machine")  # where its locks lie, too
         extract(digits_folder / "1", output=URL)
         return plain(*arguments)
 
-    monkeypatch.setattr(update, "_rows_and_ledger", slowly)
+    monkeypatch.setattr(update, "rows_and_ledger", slowly)
     with pytest.raises(StoreError, match="another command has written to s3://rows/digits meanwhile"):
         extract(digits_folder / "0", output=URL)
     assert FeatureStore(URL).paths[0] == "000.png"

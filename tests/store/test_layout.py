@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 
 import h5py
+import made_stores
 import numpy as np
 import pytest
 from made_stores import SPACE, flip, keys, make_rows, write
@@ -292,7 +293,7 @@ def test_bombs_in_version_2_are_refused(version_2):
 
 MEMORY = """
 import resource, sys
-sys.path.insert(0, {tests!r})
+sys.path.insert(0, {made!r})
 import numpy as np
 from pathlib import Path
 from made_stores import SPACE, keys
@@ -317,7 +318,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 def test_one_path_of_8_kb_among_300_000_costs_no_gigabytes(tmp_path):
     from pathlib import Path
 
-    code = MEMORY.format(tests=str(Path(__file__).parent.parent), path=str(tmp_path / "s.h5"))
+    code = MEMORY.format(made=str(Path(made_stores.__file__).parent), path=str(tmp_path / "s.h5"))
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert out.returncode == 0, out.stderr
     assert int(out.stdout) < 700
