@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import IO
 
 from ..errors import ImageError, SourceError, UnavailableError
-from ..folders import is_url
+from ..folders import is_url, open_regular
 from .blocks import Blocks
 from .decode import MAX_BYTES
 from .items import UNLISTED, Item, Member, Source, as_label, is_image
@@ -97,15 +97,13 @@ def read_member(member: Member) -> bytes:
     Raises
     ------
     UnavailableError
-        If the archive cannot be read there.
-    ImageError
-        If they are too many for an image.
+        If the archive cannot be read there, or they are too many for an image.
     """
     if member.end == member.start:
         return b""
     size = max(member.end - member.start, member.size, member.packed)
     if size > MAX_BYTES:
-        raise ImageError(f"{size} bytes are too many for an image")
+        raise UnavailableError(f"{size} bytes are too many for an image")
     if not member.zipped:
         return _part(member, member.end)
     # How long the header is stands in it; what the list of the archive says is a good guess.
@@ -133,9 +131,9 @@ def _part(member: Member, end: int) -> bytes:
         except ImageError as error:  # the archive is gone, and nothing is known of the image
             raise UnavailableError(str(error)) from None
     try:
-        if not stat.S_ISREG(os.stat(file).st_mode):
-            raise UnavailableError(f"{file} is no plain file")
-        with open(file, "rb") as opened:
+        if not os.stat(file).st_size:
+            raise UnavailableError(f"{file} is empty")
+        with open_regular(file) as opened:
             info = os.fstat(opened.fileno())
             if member.state not in {None, FileInfo.of(info)}:
                 raise UnavailableError(f"{file} was written anew while its images were read")
@@ -187,7 +185,7 @@ def _listed(file: str, kind: str, read: Callable[[IO[bytes]], list[Item]]) -> li
     """What `read` makes of an open archive."""
     blocks = Blocks(file, file_size(file)) if is_url(file) else None
     try:
-        with open(file, "rb") if blocks is None else io.BufferedReader(blocks) as opened:
+        with open_regular(file) if blocks is None else io.BufferedReader(blocks) as opened:
             return read(opened)
     except SourceError:
         raise

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from ..errors import ImageError
+from ..errors import ImageError, UnavailableError
 
 MAX_LISTING = 2**28
 """Bytes of the page in which a server lists a folder."""
@@ -38,7 +38,7 @@ def bounds(most: int, confined: bool) -> Iterator[None]:
         _confined.reset(marks[1])
 
 
-class TooLongError(ImageError):
+class TooLongError(UnavailableError):
     """A body or file is longer than allowed."""
 
 

@@ -39,7 +39,8 @@ MAX_SCANS = 100
 _SCAN = b"\xff\xda"
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
-_LOADING = [threading.Lock() for _ in range(64)]
+# A prime number of them: the addresses of objects are multiples of 16, which would share a few locks of 64.
+_LOADING = [threading.Lock() for _ in range(61)]
 
 # Beyond this aspect ratio the square is cut out before resizing: the resized long side would be huge
 # (a 60000 x 2 image would become 7680000 x 256), and all of it but the centre is thrown away.
@@ -108,19 +109,26 @@ def upright(image: Image.Image) -> Image.Image:
     """
     if not image.width or not image.height:
         raise ImageError(f"an image of {image.width} x {image.height} pixels")
-    # Two threads may be given the same picture, and Pillow loads it when its pixels are first asked for.
-    with Room() as room, _reasons("cannot be loaded"), _LOADING[id(image) % len(_LOADING)]:
+    with Room() as room, _reasons("cannot be loaded"):
         if getattr(image, "tile", None):
-            room.take(image.width, image.height, image.format)
-            if image.format in {"JPEG", "MPO"} and (file := getattr(image, "fp", None)) is not None:
-                before = file.tell()
-                file.seek(0)
-                _check_scans(file.read())
-                file.seek(before)
-            deep = _has_deep_colors(image)
-            image.load()
-            _check_depth(image, deep=deep)
-        return to_rgb(ImageOps.exif_transpose(image))
+            room.take(image.width, image.height, image.format)  # before the lock: one that waits here blocks no other
+        # Two threads may be given the same picture, and Pillow loads it when its pixels are first asked for.
+        with _LOADING[id(image) % len(_LOADING)]:
+            if getattr(image, "tile", None):
+                _load(image)
+            return to_rgb(ImageOps.exif_transpose(image))
+
+
+def _load(image: Image.Image) -> None:
+    """Load the pixels of a picture that was opened and not read."""
+    if image.format in {"JPEG", "MPO"} and (file := getattr(image, "fp", None)) is not None:
+        before = file.tell()
+        file.seek(0)
+        _check_scans(file.read())
+        file.seek(before)
+    deep = _has_deep_colors(image)
+    image.load()
+    _check_depth(image, deep=deep)
 
 
 def jpeg_orientation(data: bytes, room: Room | None = None) -> int | None:
@@ -247,13 +255,13 @@ def read_file(path: str | os.PathLike[str]) -> tuple[bytes, os.stat_result]:
         # Refuse pipes, sockets and devices before opening them: opening one can block for ever.
         if not stat.S_ISREG(info.st_mode):
             what = "a directory" if stat.S_ISDIR(info.st_mode) else "a device, pipe or socket"
-            raise ImageError(f"{what}, not an image file")
+            raise UnavailableError(f"{what}, not an image file")
         if info.st_size > MAX_BYTES:
-            raise ImageError(too_many_bytes(info.st_size))
+            raise UnavailableError(too_many_bytes(info.st_size))
         with open_regular(path) as file:
             data = file.read(info.st_size + 1)
         if len(data) > info.st_size:  # Its end may never come.
-            raise ImageError("the file grew while it was read")
+            raise UnavailableError("the file grew while it was read")
         return data, info
     except FileNotFoundError:
         raise _missing(os.fsdecode(path)) from None
@@ -275,11 +283,10 @@ def _missing(path: str) -> ImageError:
             is_empty = next(entries, None) is None
     except OSError:
         is_empty = True
+    if other := spelled_otherwise(path):
+        return ImageError(f"no such file; one of that name is spelled otherwise: {other}")
     # The folder of a file that was deleted is still there; that of an unmounted disk is missing or empty.
-    if is_empty:
-        return UnavailableError("no such file: its folder is missing or empty")
-    other = spelled_otherwise(path)
-    return ImageError("no such file" + (f"; one of that name is spelled otherwise: {other}" if other else ""))
+    return UnavailableError("no such file: its folder is missing or empty") if is_empty else ImageError("no such file")
 
 
 def too_many_bytes(size: int) -> str:

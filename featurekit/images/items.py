@@ -31,8 +31,8 @@ that each such file fails with its reason instead of being left out. The content
 UNLISTED = "the folder cannot be listed"
 """How the reason begins of an item that stands for a folder whose images are not known."""
 
-MAX_TEXT = 8192
-"""Characters of a path, label or group."""
+MAX_CHARACTERS = 8192
+"""Characters of a path, label or group that a source names, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +149,8 @@ def as_text(value: object) -> str:
     text = "" if is_missing(value) else str(value)
     if "\0" in text:
         raise SourceError(f"a path, label or group holds a null character: {text!r:.80}")
-    if len(text) > MAX_TEXT:
-        raise SourceError(f"a path, label or group has {len(text)} characters; at most {MAX_TEXT} are kept")
+    if len(text) > MAX_CHARACTERS:
+        raise SourceError(f"a path, label or group has {len(text)} characters; at most {MAX_CHARACTERS} are kept")
     return text
 
 

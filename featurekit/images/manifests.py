@@ -77,8 +77,8 @@ def read_manifest(place: str, root: str | os.PathLike[str] | None, columns: Mani
     place : str
         A file or a URL.
     root : path or URL, optional
-        What its paths are relative to, and may not leave. Default: the folder of the table, which one on this machine
-        may leave.
+        What its paths are relative to, and may not leave; a local folder allows no URLs. Default: the folder of the
+        table. One on this machine may then name any other file, and any URL.
     columns : ManifestColumns
 
     Raises
@@ -155,8 +155,8 @@ def _notes(file: str, names: list[str], chosen: dict[str, str]) -> list[str]:
 class _Lead:
     """From the path in a line to the file or URL that it names, and why that may not be opened.
 
-    A table from a server, or one with a root, is kept within: it may be of somebody else. One that lies on this machine
-    is taken as the user's own.
+    A table from a server, or one with a root, is kept within, URLs included: it may be of somebody else. One that lies
+    on this machine is taken as the user's own.
 
     Parameters
     ----------
@@ -184,6 +184,8 @@ class _Lead:
             timeout()  # nonsense in its variable is said once, not for each image
             found = joined(self._base, name)
             return (found, "") if found else (name, self._outside())
+        if is_url(name) and not self._free:
+            return name, self._outside()
         if is_url(name):
             timeout()
             # A table here may name images of anywhere else, but no files of this machine by a URL.
@@ -207,8 +209,8 @@ class _Lead:
 
     def _outside(self) -> str:
         if self._far:
+            way = "name a folder above (root=, --root), or " if is_url(self._base) else ""
             return (
-                f"outside {self._shown}: a manifest from a server may not lead there. If you trust it, name the folder "
-                "that its paths are relative to (root=, --root), or download it"
+                f"outside {self._shown}: a manifest from a server may not lead there. If you trust it, {way}download it"
             )
         return f"outside {self._shown}, the root that was named: leave root= or --root out, or name a folder above"

@@ -370,7 +370,7 @@ def _no_file(error: Exception, url: str) -> ImageError:
     answer = getattr(cause, "response", None)  # of an object store
     code = answer.get("Error", {}).get("Code") if isinstance(answer, dict) else getattr(cause, "status", None)
     gone = cause is None or isinstance(cause, FileNotFoundError) or code in {404, 410, "404", "NoSuchKey"}
-    return (ImageError if gone else UnavailableError)(reason_of(error, url))
+    return ImageError("no such file") if gone else UnavailableError(reason_of(error, url))
 
 
 def reason_of(error: Exception, url: str) -> str:

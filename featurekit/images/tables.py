@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -14,7 +13,7 @@ from typing import Any
 from .._optional import require
 from ..errors import ImageError, SourceError
 from ..folders import is_url, open_regular
-from .items import MAX_TEXT
+from .items import MAX_CHARACTERS
 from .remote import fetch, public
 
 MAX_MANIFEST = 2**30
@@ -96,8 +95,7 @@ def _ending(place: str) -> str:
 
 def _read_file(place: str) -> bytes:
     with open_regular(place) as file:
-        state = os.fstat(file.fileno())
-        if stat.S_ISREG(state.st_mode) and state.st_size <= MAX_MANIFEST:
+        if os.path.getsize(place) <= MAX_MANIFEST:
             data = file.read(MAX_MANIFEST + 1)
             if len(data) <= MAX_MANIFEST:
                 return data
@@ -176,6 +174,7 @@ def _parquet(shown: str, data: bytes, choose: Choose) -> Table:
         file = parquet.ParquetFile(io.BytesIO(data))
         names = [str(name) for name in file.schema_arrow.names]
         wanted = choose(names)
+        _check_kinds(shown, file.schema_arrow, wanted)
         _check_parquet(shown, file.metadata, wanted, len(data))
         # Texts that repeat are read once and shared.
         file = parquet.ParquetFile(io.BytesIO(data), read_dictionary=wanted)
@@ -188,6 +187,19 @@ def _parquet(shown: str, data: bytes, choose: Choose) -> Table:
     except Exception as error:  # pyarrow raises many kinds for what is damaged
         raise SourceError(f"cannot read the manifest {shown}: {' '.join(str(error).split())[:300]}") from error
     return Table(names, dict(columns))
+
+
+def _check_kinds(shown: str, schema: Any, wanted: list[str]) -> None:
+    """Refuse columns that hold several values a line."""
+    import pyarrow
+
+    for name in wanted:
+        kind = schema.field(name).type
+        if pyarrow.types.is_nested(kind):
+            raise SourceError(
+                f"{shown}: the column {name!r} holds several values in each line ({str(kind)[:80]}); expected one text "
+                "or number. Save it as a column of plain values, or name another column."
+            )
 
 
 def _check_parquet(shown: str, metadata: Any, wanted: list[str], size: int) -> None:
@@ -207,8 +219,8 @@ def _values(shown: str, name: str, column: Any, before: int) -> Iterator[object]
 
     texts = column.dictionary if isinstance(column, pyarrow.DictionaryArray) else column
     if pyarrow.types.is_string(texts.type) or pyarrow.types.is_large_string(texts.type):
-        if any(length is not None and length > 4 * MAX_TEXT for length in _lengths(texts)):
-            raise SourceError(f"{shown}: a value of the column {name!r} has more than {MAX_TEXT} characters")
+        if any(length is not None and length > 4 * MAX_CHARACTERS for length in _lengths(texts)):
+            raise SourceError(f"{shown}: a value of the column {name!r} has more than {MAX_CHARACTERS} characters")
         try:
             found = texts.to_pylist()
         except UnicodeDecodeError as error:

@@ -30,7 +30,7 @@ def turned(orientation: int, size: tuple[int, int] = (203, 157), kind: str = "JP
 def prepared(decoder: str, origin: object) -> np.ndarray:
     (item,) = items_from([origin])
     (found,) = load_decoder(decoder, "cpu")([read_origin(item.origin)[0]], [{PRE}])
-    return found[PRE]
+    return found.pixels[PRE]
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])

@@ -71,14 +71,12 @@ def test_columns_that_are_not_used_are_named(lists):
 
 
 def test_a_column_that_is_named_must_be_there(lists):
-    with pytest.raises(
-        SourceError, match=r"no column 'patient' \(group_column=, --group-column\); found 'path', 'label'"
-    ):
+    with pytest.raises(SourceError, match=r"no column 'patient'; found 'path', 'label'\. .* \(group_column=\.\.\.\)"):
         read_source(write(lists / "m.csv", "path,label\na.png,cat\n"), columns=ManifestColumns(group="patient"))
 
 
 def test_a_missing_path_column_says_how_to_name_one(lists):
-    with pytest.raises(SourceError, match=r"name it \(path_column=, --path-column\)"):
+    with pytest.raises(SourceError, match=r"name it \(path_column=\.\.\.\)"):
         read_source(write(lists / "m.csv", "file_name,label\na.png,cat\n"))
 
 
