@@ -192,7 +192,9 @@ def main(folder: Path, name: str) -> None:
 def script(name: str, *arguments: object, work: Path) -> dict[str, Any]:
     """Run a script of this folder; what it counted."""
     command = [sys.executable, str(Path(__file__).with_name(name)), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | ONE_THREAD | {"TMPDIR": str(work)})
+    helpers = os.pathsep.join(path for path in sys.path if path)  # of this process, with the folders that pytest adds
+    environment = os.environ | ONE_THREAD | {"TMPDIR": str(work), "PYTHONPATH": helpers}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     counts: dict[str, Any] = json.loads(done.stdout)
     return counts

@@ -17,6 +17,8 @@ import pytest
 
 from featurekit import extract
 from featurekit.errors import ImageError, StoreError, UnavailableError
+from featurekit.extraction.rows import Old, removed_paths
+from featurekit.images import read_source
 from featurekit.images.archives import read_archive, read_member
 from featurekit.images.decode import read_file
 from featurekit.images.remote import fetch
@@ -120,19 +122,105 @@ def test_a_deleted_image_leaves(photos, target):
     assert (len(store), store.summary.removed) == (8, 1)
 
 
-@pytest.mark.parametrize("content", [b"", b"no image", "cut"])
-def test_an_image_that_is_garbage_now_leaves(photos, target, content):
+@pytest.mark.parametrize("content", [b"", b"no image", bytes(3000), b"<!DOCTYPE html><title>Log in</title>", "cut"])
+def test_an_image_that_is_garbage_now_keeps_its_row(photos, target, content):
+    before = FeatureStore(target)
+    X, contents = before.X[...], before.columns.sha256
     path = photos / "0/000.png"
     path.write_bytes(path.read_bytes()[:100] if content == "cut" else content)
     store = extract(photos, output=target)
-    assert store.ledger_counts == {"failed": 1, "stored": 8}
+    assert store.ledger_counts == {"kept": 1, "stored": 8}
+    assert np.array_equal(store.X[...], X)
+    assert np.array_equal(store.columns.sha256, contents)
+    assert SINCE.match(store.ledger[0].reason)
 
 
-def test_a_folder_in_place_of_an_image_is_a_failed_row(photos, target):
+def test_replace_lets_the_row_of_garbage_go(photos, target):
+    (photos / "0/000.png").write_bytes(b"no image")
+    assert extract(photos, output=target, replace=True).ledger_counts == {"failed": 1, "stored": 8}
+
+
+def test_a_file_that_decodes_to_something_else_gets_another_row(photos, target, digits_folder):
+    shutil.copy2(digits_folder / "5/003.png", photos / "0/000.png")
+    store = extract(photos, output=target)
+    assert store.ledger_counts == {"stored": 9}
+    assert store.summary.computed == 1
+
+
+def test_a_copy_that_is_complete_later_is_stored_again(photos, target):
+    path = photos / "0/000.png"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100])
+    extract(photos, output=target).close()
+    path.write_bytes(whole)
+    store = extract(photos, output=target)
+    assert store.ledger_counts == {"stored": 9}
+    assert store.summary.computed == 0
+
+
+def test_processes_keep_the_row_of_garbage(photos, target):
+    (photos / "0/000.png").write_bytes(b"no image")
+    store = extract(photos, output=target, engine="processes", device="cpu")
+    assert store.ledger_counts == {"kept": 1, "stored": 8}
+
+
+def test_a_file_with_too_many_bytes_keeps_its_row(photos, target):
+    os.truncate(photos / "0/000.png", 2**30 + 1)  # sparse
+    assert extract(photos, output=target).ledger_counts == {"kept": 1, "stored": 8}
+
+
+def test_a_folder_in_place_of_an_image_keeps_its_row(photos, target):
     (photos / "0/000.png").unlink()
     (photos / "0/000.png").mkdir()
-    store = extract(photos, output=target)
-    assert store.ledger[0] == LedgerEntry("0/000.png", "failed", "a directory, not an image file", -1)
+    (entry,) = kept(extract(photos, output=target))
+    assert entry.path == "0/000.png"
+    assert entry.reason.endswith(" a directory, not an image file")
+
+
+def test_a_file_that_grows_while_it_is_read_is_unavailable(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(bytes(2**20))
+    stop = threading.Event()
+
+    def grow():
+        with path.open("ab", buffering=0) as file:
+            for _ in range(200_000):
+                if stop.is_set():
+                    return
+                file.write(b"0")
+
+    def read_until_it_grows():
+        while writer.is_alive():
+            read_file(path)
+
+    writer = threading.Thread(target=grow)
+    writer.start()
+    try:
+        with pytest.raises(UnavailableError, match="the file grew while it was read"):
+            read_until_it_grows()
+    finally:
+        stop.set()
+        writer.join()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork") or os.geteuid() != 0, reason="needs root, to become somebody else")
+def test_a_class_folder_that_may_not_be_listed_changes_nothing(photos, tmp_path):
+    extract(photos, output=tmp_path / "s.h5").close()
+    (photos / "0").chmod(0o311)
+    with FeatureStore(tmp_path / "s.h5") as store:
+        old = Old(store, store.columns, store.ledger)
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                os.chdir(photos)
+                os.setresuid(65534, 65534, 65534)
+                removed_paths(old, read_source("."), False)
+            except StoreError as error:
+                code = 0 if "the folder 0 cannot be listed now" in str(error) else 2
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_an_image_that_was_never_read_is_a_failed_row(photos, tmp_path):

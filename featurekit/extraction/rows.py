@@ -29,6 +29,7 @@ from ..store import (
 
 ANOTHER_OUTPUT = Remedy("choose another output", "output")
 _LET_GO = Remedy("let them go", "replace", True)
+_UNLISTED = "cannot be listed now"
 
 
 @dataclass(slots=True)
@@ -57,7 +58,10 @@ def check_texts(items: Sequence[Item]) -> None:
 def keep_known(
     items: Sequence[Item], outcomes: Sequence[Outcome], old: Old, listing: Source, cache: ShardCache, now: str
 ) -> tuple[list[Outcome], dict[int, str]]:
-    """Give each image whose bytes cannot be had just now the row that is known of it.
+    """Give each image that cannot be read just now, but is not gone, the row that is known of it.
+
+    Its bytes cannot be had, or are no image: a copy that is not complete, the page of a server that says so with a good
+    status, a file of zeros.
 
     Parameters
     ----------
@@ -77,7 +81,8 @@ def keep_known(
         By number of the item: since when its image could not be read, and why.
     """
     outcomes = list(outcomes)
-    failed = [i for i, outcome in enumerate(outcomes) if outcome.unavailable]
+    # Of a file that is gone no content is known; that of one which has content but a reason cannot be decoded.
+    failed = [i for i, outcome in enumerate(outcomes) if outcome.reason and (outcome.unavailable or outcome.content)]
     if not failed or old.columns is None or old.store is None:
         return outcomes, {}
     if old.store.provenance.get("root", "") != listing.root:
@@ -179,7 +184,7 @@ def removed_paths(old: Old, listing: Source, replace: bool) -> tuple[list[str], 
 
 def _check_folders(listing: Source, leaving: Sequence[str]) -> None:
     """Raise StoreError if rows would leave because a folder cannot be looked into, not because images are gone."""
-    unlisted = {item.path: "cannot be listed now" for item in listing.items if item.problem.startswith(UNLISTED)}
+    unlisted = {item.path: _UNLISTED for item in listing.items if item.problem.startswith(UNLISTED)}
     if listing.place == listing.root and not is_url(listing.root):  # a folder, whose names were listed
         unlisted |= _unmounted(listing.root, leaving)
     for folder, why in unlisted.items():
@@ -198,7 +203,15 @@ def _unmounted(root: str, paths: Sequence[str]) -> dict[str, str]:
         place = os.path.join(root, folder)
         if os.path.islink(place) and not os.path.exists(place):
             found[folder] = "is a link to what is missing"
-        elif os.path.isdir(place) and not os.listdir(place):
+            continue
+        try:
+            empty = not os.listdir(place)
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # it is gone, and so are its images
+        except OSError:
+            found[folder] = _UNLISTED
+            continue
+        if empty:
             found[folder] = "is empty (if its images were deleted, delete it, too)"
     return found
 
