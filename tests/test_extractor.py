@@ -122,6 +122,7 @@ def test_bad_images_raise_and_the_others_are_kept(paths, tmp_path, forwards):
     assert sum(forwards) == 4
 
 
+@pytest.mark.slow
 def test_errors_keep_their_failures_across_processes(tmp_path):
     with pytest.raises(ImageError) as caught:
         joblib.Parallel(n_jobs=2)(

@@ -224,6 +224,7 @@ def owner(lock: Path) -> int | None:
     return None
 
 
+@pytest.mark.slow
 def test_two_extractions_at_once(tmp_path):
     photos, target = tmp_path / "photos", tmp_path / "s.h5"
     photos.mkdir()
