@@ -76,6 +76,10 @@ class Remedy(NamedTuple):
     value: Any = ...
 
 
+ANOTHER_OUTPUT = Remedy("choose another output", "output")
+"""Where the output cannot be written, or belongs to something else."""
+
+
 def _in_python(remedy: Remedy) -> str:
     return f"{remedy.keyword}={'...' if remedy.value is ... else repr(remedy.value)}"
 

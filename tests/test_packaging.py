@@ -26,15 +26,19 @@ def test_the_list_of_packages_equals_the_tree():
 
 
 def test_every_import_is_a_declared_dependency():
-    imported = set()
+    imported: dict[bool, set[str]] = {True: set(), False: set()}  # by whether it is imported inside a function
     for path in [*(ROOT / "featurekit").rglob("*.py"), *(ROOT / "cli").glob("*.py")]:
         for line in path.read_text(encoding="utf-8").splitlines():
-            if match := re.match(r"\s*(?:from|import) ([a-zA-Z_]\w*)(?:\.\w+)*(?: import .*| as .*)?$", line):
-                imported.add(match[1])
-    third_party = {name for name in imported if name not in sys.stdlib_module_names} - {"featurekit"}
+            if match := re.match(r"(\s*)(?:from|import) ([a-zA-Z_]\w*)(?:\.\w+)*(?: import .*| as .*)?$", line):
+                imported[bool(match[1])].add(match[2])
     distribution = {"PIL": "pillow", "sklearn": "scikit-learn", "cykooz_resizer": "cykooz-resizer"}
-    declared = {re.split(r"[<>=\[]", text)[0] for text in PROJECT["project"]["dependencies"]}
-    assert {distribution.get(name, name) for name in third_party} <= declared
+    extras = PROJECT["project"]["optional-dependencies"]
+    optional = [text for extra in extras.keys() - {"test"} for text in extras[extra]]
+    for inside, names in imported.items():
+        third_party = names - sys.stdlib_module_names - {"featurekit"}
+        texts = PROJECT["project"]["dependencies"] + (optional if inside else [])
+        declared = {re.split(r"[<>=\[]", text)[0] for text in texts}
+        assert {distribution.get(name, name) for name in third_party} <= declared
 
 
 @pytest.fixture(scope="module")

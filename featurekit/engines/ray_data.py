@@ -15,6 +15,7 @@ import re
 import socket
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -187,8 +188,9 @@ def _cause(error: BaseException) -> Exception:
     """What went wrong in an actor, without what Ray wraps around it."""
     inner: BaseException | None = error
     while inner is not None:
-        if isinstance(inner, FeaturekitError):
-            return type(inner)(*inner.args)
-        inner = getattr(inner, "cause", None) or inner.__cause__
+        wrapped = getattr(inner, "cause", None)  # Ray's own error may pass for one of ours
+        if isinstance(inner, FeaturekitError) and wrapped is None:
+            return copy(inner)  # with remedies and failures, but without the traceback
+        inner = wrapped or inner.__cause__
     reason = " ".join(str(error).split())[-300:]
     return StoreError(f"the extraction on Ray failed: {reason}. What was complete is kept: run the same command again.")

@@ -15,12 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ..errors import Remedy, StoreError, StoreLockedError
+from ..errors import ANOTHER_OUTPUT, Remedy, StoreError, StoreLockedError
 
 logger = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.1
-_ANOTHER = Remedy("choose another output", "output")
 # Never through a link, and never waiting for the other end of a pipe that somebody put there.
 _FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
 
@@ -59,11 +58,13 @@ class WriteLock:
                 raise StoreError(
                     f"cannot write in {self._path.parent}, or cannot open the lock file {self._path}: "
                     f"{error.strerror}. Is the folder there, and is it writable?",
-                    remedies=[_ANOTHER],
+                    remedies=[ANOTHER_OUTPUT],
                 ) from error
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 os.close(descriptor)
-                raise StoreError(f"the lock file {self._path} is no file.", remedies=[Remedy("delete it"), _ANOTHER])
+                raise StoreError(
+                    f"the lock file {self._path} is no file.", remedies=[Remedy("delete it"), ANOTHER_OUTPUT]
+                )
             if _try_lock(descriptor):
                 # The former owner may have deleted the file between our open and our lock.
                 if _is_same_file(descriptor, self._path):
@@ -75,7 +76,7 @@ class WriteLock:
             if not self._wait:
                 raise StoreLockedError(
                     f"{self._of} is being written by {owner}. Nothing was changed.",
-                    remedies=[Remedy("wait until it has finished"), _ANOTHER],
+                    remedies=[Remedy("wait until it has finished"), ANOTHER_OUTPUT],
                 )
             time.sleep(_POLL_SECONDS)
         self._descriptor = descriptor
@@ -88,7 +89,7 @@ class WriteLock:
             self._release()
             raise StoreError(
                 f"cannot write the lock file {self._path}: {error.strerror}. Nothing was changed.",
-                remedies=[Remedy("make room"), _ANOTHER],
+                remedies=[Remedy("make room"), ANOTHER_OUTPUT],
             ) from error
         return self
 

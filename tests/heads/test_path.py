@@ -31,7 +31,15 @@ _CHOSEN_BY_FOLDS = {
     "check_sample_weight_equivalence_on_dense_data": "the folds that choose the strength count rows, not weights: "
     "a row that is repeated may lie in two of them, and one of weight 2 may not"
 }
+_SCALED_BY_FOLDS = {
+    "check_sample_weight_equivalence_on_dense_data": "the folds whose scores give the temperature of the probabilities "
+    "count rows, not weights: a row that is repeated may lie in two of them, and one of weight 2 may not"
+}
 _EXPECTED = {
+    "RidgePath": _SCALED_BY_FOLDS,
+    "LDAPath": _SCALED_BY_FOLDS,
+    "NearestNeighbours": _SCALED_BY_FOLDS,
+    "NearestCentroid": _SCALED_BY_FOLDS,
     "LogisticRegressionPath": _CHOSEN_BY_FOLDS,
     "SVMPath": _CHOSEN_BY_FOLDS,
     "LinearSVMPath": _CHOSEN_BY_FOLDS,
