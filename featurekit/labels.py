@@ -158,6 +158,10 @@ class Contradiction:
         named = ", ".join(f"{self.paths[i]} ({self.labels[i]})" for i in order[:_SHOWN])
         return named + (f" and {len(order) - _SHOWN} more" if len(order) > _SHOWN else "")
 
+    def to_dict(self) -> dict[str, list[str]]:
+        """Return plain Python objects, ready for JSON."""
+        return {"paths": list(self.paths), "labels": list(self.labels)}
+
 
 @dataclass(frozen=True, slots=True)
 class LabelFindings:
@@ -166,7 +170,9 @@ class LabelFindings:
     Attributes
     ----------
     contradictions : tuple of Contradiction
-        Pictures that are there under more than one label.
+        Equal files that are there under more than one label.
+    near : tuple of Contradiction
+        Near duplicates, which look the same in different files, under more than one label.
     alike : tuple of tuple of str
         Classes whose names differ only in case, blanks or Unicode form.
     odd : tuple of str
@@ -174,6 +180,7 @@ class LabelFindings:
     """
 
     contradictions: tuple[Contradiction, ...] = ()
+    near: tuple[Contradiction, ...] = ()
     alike: tuple[tuple[str, ...], ...] = ()
     odd: tuple[str, ...] = ()
 
@@ -183,8 +190,14 @@ class LabelFindings:
         if self.contradictions:
             images = sum(len(each.paths) for each in self.contradictions)
             said.append(
-                f"{images} images are there under more than one label: {_some(map(str, self.contradictions))}. Nothing "
-                "can learn both labels of a picture: mend these first"
+                f"{images} images are there under more than one label (equal files): "
+                f"{_some(map(str, self.contradictions))}. Nothing can learn both labels of a picture: mend these first"
+            )
+        if self.near:
+            images = sum(len(each.paths) for each in self.near)
+            said.append(
+                f"{images} images look like one under another label (near duplicates): "
+                f"{_some(map(str, self.near))}. Look at them: if they show the same thing, mend the labels"
             )
         if self.alike:
             named = _some(" and ".join(map(_spelled, names)) for names in self.alike)
@@ -198,8 +211,11 @@ class LabelFindings:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain Python objects, ready for JSON; every file is named."""
-        contradictions = [{"paths": list(each.paths), "labels": list(each.labels)} for each in self.contradictions]
-        return {"contradictions": contradictions, "alike_labels": [list(names) for names in self.alike]}
+        return {
+            "contradictions": [each.to_dict() for each in self.contradictions],
+            "near_contradictions": [each.to_dict() for each in self.near],
+            "alike_labels": [list(names) for names in self.alike],
+        }
 
     def warn(self, stacklevel: int = 2) -> None:
         """Issue a LabelWarning for each sentence."""
@@ -247,6 +263,44 @@ def find_contradictions(ids: ArrayLike, labels: ArrayLike, paths: Sequence[str])
     )
 
 
+def find_near_contradictions(
+    pairs: Sequence[tuple[int, int]], labels: ArrayLike, paths: Sequence[str]
+) -> tuple[Contradiction, ...]:
+    """Find images that have another label than a near duplicate of theirs, which `pairs` holds as row numbers.
+
+    Examples
+    --------
+    >>> found = find_near_contradictions([(0, 1), (1, 2)], ["hat", "hat", "dress"], ["a.jpg", "b.jpg", "c.jpg"])
+    >>> [str(each) for each in found]
+    ['b.jpg (hat), c.jpg (dress)']
+    """
+    texts = np.asarray(labels).astype(str)
+    ends = np.asarray(pairs, dtype=np.intp).reshape(-1, 2)
+    rows, places = np.unique(ends[texts[ends[:, 0]] != texts[ends[:, 1]]], return_inverse=True)
+    places = places.reshape(-1, 2)
+    ids = connected_ids(len(rows), [(places[:, 0], places[:, 1])])
+    return find_contradictions(ids, texts[rows], [paths[row] for row in rows.tolist()])
+
+
+def connected_ids(n: int, links: Iterable[tuple[NDArray[np.intp], NDArray[np.intp]]]) -> NDArray[np.intp]:
+    """Number `n` images so that those that links connect, directly or through others, get the same number.
+
+    Each element of `links` holds the first and the second ends of several.
+
+    Examples
+    --------
+    >>> connected_ids(4, [(np.array([0, 3]), np.array([3, 2]))])
+    array([0, 1, 0, 0])
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    ends = [np.concatenate([np.empty(0, dtype=np.intp), *side]) for side in zip(*links, strict=True)]
+    graph = coo_array((np.ones(len(ends[0]), dtype=np.int8), (ends[0], ends[1])), shape=(n, n))
+    ids: NDArray[np.intp] = connected_components(graph, directed=False)[1].astype(np.intp)
+    return ids
+
+
 def content_ids(contents: NDArray[np.uint8] | Sequence[bytes]) -> NDArray[np.intp]:
     """Number images by their content hashes: equal files get the same number.
 
@@ -288,6 +342,7 @@ def find_problems(
     ids: ArrayLike | None = None,
     paths: Sequence[str] = (),
     *,
+    pairs: Sequence[tuple[int, int]] = (),
     separator: str = "",
     numbers: bool = False,
 ) -> LabelFindings:
@@ -299,6 +354,8 @@ def find_problems(
     ids : array-like, shape (n,), optional
         As in :func:`find_contradictions`. Default: contradictions are not looked for.
     paths : sequence of str, length n
+    pairs : sequence of (int, int)
+        Near duplicates, as row numbers. Numbers as labels of these may well differ, and are not compared.
     separator : str
         What stands between several labels of one image, if they may have several.
     numbers : bool
@@ -317,10 +374,13 @@ def find_problems(
     elif numbers:
         compared, names = [str(float(text)) for text in compared], []
     contradicting: tuple[Contradiction, ...] = ()
-    if ids is not None and len(texts):
-        contradicting = find_contradictions(ids, np.array(compared)[codes.reshape(-1)], paths)
+    near: tuple[Contradiction, ...] = ()
+    if len(texts):
+        compared_texts = np.array(compared)[codes.reshape(-1)]
+        contradicting = () if ids is None else find_contradictions(ids, compared_texts, paths)
+        near = () if numbers else find_near_contradictions(pairs, compared_texts, paths)
     odd = sorted({name for name in names if name.strip().lower() in _MISSING_NAMES})
-    return LabelFindings(contradicting, find_alike(names), tuple(odd))
+    return LabelFindings(contradicting, near, find_alike(names), tuple(odd))
 
 
 def _some(named: Iterable[str]) -> str:

@@ -85,15 +85,22 @@ class TransferEstimator(BaseEstimator):
         chosen: NDArray[Any] | None,
         groups: ArrayLike | None,
         sample_weight: ArrayLike | None,
-    ) -> Any:
+    ) -> tuple[Any, list[tuple[int, int]] | None]:
         """Compute the rows that are not in the cache and fit the head on all, or on the chosen ones of a store.
 
-        Returns the content hashes of the images that it was fitted on.
+        Returns
+        -------
+        contents : ndarray of uint8
+            Content hashes of the images that it was fitted on.
+        pairs : list of (int, int), or None
+            The near duplicates among these; None if they were not looked for.
         """
         self.extractor_ = self._new_extractor().fit(X)
+        of_classes = is_classifier(head) and np.ndim(targets) == 1
+        pairs = None
         if chosen is not None:
-            of_classes = is_classifier(head) and np.ndim(targets) == 1
-            groups = group_rows(X, chosen, classes=of_classes).ids
+            found = group_rows(X, chosen, classes=of_classes)
+            groups, pairs = found.ids, found.pairs
         if isinstance(X, FeatureStore) and is_large(X) and fits_in_batches(head):
             if chosen is not None:
                 place = np.zeros(len(X), dtype=np.intp)
@@ -108,14 +115,13 @@ class TransferEstimator(BaseEstimator):
             else:
                 features = self.extractor_._features(X)
                 rows, contents = features.rows, features.contents
-                if groups is None:
-                    classes = targets if is_classifier(head) and np.ndim(targets) == 1 else None
-                    groups = find_duplicates(features.perceptual, contents=contents, labels=classes).ids
+                found = find_duplicates(features.perceptual, contents=contents, labels=targets if of_classes else None)
+                groups, pairs = found.ids if groups is None else groups, found.pairs
             rows = rows if chosen is None else rows[chosen]
             self.head_ = fit_head(head, rows, targets, groups=groups, sample_weight=sample_weight)
         contents = contents if chosen is None else contents[chosen]
         self.seen_ = sketch_of(contents)
-        return contents
+        return contents, pairs
 
     @property
     def space_(self) -> FeatureSpace:

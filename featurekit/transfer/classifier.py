@@ -155,13 +155,13 @@ runtime, progress
         labels = as_classes(given)
         head = make_head(self.head, labels)
         # `make_head` has found what is wrong with the labels, before anything slow.
-        contents = self._fit_head(head, X, labels, chosen, groups, sample_weight)
+        contents, pairs = self._fit_head(head, X, labels, chosen, groups, sample_weight)
         self.classes_ = self.head_.classes_
         self.multilabel_ = labels.ndim == 2
         if self.multilabel_:
             self.classes_ = np.asarray(list(getattr(given, "columns", range(labels.shape[1]))))
             given = LabelTable(labels, self.classes_.tolist())
-        label_findings(X, given, contents, chosen, target=self.target_).warn()
+        label_findings(X, given, contents, chosen, pairs=pairs, target=self.target_).warn()
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:

@@ -124,8 +124,8 @@ runtime, progress
         given, chosen = given_or_stored(X, y, groups, sample_weight)
         targets = numbers(given) if chosen is not None else as_numbers(given)
         head = make_head(self.head, targets, regression=True)
-        contents = self._fit_head(head, X, targets, chosen, groups, sample_weight)
-        label_findings(X, targets, contents, chosen, target="number").warn()
+        contents, pairs = self._fit_head(head, X, targets, chosen, groups, sample_weight)
+        label_findings(X, targets, contents, chosen, pairs=pairs, target="number").warn()
         return self
 
     def predict(self, X: Any) -> NDArray[np.float64]:

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import is_regressor
 
-from ..duplicates import group_rows
+from ..duplicates import find_duplicates, group_rows
 from ..errors import HeadError
+from ..extractor import ImageFeatures
 from ..images import check_sequence
-from ..labels import LABELS_COME_FROM, as_array, complete, is_missing
+from ..labels import LABELS_COME_FROM, as_array, complete, connected_ids, is_missing
 from ..metrics import Evaluation, evaluate_predictions
 from ..proportions import abstain
 from ..store import FeatureStore
@@ -43,7 +44,7 @@ def evaluate(
         True labels, or numbers. May be left out for a store: then its own are used, and its unlabelled rows are not.
     groups : array-like, shape (n,), optional
         Of each image, what it belongs to, such as a patient; empty or missing where it belongs to nothing. Intervals
-        count a group once. The groups and duplicates of a store are known without it; groups that are given come on
+        count a group once. Duplicates, and the groups of a store, are known without it; groups that are given come on
         top of these.
     abstain_below : float, optional
         Also say how good the classifier is where its largest probability is at least this.
@@ -74,17 +75,20 @@ def evaluate(
     target = _target_of(estimator)
     chosen, y = _truth(X, y, target, estimator)
     together = None if groups is None else _given_groups(groups, len(X))[chosen]
-    predictions, probabilities, contents = _predicted(estimator, X)
+    predictions, probabilities, features = _predicted(estimator, X)
+    contents = None
     if isinstance(X, FeatureStore):
-        found = group_rows(X, chosen, classes=target == "class").ids
-        together, contents = found if together is None else _joined(found, together), X.columns.sha256
+        found, contents = group_rows(X, chosen, classes=target == "class"), X.columns.sha256[chosen]
+    elif features is not None:  # without a store, every image is chosen
+        contents = features.contents
+        found = find_duplicates(features.perceptual, contents=contents, labels=y if target == "class" else None)
+    if contents is not None:
+        together = found.ids if together is None else _joined(found.ids, together)
+        label_findings(X, y, contents, chosen, pairs=found.pairs, target=target).warn()
     said = predictions[chosen]
     likely = None if probabilities is None else probabilities[chosen]
     if abstain_below is not None and (is_regressor(estimator) or said.ndim == 2):
         raise HeadError("only a classifier that gives one class to each image can abstain")
-    if contents is not None:
-        contents = contents[chosen] if isinstance(contents, np.ndarray) else contents  # a list is of all images
-        label_findings(X, y, contents, chosen, target=target).warn()
     if target == "number":
         return evaluate_numbers(y, said, groups=together)
     if said.ndim == 2:
@@ -154,13 +158,8 @@ def _given_groups(groups: Any, n: int) -> NDArray[np.intp]:
 
 def _joined(first: NDArray[np.intp], second: NDArray[np.intp]) -> NDArray[np.intp]:
     """Groups in which two images are if they are together in either."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     size = int(first.max()) + 1
-    links = coo_array((np.ones(len(first)), (first, size + second)), shape=(size + int(second.max()) + 1,) * 2)
-    ids: NDArray[np.intp] = connected_components(links, directed=False)[1][first].astype(np.intp)
-    return ids
+    return connected_ids(size + int(second.max()) + 1, [(first, size + second)])[first]
 
 
 def _in_order(table: Any, names: list[str]) -> NDArray[Any]:
@@ -172,20 +171,20 @@ def _in_order(table: Any, names: list[str]) -> NDArray[Any]:
     return values
 
 
-def _predicted(estimator: Any, X: Any) -> tuple[NDArray[Any], NDArray[Any] | None, Any]:
-    """Predictions; probabilities if there are any; contents if known. One of ours looks at the images once."""
+def _predicted(estimator: Any, X: Any) -> tuple[NDArray[Any], NDArray[Any] | None, ImageFeatures | None]:
+    """Predictions; probabilities if there are any; features of images if known, which are read once."""
     blocks: Iterable[Any] = [X]
-    head, contents = estimator, None
+    head, features = estimator, None
     if isinstance(estimator, TransferEstimator):
         head = estimator.head_
         if isinstance(X, FeatureStore):
             blocks = estimator._blocks(X)
         else:
-            rows, contents = estimator._fitted_extractor()._rows_and_contents(X)
-            blocks = [rows]
+            features = estimator._fitted_extractor()._features(X)
+            blocks = [features.rows]
     said, likely = [], []
     for rows in blocks:
         said.append(say(head, "predict", rows))
         if hasattr(head, "predict_proba"):
             likely.append(say(head, "predict_proba", rows))
-    return np.concatenate(said), np.concatenate(likely) if likely else None, contents
+    return np.concatenate(said), np.concatenate(likely) if likely else None, features

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..duplicates import group_rows
 from ..images import items_from
 from ..labels import LabelFindings, content_ids, find_problems
 from ..store import FeatureStore
@@ -20,9 +21,10 @@ def label_findings(
     contents: NDArray[np.uint8] | Sequence[bytes] | None = None,
     chosen: NDArray[np.intp] | None = None,
     *,
+    pairs: Sequence[tuple[int, int]] | None = None,
     target: str = "class",
 ) -> LabelFindings:
-    """Look for one picture under several labels, and for names of classes that differ in form only.
+    """Look for equal files and near duplicates under several labels, and for names of classes that differ in form only.
 
     Parameters
     ----------
@@ -35,6 +37,9 @@ def label_findings(
         Content hashes of the chosen images. Default: those of the store.
     chosen : ndarray of int, optional
         Which of the images of `X` they are. Default: all.
+    pairs : sequence of (int, int), optional
+        Near duplicates among the chosen images, as :attr:`featurekit.duplicates.Groups.pairs`. Default: those of the
+        store.
     target : {"class", "labels", "number"}
         What the labels say.
 
@@ -58,7 +63,11 @@ def label_findings(
         return LabelFindings()
     form: dict[str, Any] = {"separator": SEPARATOR if target == "labels" else "", "numbers": target == "number"}
     ids = content_ids(contents)
-    if len(np.unique(ids)) == len(ids):  # no picture is there twice, so that no path is needed
+    if pairs is None:
+        pairs = group_rows(X, chosen).pairs
+    if len(np.unique(ids)) == len(ids) and not pairs:  # no picture is there twice, so that no path is needed
         return find_problems(texts, **form)
     paths = X.paths if isinstance(X, FeatureStore) else [item.path for item in items_from(X)]
-    return find_problems(texts, ids, paths if chosen is None else [paths[row] for row in chosen.tolist()], **form)
+    if chosen is not None:
+        paths = [paths[row] for row in chosen.tolist()]
+    return find_problems(texts, ids, paths, pairs=pairs, **form)

@@ -11,7 +11,7 @@ import pytest
 pytestmark = pytest.mark.filterwarnings("always::featurekit.errors.LabelWarning")
 
 CONTRADICTION = {"paths": ["0/000.png", "1/copy.png"], "labels": ["0", "1"]}
-SAID = "2 images are there under more than one label: 0/000.png (0), 1/copy.png (1)"
+SAID = "2 images are there under more than one label (equal files): 0/000.png (0), 1/copy.png (1)"
 
 
 @pytest.fixture(scope="module")
