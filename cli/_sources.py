@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from featurekit.images import Source
 
+_SPLITS = frozenset("train training val valid validation dev test testing eval".split())
+"""Names that say nothing of what the images are."""
+
 
 def default_store(source: str, backbone: str, layer: str, weights: Any = None) -> Path:
     """Where the rows of SOURCE go if nobody says: ``<name>.<backbone>[.<layer>].h5`` in the current folder.
 
     A saved model as a backbone is called by the name of its folder; weights of the user's own by that of their file.
+    Where SOURCE is called as a split, its folder's name goes in front: ``siteA-train``. A store of SOURCE that has the
+    name without it, as older versions called it, is used again.
     """
     from featurekit.backbones import short_name
 
@@ -24,7 +31,41 @@ def default_store(source: str, backbone: str, layer: str, weights: Any = None) -
 
         path = Path(weights).resolve()
         name = path.parent.name if path.name == NETWORK else f"{name}-{path.stem}"
-    return Path(".".join([default_name(source), name, *([] if layer == "penultimate" else [layer]), "h5"]))
+    short = default_name(source)
+    endings = [name, *([] if layer == "penultimate" else [layer]), "h5"]
+    before = ".".join([short, *endings])
+    above = _folder_of(source)
+    if short.lower() not in _SPLITS or not above or _holds_rows_of(source, before):
+        return Path(before)
+    return Path(".".join([f"{above}-{short}", *endings]))
+
+
+def _folder_of(source: str) -> str:
+    """The name of the folder that SOURCE is in."""
+    from featurekit.folders import is_url
+    from featurekit.images import public
+
+    return (Path(public(source)) if is_url(source) else Path(source).resolve()).parent.name
+
+
+def _holds_rows_of(source: str, name: str) -> bool:
+    """Whether a store of this name, in which ``{backbone}`` and ``{layer}`` stand for any, was made of SOURCE."""
+    from featurekit import FeatureStore
+    from featurekit.errors import FeaturekitError
+
+    pattern = glob.escape(name).replace("{backbone}", "*").replace("{layer}", "*")
+    for path in glob.glob(pattern):
+        with suppress(FeaturekitError, OSError), FeatureStore(path) as store:
+            if _absolute(str(store.provenance.get("source", ""))) == _absolute(source):
+                return True
+    return False
+
+
+def _absolute(source: str) -> str:
+    from featurekit.folders import is_url
+    from featurekit.images import public
+
+    return public(source) if is_url(source) else os.path.realpath(source)
 
 
 def default_name(source: str) -> str:
@@ -52,10 +93,10 @@ def is_store(source: str) -> bool:
 
 
 def is_one_image(source: str) -> bool:
-    """Whether SOURCE names one image, here or behind a URL, by its ending."""
-    from featurekit.images import IMAGE_SUFFIXES, public
+    """Whether SOURCE names one image, readable or not, here or behind a URL, by its ending."""
+    from featurekit.images import LISTED_SUFFIXES, public
 
-    return Path(public(source)).suffix.lower() in IMAGE_SUFFIXES and not Path(source).is_dir()
+    return Path(public(source)).suffix.lower() in LISTED_SUFFIXES and not Path(source).is_dir()
 
 
 def add_manifest_options(group: Any, *, split: bool) -> None:
