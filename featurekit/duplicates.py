@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .images import PERCEPTUAL_BYTES
+from .images import PERCEPTUAL_BYTES, has_hash
 from .near_duplicates import NEAR_DISTANCE, hash_distance, near_pairs
 from .store import FeatureStore
 
@@ -34,7 +34,7 @@ class Groups:
     near : int
         Images, not counted in `exact`, that are near duplicates of another.
     pairs : list of (int, int)
-        The near duplicates, as row numbers, the nearest first.
+        Near duplicates as row numbers, the nearest first: enough pairs to connect each image with its group, not all.
     distance : int
         Bits of 255 in which the perceptual hashes of near duplicates differ at most.
     given : int
@@ -75,8 +75,8 @@ class Groups:
             sentence += ", except near duplicates of a class that is a single picture: its scores are too good"
         if self.unknown:
             sentence += (
-                f". {self.unknown} images have no perceptual hash (blank, smaller than 16 pixels, or stored by an older "
-                "version and not read again since): near duplicates of them are not found"
+                f". {self.unknown} images have no perceptual hash (blank, smaller than 16 pixels, or stored by an "
+                "older version and not read again since): near duplicates of them are not found"
             )
         return sentence
 
@@ -118,7 +118,7 @@ def group_rows(
     rows = np.arange(len(columns)) if chosen is None else np.arange(len(columns))[chosen]
     hashes = columns.perceptual[rows]
     for other in several[1:]:
-        lacking = np.flatnonzero(~hashes.any(axis=1))
+        lacking = np.flatnonzero(~has_hash(hashes))
         hashes[lacking] = other.columns.perceptual[rows[lacking]]
     return find_duplicates(
         hashes,
@@ -148,7 +148,7 @@ def find_duplicates(
     Parameters
     ----------
     hashes : array-like of uint8, shape (n, 64)
-        Perceptual hashes (:func:`featurekit.images.perceptual_hash`); rows of zeros where there is none.
+        Perceptual hashes (:func:`featurekit.images.perceptual_hash`); rows of zeros where none is known.
     contents : array-like of uint8, shape (n, 32), optional
         Hashes of the image files.
     groups : array-like of str, shape (n,), optional
@@ -192,8 +192,9 @@ def find_duplicates(
     if labels is not None and len(ends):
         classes, codes = np.unique(np.asarray(labels), return_inverse=True)
         for code in range(len(classes)):
-            if classes[code] not in {"", b""} and len(np.unique(ids[codes == code])) < 2:
-                stuck |= codes == code
+            members_of = codes == code
+            if classes[code] not in {"", b""} and members_of.sum() > 1 and len(np.unique(ids[members_of])) < 2:
+                stuck |= members_of
     among = stuck[ends].any(axis=1)
     if among.any():
         ids = _connected(n, [*known, (first[~among], second[~among])])
@@ -205,7 +206,7 @@ def find_duplicates(
         distance=distance,
         given=len(np.unique(named[members])),
         kept=not among.any(),
-        unknown=int(np.sum(~table.any(axis=1))),
+        unknown=int(np.sum(~has_hash(table))),
     )
 
 

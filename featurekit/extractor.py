@@ -227,10 +227,17 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         if isinstance(X, FeatureStore):
             self.check_store(X)
             return X.X[...].astype(np.float32, copy=False)
-        return self._features(X).rows
+        return self._features(X, hashed=False).rows
 
-    def _features(self, X: Any) -> ImageFeatures:
-        """Rows and hashes of images."""
+    def _features(self, X: Any, *, hashed: bool = True) -> ImageFeatures:
+        """Rows and hashes of images.
+
+        Parameters
+        ----------
+        X : sequence of images
+        hashed : bool
+            Whether perceptual hashes are needed. Where not, those of rows in a cache of an older version stay zeros.
+        """
         items = items_from(X)
         if not items:
             raise SourceError("expected at least one image, got none")
@@ -240,7 +247,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             raise FeatureSpaceError(f"this extractor was fitted in another feature space: {changed}. Fit it again.")
         with _open_cache(self.cache, self.space_) as cache:
             while True:
-                outcomes = self._fill(items, backbone, cache)
+                outcomes = self._fill(items, backbone, cache, hashed)
                 contents = [outcome.content for outcome in outcomes]
                 try:
                     rows = cache.gather(contents).astype(np.float32, copy=False)
@@ -272,12 +279,12 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         options = ", ".join(f"{name} {value}" for name, value in chosen if name in always or value not in _USUAL)
         check_space(store, self.space_, [Remedy(f"extract the images again with {self.backbone}, {options}")])
 
-    def _fill(self, items: Sequence[Item], backbone: Backbone, cache: RowCache) -> list[Outcome]:
+    def _fill(self, items: Sequence[Item], backbone: Backbone, cache: RowCache, hashed: bool) -> list[Outcome]:
         """Bring every row into the cache."""
         with progress_bar(len(items), self.progress) as advance:
             outcomes = fill(
                 items,
-                [Destination(backbone, cache)],
+                [Destination(backbone, cache, hashed=hashed)],
                 batch_size=self.batch_size,
                 workers=self.workers,
                 device=self.device,

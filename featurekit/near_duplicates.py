@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
-from .images import HASH_SIDE, PERCEPTUAL_BYTES, mirror_mask
+from .images import HASH_SIDE, PERCEPTUAL_BYTES, has_hash, mirror_mask
 
 NEAR_DISTANCE = 44
 """Bits, of 255, in which the hashes of two near duplicates differ at most."""
@@ -19,7 +21,8 @@ _LOW_BITS = _LOW_SIDE**2
 _LOW_DISTANCE = 16  # a candidate whose words differ in more bits is not compared in full
 _TABLES = 48  # more find more: with 48, a copy with 10 of 63 low bits changed is found in a million with 0.92
 _BUCKET_BITS = 3  # a bucket of a table holds about 2**3 pictures
-_WINDOW = 256  # neighbors of a picture in its bucket that are compared, so that a crowded bucket costs no n^2
+_BLOCK = 2**18  # pairs that are compared at a time
+_WINDOW = 64  # neighbors of a picture in its bucket that are compared, so that a crowded bucket costs no n^2
 
 
 def hash_distance(one: bytes, other: bytes) -> int:
@@ -42,23 +45,23 @@ def hash_distance(one: bytes, other: bytes) -> int:
 def near_pairs(
     hashes: ArrayLike, distance: int = NEAR_DISTANCE
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Find the pairs of pictures whose hashes are close, without comparing each with each.
+    """Connect the pictures whose hashes are close, without comparing each with each.
 
-    The lowest bits of all hashes are sorted in 48 random orders; pictures that share the first bits of an order are
-    compared. Of n pictures about ``400 * n`` pairs are compared instead of ``n * n / 2``.
+    The lowest bits of all hashes are sorted in 48 random orders; pictures that share the first bits of an order, and
+    are not connected yet, are compared. The time grows with the number of pictures, not with that of their pairs.
 
     Parameters
     ----------
     hashes : array-like of uint8, shape (n, PERCEPTUAL_BYTES)
-        Rows of zeros have no hash, and no partner.
+        Rows without a hash (see :func:`featurekit.images.has_hash`) have no partner.
     distance : int
         Bits in which two of them may differ; see :func:`hash_distance`.
 
     Returns
     -------
     first, second : ndarray of int, shape (p,)
-        Row numbers, ``first < second``, the closest pairs first. Of rows with equal hashes, each is paired with the
-        first of them only.
+        Row numbers, ``first < second``, the closest pairs first. Not all pairs: enough of them to connect each picture
+        with all that it can be reached from by close pairs. Rows with equal hashes are paired with the first of them.
     bits : ndarray of int, shape (p,)
         Their distances.
 
@@ -69,33 +72,71 @@ def near_pairs(
 
     Examples
     --------
-    >>> hashes = np.random.default_rng(0).integers(0, 256, (100, 64), dtype=np.uint8)
+    >>> hashes = np.random.default_rng(0).integers(0, 128, (100, 64), dtype=np.uint8)
     >>> hashes[70] = hashes[20] ^ np.eye(64, dtype=np.uint8)[5]
     >>> [each.tolist() for each in near_pairs(hashes)]
     [[20], [70], [1]]
     """
     table = np.ascontiguousarray(hashes, dtype=np.uint8).reshape(-1, PERCEPTUAL_BYTES)
-    known = np.flatnonzero(table.any(axis=1))
-    _, index, inverse = np.unique(
-        table[known].view(f"V{PERCEPTUAL_BYTES}").ravel(), return_index=True, return_inverse=True
-    )
+    known = np.flatnonzero(has_hash(table))
+    keys = table[known].view(f"V{PERCEPTUAL_BYTES}").ravel()
+    _, index, inverse = np.unique(keys, return_index=True, return_inverse=True)
     different, first_of = known[index], known[index][inverse]
     again = known[first_of != known]
     same = first_of[first_of != known]
 
     compared = table[different]
-    codes = np.empty(0, dtype=np.int64)
-    for candidates in _candidates(compared):
-        codes = np.union1d(codes, candidates[_distances(compared, *np.divmod(candidates, len(compared))) <= distance])
-    one, other = np.divmod(codes, max(1, len(compared)))
-    bits = np.concatenate([np.zeros(len(again), dtype=np.intp), _distances(compared, one, other)])
+    links = _Links(len(compared))
+    for one, other in _candidates(compared, links):
+        bits = _distances(compared, one, other)
+        links.add(one[bits <= distance], other[bits <= distance], bits[bits <= distance])
+    one, other, bits = links.all()
+    bits = np.concatenate([np.zeros(len(again), dtype=np.intp), bits])
     ends = np.sort([np.concatenate([same, different[one]]), np.concatenate([again, different[other]])], axis=0)
     order = np.lexsort((ends[1], ends[0], bits))
     return ends[0][order], ends[1][order], bits[order]
 
 
-def _candidates(hashes: NDArray[np.uint8]) -> Iterator[NDArray[np.int64]]:
-    """Yield pairs worth comparing, as ``smaller * n + larger``; a pair may come several times."""
+class _Links:
+    """Pairs that were found, and which pictures they connect.
+
+    Parameters
+    ----------
+    n : int
+        Pictures.
+
+    Attributes
+    ----------
+    component : ndarray of int, shape (n,)
+        Pictures with the same number are connected.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.component = np.arange(n)
+        self._found: list[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]] = []
+
+    def add(self, one: NDArray[np.intp], other: NDArray[np.intp], bits: NDArray[np.intp]) -> None:
+        """Take pairs in."""
+        if not len(one):
+            return
+        self._found.append((one, other, bits))
+        names, numbers = np.unique(self.component[np.stack([one, other])], return_inverse=True)
+        numbers = numbers.reshape(2, -1)
+        graph = coo_matrix((np.ones(len(one), dtype=np.int8), (numbers[0], numbers[1])), shape=(len(names), len(names)))
+        _, joined = connected_components(graph, directed=False)
+        renamed = np.arange(len(self.component))
+        renamed[names] = names[np.unique(joined, return_index=True)[1]][joined]
+        self.component = renamed[self.component]
+
+    def all(self) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+        """Both ends of all pairs, and their distances."""
+        nothing = np.empty(0, dtype=np.intp)
+        one, other, bits = zip((nothing, nothing, nothing), *self._found, strict=True)
+        return np.concatenate(one), np.concatenate(other), np.concatenate(bits)
+
+
+def _candidates(hashes: NDArray[np.uint8], links: _Links) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Yield pairs worth comparing that `links` does not connect yet, the smaller number first."""
     n = len(hashes)
     if n < 2:
         return
@@ -110,21 +151,29 @@ def _candidates(hashes: NDArray[np.uint8]) -> Iterator[NDArray[np.int64]]:
         rows = np.argsort(keys)
         keys, words = keys[rows], words[rows]
         buckets = keys >> np.uint64(_LOW_BITS - prefix) if prefix else np.zeros_like(keys)
-        found = []
+        waiting: list[NDArray[np.int64]] = []
         at = np.arange(len(keys))
         for shift in range(1, _WINDOW + 1):
             at = at[at + shift < len(keys)]
             at = at[buckets[at] == buckets[at + shift]]
+            if len(at):
+                differing = words[at] ^ words[at + shift]
+                bits = np.minimum(np.bitwise_count(differing), np.bitwise_count(differing ^ flip))
+                close = at[bits <= _LOW_DISTANCE]
+                a, b = rows[close], rows[close + shift]
+                useful = (a < n) | (b < n)  # two cut pictures are not compared
+                a, b = a[useful] % n, b[useful] % n
+                apart = links.component[a] != links.component[b]
+                a, b = a[apart], b[apart]
+                waiting.append(np.minimum(a, b) * n + np.maximum(a, b))
+            # Comparing after 1, 2, 4, ... neighbors connects a crowd of like pictures before its pairs become many.
+            if not len(at) or shift & (shift - 1) == 0 or shift == _WINDOW:
+                codes = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *waiting]))
+                if len(codes):
+                    yield np.divmod(codes, n)
+                waiting = []
             if not len(at):
                 break
-            differing = words[at] ^ words[at + shift]
-            bits = np.minimum(np.bitwise_count(differing), np.bitwise_count(differing ^ flip))
-            close = at[bits <= _LOW_DISTANCE]
-            a, b = rows[close], rows[close + shift]
-            useful = (np.minimum(a, b) < n) & (a % n != b % n)  # two cut pictures are not compared
-            a, b = a[useful] % n, b[useful] % n
-            found.append(np.minimum(a, b) * n + np.maximum(a, b))
-        yield np.unique(np.concatenate([np.empty(0, dtype=np.int64), *found]))
 
 
 def _low_bits(halves: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -143,8 +192,10 @@ def _distances(hashes: NDArray[np.uint8], one: NDArray[np.intp], other: NDArray[
     halves = np.ascontiguousarray(hashes).view(np.uint64).reshape(len(hashes), 2, _WORDS)
     flip = mirror_mask().view(np.uint64).reshape(2, _WORDS)[0]
     best = np.full(len(one), HASH_SIDE**2, dtype=np.intp)
-    for left, right in ((0, 0), (0, 1), (1, 0)):
-        differing = halves[one, left] ^ halves[other, right]
-        for mirrored in (differing, differing ^ flip):
-            np.minimum(best, np.bitwise_count(mirrored).sum(axis=1, dtype=np.intp), out=best)
+    for start in range(0, len(one), _BLOCK):
+        here = slice(start, start + _BLOCK)
+        for left, right in ((0, 0), (0, 1), (1, 0)):
+            differing = halves[one[here], left] ^ halves[other[here], right]
+            for mirrored in (differing, differing ^ flip):
+                np.minimum(best[here], np.bitwise_count(mirrored).sum(axis=1, dtype=np.intp), out=best[here])
     return best

@@ -135,6 +135,13 @@ def test_one_class_of_one_picture_leaves_the_others_grouped(tmp_path):
     assert (found.near, found.kept) == (5, False)
 
 
+def test_class_of_one_image_stays_with_its_copy_of_another_class():
+    hashes = random_hashes(6)
+    hashes[1] = hashes[0]
+    found = find_duplicates(hashes, labels=list("abbbcc"))
+    assert (found.ids.tolist(), found.kept) == ([0, 0, 1, 2, 3, 4], True)
+
+
 def test_class_of_one_image_is_no_reason_to_separate_near_duplicates(tmp_path):
     hashes = random_hashes(7)
     found = group_rows(made(tmp_path, hashes, list("abbbccc")))

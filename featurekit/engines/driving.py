@@ -48,7 +48,10 @@ def drive(
         size = min(max(len(missing) // (_SHARES * workers), _CHUNK[0]), _CHUNK[1])
         chunks = [missing[start : start + size] for start in range(0, len(missing), size)]
         given = [[_absolute(items[i]) for i in chunk] for chunk in chunks]
-        outputs = [Output(d.backbone, c.prepare(), c.root, c.dtype) for d, c in zip(destinations, caches, strict=True)]
+        outputs = [
+            Output(d.backbone, c.prepare(), c.root, c.dtype, c.any_unhashed)
+            for d, c in zip(destinations, caches, strict=True)
+        ]
         try:
             for done in run(outputs, [cache.known for cache in caches], given):
                 for i, outcome in zip(chunks[done.number], done.outcomes, strict=True):

@@ -27,12 +27,13 @@ _FOREIGN = (
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where the rows of one backbone go."""
+    """Where the rows of one backbone go, and whether rows there lack perceptual hashes."""
 
     backbone: Backbone
     folder: Place
     root: str
     dtype: np.dtype[Any]
+    unhashed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +95,8 @@ class ShardWriter:
         raise NotImplementedError
 
     def lacks_hash(self, content: bytes) -> bool:
-        """Return False: only the driver knows what the rows of an older store lack."""
-        return False
+        """Tell whether the row may lack a perceptual hash: it was there before, in a store where some lack one."""
+        return self._output.unhashed and content in self._before
 
     def drop_damaged(self) -> int:
         """Nothing is read."""

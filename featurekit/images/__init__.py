@@ -7,11 +7,11 @@ from .budget import Room, max_pixels
 from .colors import to_rgb
 from .decode import centre_box, jpeg_orientation, open_image, open_pixels, prepare
 from .fast import ORIENTATIONS, Stored, decode_fast, is_fast, prepare_fast
-from .items import IMAGE_SUFFIXES, UNLISTED, Drawn, Item, Member, Origin, Source
+from .items import IMAGE_SUFFIXES, LISTED_SUFFIXES, UNLISTED, Drawn, Item, Member, Origin, Source
 from .manifests import ManifestColumns, is_manifest
 from .objects import check_sequence, items_from
 from .opening import located, open_origin, read_bytes, read_origin
-from .perceptual import HASH_SIDE, PERCEPTUAL_BYTES, mirror_mask, perceptual_hash
+from .perceptual import HASH_SIDE, NO_HASH, PERCEPTUAL_BYTES, has_hash, mirror_mask, perceptual_hash
 from .remote import FileInfo, public
 from .remote import joined as below
 from .sources import read_source
@@ -19,6 +19,8 @@ from .sources import read_source
 __all__ = [
     "HASH_SIDE",
     "IMAGE_SUFFIXES",
+    "LISTED_SUFFIXES",
+    "NO_HASH",
     "ORIENTATIONS",
     "PERCEPTUAL_BYTES",
     "UNLISTED",
@@ -36,6 +38,7 @@ __all__ = [
     "centre_box",
     "check_sequence",
     "decode_fast",
+    "has_hash",
     "is_fast",
     "is_manifest",
     "items_from",

@@ -22,6 +22,9 @@ HASH_SIDE = 16
 PERCEPTUAL_BYTES = 2 * HASH_SIDE**2 // 8
 """Length of a perceptual hash: 32 bytes of the whole picture and 32 bytes of the picture without its edges."""
 
+NO_HASH = b"\xff" * PERCEPTUAL_BYTES
+"""Stands for the hash of a picture that has none: the first bit of a hash is always 0."""
+
 _GRAY_SIDE = 64
 _CUT = 0.03  # on each side; with both hashes, crops of up to a tenth stay close (tests/benchmarks/duplicates.py)
 _ENOUGH_PIXELS = 256  # of the shorter side; of larger pictures, pixels are left out before the reduction
@@ -40,8 +43,8 @@ def perceptual_hash(pixels: NDArray[np.uint8]) -> bytes:
     Returns
     -------
     bytes
-        `PERCEPTUAL_BYTES` long. Empty for a picture that is blank, or has fewer than 16 pixels on a side: such pictures
-        cannot be told apart by how they look.
+        `PERCEPTUAL_BYTES` long. `NO_HASH` for a picture that is blank, or has fewer than 16 pixels on a side: such
+        pictures cannot be told apart by how they look.
 
     Examples
     --------
@@ -50,18 +53,18 @@ def perceptual_hash(pixels: NDArray[np.uint8]) -> bytes:
     >>> one = np.stack([ramp, ramp, ramp], axis=2)
     >>> hash_distance(perceptual_hash(one), perceptual_hash(one[:, ::-1]))
     0
-    >>> perceptual_hash(np.zeros((60, 80, 3), np.uint8))
-    b''
+    >>> perceptual_hash(np.zeros((60, 80, 3), np.uint8)) == NO_HASH
+    True
     """
     height, width, _ = pixels.shape
     if min(height, width) < _SMALLEST_SIDE:
-        return b""
+        return NO_HASH
     step = max(1, min(height, width) // _ENOUGH_PIXELS)
     thinned = np.ascontiguousarray(pixels[step // 2 :: step, step // 2 :: step])
     gray = Image.fromarray(thinned).convert("L").resize((_GRAY_SIDE, _GRAY_SIDE), Image.Resampling.BOX)
     values = np.asarray(gray, dtype=np.float32)
     if values.std() < _FLAT:
-        return b""
+        return NO_HASH
     bits = [(basis @ values @ basis.T > 0).ravel() for basis in _BASES]
     for each in bits:
         each[0] = False  # The mean brightness, always positive, is no information.
@@ -94,3 +97,18 @@ def mirror_mask() -> NDArray[np.uint8]:
     flips = np.zeros((2, HASH_SIDE, HASH_SIDE), dtype=np.bool_)
     flips[:, :, 1::2] = True
     return np.packbits(flips)
+
+
+def has_hash(hashes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Tell which rows hold a hash: neither zeros, which stand for one that is not known, nor `NO_HASH`.
+
+    Parameters
+    ----------
+    hashes : ndarray of uint8, shape (n, PERCEPTUAL_BYTES)
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+    """
+    known: NDArray[np.bool_] = hashes.any(axis=1) & (hashes != 255).any(axis=1)
+    return known

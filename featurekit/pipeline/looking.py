@@ -130,7 +130,7 @@ class _Look:
             with _noting_failure(outcome):
                 image = _read(item, outcome)
                 wanted = {d.backbone.preprocessing for d in self._destinations if outcome.content not in d.cache}
-                needed = wanted or any(d.cache.lacks_hash(outcome.content) for d in self._destinations)
+                needed = wanted or any(d.hashed and d.cache.lacks_hash(outcome.content) for d in self._destinations)
                 # setdefault is atomic: of equal files in several threads, exactly one is decoded.
                 if needed and self._first.setdefault(outcome.content, index) == index:
                     images.append((outcome, image, wanted))
@@ -179,7 +179,7 @@ def unchanged(item: Item, destinations: Sequence[Destination]) -> Outcome | None
             outcome = Outcome(content, *info)
         if (outcome.size, outcome.mtime_ns, outcome.content) != (size, mtime_ns, content):
             return None
-        if content not in destination.cache:
+        if content not in destination.cache or (destination.hashed and destination.cache.lacks_hash(content)):
             return None
     return outcome
 

@@ -40,7 +40,7 @@ class Outcome:
     pixels : mapping of Preprocessing to ndarray of uint8
         What the networks take.
     perceptual : bytes
-        Perceptual hash of the decoded pixels, 32 bytes; empty where the image was not decoded.
+        Perceptual hash of the decoded pixels, 64 bytes; empty where the image was not decoded.
     """
 
     content: bytes = b""
@@ -67,6 +67,8 @@ class Destination:
     cache : RowCache
     signatures : Signatures, optional
         Of files that were seen before, by item path: what spares reading an unchanged file.
+    hashed : bool
+        Read and decode also images whose rows are known but lack a perceptual hash.
     computed : int
         How many rows the network computed.
     decoder, runtime : str
@@ -78,6 +80,7 @@ class Destination:
     backbone: Backbone
     cache: RowCache
     signatures: Signatures | None = None
+    hashed: bool = True
     computed: int = 0
     decoder: str = ""
     runtime: str = ""

@@ -83,6 +83,7 @@ class ShardCache:
         self._index = HashIndex()
         self._known: list[Columns] = []
         self._perceptual: list[NDArray[np.uint8]] = []
+        self.any_unhashed = False
         if self._base is not None:
             check_space(self._base, self.space)
             if self._base.is_folder:
@@ -208,6 +209,8 @@ class ShardCache:
 
     def lacks_hash(self, content: bytes) -> bool:
         """Tell whether the row of this content has no perceptual hash: a store of layout version 1 or 2 keeps none."""
+        if not self.any_unhashed:
+            return False
         number, row = self._index.find([content])[0].tolist()
         return number >= 0 and not self._perceptual[number][row].any()
 
@@ -321,9 +324,11 @@ class ShardCache:
         if file is self._base:
             damaged |= self._bad
         good = np.flatnonzero(~damaged)
-        self._index.add(columns.sha256[good], len(self._files), good)
+        # Other threads look hashes up: what the index names must be there before it does.
         self._files.append(file)
         self._perceptual.append(columns.perceptual)
+        self.any_unhashed |= not columns.perceptual.any(axis=1).all()
+        self._index.add(columns.sha256[good], len(self._files) - 1, good)
         if self._root and file.provenance.get("root") == self._root:
             self._known.append(columns if len(good) == len(columns) else columns.take(good))
         if file is not self._base:

@@ -33,7 +33,7 @@ class RowCache(Protocol):
         ...
 
     def lacks_hash(self, content: bytes) -> bool:
-        """Tell whether the image of this row should be decoded for its perceptual hash, if it is read at all."""
+        """Tell whether the row of this content is known and has no perceptual hash yet."""
         ...
 
     def drop_damaged(self) -> int:

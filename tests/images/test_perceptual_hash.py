@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 from featurekit.duplicates import NEAR_DISTANCE, hash_distance
-from featurekit.images import PERCEPTUAL_BYTES, Stored, perceptual_hash
+from featurekit.images import NO_HASH, PERCEPTUAL_BYTES, Stored, has_hash, perceptual_hash
 from featurekit.runtime import load_decoder
 
 
@@ -69,7 +69,8 @@ def test_small_images_are_recognized(photos, side):
     ids=["blank", "black", "8 x 8", "15 pixels high"],
 )
 def test_blank_and_tiny_pictures_have_no_hash(pixels):
-    assert perceptual_hash(pixels) == b""
+    assert perceptual_hash(pixels) == NO_HASH
+    assert not has_hash(np.frombuffer(perceptual_hash(pixels), np.uint8)[None]).any()
 
 
 def test_hash_has_the_declared_length(photos):
