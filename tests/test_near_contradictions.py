@@ -103,7 +103,8 @@ def test_numbers_of_near_duplicates_are_not_compared(store):
 def test_json_has_a_key_of_its_own_for_near_duplicates(store, capsys):
     from featurekit_cli.main import main
 
-    assert main(["evaluate", str(store.path), "--head", "centroid", "--test-size", "0.5", "--json"]) == 0
+    with pytest.warns(LabelWarning, match=NEAR):
+        assert main(["evaluate", str(store.path), "--head", "centroid", "--test-size", "0.5", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["contradictions"] == []
     assert said["near_contradictions"] == COPY

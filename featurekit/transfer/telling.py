@@ -39,7 +39,7 @@ def label_findings(
         Which of the images of `X` they are. Default: all.
     pairs : sequence of (int, int), optional
         Near duplicates among the chosen images, as :attr:`featurekit.duplicates.Groups.pairs`. Default: those of the
-        store.
+        store; of images, none.
     target : {"class", "labels", "number"}
         What the labels say.
 
@@ -64,7 +64,7 @@ def label_findings(
     form: dict[str, Any] = {"separator": SEPARATOR if target == "labels" else "", "numbers": target == "number"}
     ids = content_ids(contents)
     if pairs is None:
-        pairs = group_rows(X, chosen).pairs
+        pairs = group_rows(X, chosen).pairs if isinstance(X, FeatureStore) and target != "number" else ()
     if len(np.unique(ids)) == len(ids) and not pairs:  # no picture is there twice, so that no path is needed
         return find_problems(texts, **form)
     paths = X.paths if isinstance(X, FeatureStore) else [item.path for item in items_from(X)]
