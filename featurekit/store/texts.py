@@ -113,7 +113,7 @@ def lengths_between(begin: int, end: NDArray[np.int64], size: int) -> NDArray[np
     # They are compared before they are subtracted: a difference of two large numbers may wrap around.
     if len(end) and (begin < 0 or (end < starts).any() or int(end[-1]) > size):
         raise ValueError(UNEVEN)
-    lengths = end - starts
+    lengths: NDArray[np.int64] = end - starts
     if (longest := int(lengths.max(initial=0))) > MAX_TEXT:
         raise ValueError(f"a text of {longest} bytes; at most {MAX_TEXT} are read")
     return lengths
