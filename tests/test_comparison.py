@@ -235,20 +235,6 @@ def test_impossible_comparisons_are_refused(digits_store, digits_folder, photos,
         compare(digits_store, heads=["centroid"], output=tmp_path / "file")
 
 
-def test_duplicates_are_looked_for_once(digits_store, tmp_path, monkeypatch):
-    from featurekit.comparison import kept
-
-    first = compare(digits_store, heads=["centroid"], output=tmp_path)
-    monkeypatch.setattr(kept, "group_rows", None)  # calling it would fail
-    again = compare(digits_store, heads=["centroid"], output=tmp_path)
-    assert np.array_equal(again.groups.ids, first.groups.ids)
-    assert again.groups.sentence() == first.groups.sentence()
-    monkeypatch.undo()
-    (path,) = (tmp_path / "results").glob("*.groups.npz")
-    path.write_bytes(b"damaged")
-    assert compare(digits_store, heads=["centroid"], output=tmp_path).groups.sentence() == first.groups.sentence()
-
-
 def test_a_store_is_compared_by_its_path(digits_store_path):
     assert compare(str(digits_store_path), heads=["centroid"]).n == 60
 

@@ -107,11 +107,11 @@ def compare(
     extracted = time.perf_counter()
     chosen = np.flatnonzero(stores[0].columns.label != b"")
     y = stores[0].y[chosen]
-    labels = label_findings(stores[0], y, chosen=chosen)
-    labels.warn()
     for head in heads:
         make_head(head, y)  # whatever is wrong with a name or the labels is said before anything slow
     together = group_rows(stores, chosen)
+    labels = label_findings(stores[0], y, chosen=chosen, pairs=together.pairs)
+    labels.warn()
     able = can_be_split(y, together.ids)
     if not able.all() and len(np.unique(y[able])) > 1:
         lone = sorted(set(y[~able].tolist()))

@@ -287,11 +287,12 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
         else:
             features = self._frozen_features([*items, *others])
             rows, contents, perceptual = features.rows, features.contents, features.perceptual
-        for sentence in label_findings(X, labels, contents[: len(items)]).sentences():
-            self._warn(sentence)
         if equal := seen_twice(contents, len(items)):
             self._warn(f"{equal} of {len(others)} validation images are training images, too: scores are too good")
-        ids = together(len(items), contents, perceptual, labels, groups)
+        found = together(len(items), contents, perceptual, labels, groups)
+        ids = found.ids
+        for sentence in label_findings(X, labels, contents[: len(items)], pairs=found.pairs).sentences():
+            self._warn(sentence)
         if validation is None:
             train, kept = self._split(labels, ids)
         else:

@@ -14,7 +14,7 @@ from sklearn.frozen import FrozenEstimator
 
 from ..backbones import find, named
 from ..bundle import is_bundle
-from ..duplicates import find_duplicates
+from ..duplicates import Groups, find_duplicates
 from ..errors import HeadError, ImageError, Remedy, SourceError, TrainingError
 from ..fingerprint import FeatureSpace
 from ..heads import LogisticRegressionPath
@@ -132,8 +132,8 @@ def _raise_failures(failures: list[tuple[int, str, str]]) -> None:
 
 def together(
     n: int, contents: NDArray[np.uint8], perceptual: NDArray[np.uint8], labels: NDArray[Any], groups: ArrayLike | None
-) -> NDArray[np.intp]:
-    """Which of the first `n` images belong together: named groups, equal files, and near duplicates."""
+) -> Groups:
+    """Find the first `n` images that belong together: named groups, equal files, and near duplicates."""
     names = None
     if groups is not None:
         if np.ndim(groups) != 1:
@@ -141,7 +141,7 @@ def together(
         names = ["" if group in {None, ""} else f"group {group}" for group in np.asarray(groups).tolist()]
         if len(names) != n:
             raise ValueError(f"{n} images but {len(names)} groups")
-    return find_duplicates(perceptual[:n], contents=contents[:n], groups=names, labels=labels).ids
+    return find_duplicates(perceptual[:n], contents=contents[:n], groups=names, labels=labels)
 
 
 def checked_share(validation: Any) -> float:

@@ -28,11 +28,11 @@ class Chunked:
         self.calls = []
         self._decoder = load_decoder("auto", "cpu")
 
-    def __call__(self, images, wanted):
+    def __call__(self, images, wanted, *, hashed=False):
         self.calls.append(len(images))
         if self.breaks_on and self.breaks_on in images:
             raise ValueError("this one breaks the decoder")
-        return self._decoder(images, wanted)
+        return self._decoder(images, wanted, hashed=hashed)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def test_odd_files_are_decoded_by_all(name, tmp_path):
     found = decoder(files, [{PRE, OTHER}] * len(files))
     assert len(found) == len(files)
     for path, data, prepared in zip(paths, files, found, strict=True):
-        assert prepared.keys() == {PRE, OTHER}
+        assert prepared.pixels.keys() == {PRE, OTHER}
         for pre, pixels in prepared.items():
             assert pixels.shape == (pre.crop, pre.crop, 3)
             assert pixels.dtype == np.uint8
@@ -44,7 +44,7 @@ def test_bad_files_among_good_ones_harm_nobody(name, tmp_path):
         files += [good, path.read_bytes()]
     for data, prepared in zip(files, decoder(files, [{PRE}] * len(files)), strict=True):
         if data == good:
-            assert np.abs(prepared[PRE] - pillows(good)).max() <= 2
+            assert np.abs(prepared.pixels[PRE] - pillows(good)).max() <= 2
         else:
             with pytest.raises(ImageError) as expected:
                 open_image(data)
@@ -55,7 +55,7 @@ def test_bad_files_among_good_ones_harm_nobody(name, tmp_path):
 def test_pictures_from_memory(name):
     image = picture(3, (300, 400))
     (prepared,) = load_decoder(name, "cpu")([image], [{PRE}])
-    assert np.abs(prepared[PRE] - prepare(image, PRE.resize, PRE.crop, PRE.interpolation).astype(int)).max() <= 2
+    assert np.abs(prepared.pixels[PRE] - prepare(image, PRE.resize, PRE.crop, PRE.interpolation).astype(int)).max() <= 2
 
 
 @pytest.mark.parametrize("head", [b"Exif", b"EXIF"])  # Pillow does not know the second
@@ -65,14 +65,14 @@ def test_torchcodec_turns_photos_as_pillow_does(orientation, head):
     exif[0x0112] = orientation
     data = encoded(picture(4, (203, 157)), "JPEG", exif=exif).replace(b"Exif\0\0", head + b"\0\0")
     (prepared,) = load_decoder("torchcodec", "cpu")([data], [{PRE}])
-    assert np.abs(prepared[PRE] - pillows(data)).max() <= 2
+    assert np.abs(prepared.pixels[PRE] - pillows(data)).max() <= 2
 
 
 def test_auto_and_torchcodec_give_the_same_pixels():
     """Both resize as Pillow-SIMD does: features equal those of torchvision's transforms on tensors."""
     for seed in range(5):
         data = encoded(picture(seed, (533, 400)), "JPEG")
-        pixels = [load_decoder(name, "cpu")([data], [{PRE}])[0][PRE] for name in ("auto", "torchcodec")]
+        pixels = [load_decoder(name, "cpu")([data], [{PRE}])[0].pixels[PRE] for name in ("auto", "torchcodec")]
         assert np.array_equal(*pixels)
 
 
@@ -83,7 +83,7 @@ def test_without_the_fast_libraries_pillow_decodes(monkeypatch):
         decoder = load_decoder("auto", "cpu")
         assert decoder.description.startswith("pillow ")
         data = encoded(picture(1), "JPEG")
-        assert np.array_equal(decoder([data], [{PRE}])[0][PRE], pillows(data))
+        assert np.array_equal(decoder([data], [{PRE}])[0].pixels[PRE], pillows(data))
         with pytest.raises(BackboneError, match=r"which the decoder 'scaled' needs\. Use 'auto'"):
             load_decoder("scaled", "cpu")
     finally:
