@@ -27,7 +27,7 @@ def test_odd_files_are_decoded_by_all(name, tmp_path):
     assert len(found) == len(files)
     for path, data, prepared in zip(paths, files, found, strict=True):
         assert prepared.pixels.keys() == {PRE, OTHER}
-        for pre, pixels in prepared.items():
+        for pre, pixels in prepared.pixels.items():
             assert pixels.shape == (pre.crop, pre.crop, 3)
             assert pixels.dtype == np.uint8
             if path.name == "ribbon.png":  # cut at another place before it is resized

@@ -13,7 +13,7 @@ from featurekit.store.writing import row_checks
 NUMBERS = ("size", "mtime_ns")
 
 
-def write_version_2(path, space, columns, rows, ledger):
+def write_version_2(path, space, columns, rows, ledger, provenance=None):
     """A store file: text of fixed width, no perceptual hashes. `ledger`: tuples of path, status, reason and row."""
     paths, statuses, reasons, ledger_rows = zip(*ledger, strict=True)
     texts = {name: np.asarray(getattr(columns, name).tolist(), dtype="S") for name in ("path", "label", "group")}
@@ -24,7 +24,7 @@ def write_version_2(path, space, columns, rows, ledger):
         file.attrs["version"] = 2
         file.attrs["fingerprint"] = np.bytes_(space.fingerprint.encode())
         file.attrs["space"] = np.bytes_(space.to_json().encode())
-        file.attrs["provenance"] = np.bytes_(json.dumps({"root": "/x"}).encode())
+        file.attrs["provenance"] = np.bytes_(json.dumps(provenance or {"root": "/x"}).encode())
         for name, values in texts.items():
             write_text(file, name, values)
         for name in ("sha256", *NUMBERS):

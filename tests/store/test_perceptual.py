@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from made_stores import SPACE, make_rows
+from old_layout import write_version_2
+from PIL import Image
 
-from featurekit import FeatureStore, extract
+from featurekit import FeatureExtractor, FeatureStore, extract
 from featurekit.extraction.update import Update
-from featurekit.images import read_source
+from featurekit.images import has_hash, read_source
 from featurekit.pipeline import Outcome, columns_of
 from featurekit.store import Ledger, LedgerEntry, ShardCache, decode, encode, merge, publish, publish_index, verify
 
@@ -94,3 +97,77 @@ def test_hashes_of_images_that_are_read_again_are_published_and_stay(digits_fold
     assert extract(digits_folder, output=target).columns.perceptual.tolist() == expected
     assert run_again(backbone, digits_folder, target, {}).columns.perceptual.tolist() == expected
     assert target.stat().st_mtime_ns == before
+
+
+@pytest.fixture
+def old_store(digits_folder, tmp_path):
+    """A store of version 2, written by its own layout, of images with a side of 32 pixels."""
+    folder = tmp_path / "images"
+    for path in sorted(digits_folder.glob("*/*.png"))[::5]:
+        home = folder / path.parent.name
+        home.mkdir(parents=True, exist_ok=True)
+        Image.open(path).resize((32, 32)).save(home / path.name)
+    store = extract(folder, output=tmp_path / "new.h5", image_size=64)
+    old = tmp_path / "old.h5"
+    write_version_2(old, store.space, store.columns, store.X[...], list(store.ledger), store.provenance)
+    store.close()
+    return folder, old
+
+
+def test_extracting_again_fills_the_hashes_of_an_older_store_without_the_network(old_store, forwards):
+    folder, path = old_store
+    with FeatureStore(path) as before:
+        assert not before.columns.perceptual.any()
+        rows = before.X[...]
+    with extract(folder, output=path, image_size=64) as filled:
+        assert has_hash(filled.columns.perceptual).all()
+        assert np.array_equal(filled.X[...], rows)
+        assert filled.summary.computed == 0
+    assert not forwards
+    changed = path.stat().st_mtime_ns
+    extract(folder, output=path, image_size=64).close()
+    assert path.stat().st_mtime_ns == changed  # nothing is left to fill in
+
+
+def test_predicting_does_not_decode_images_for_hashes_that_a_cache_lacks(old_store, forwards):
+    folder, path = old_store
+    paths = sorted(map(str, folder.glob("*/*.png")))
+    extractor = FeatureExtractor(cache=path, image_size=64).fit(paths)
+    assert not extractor._features(paths, hashed=False).perceptual.any()
+    assert has_hash(extractor._features(paths).perceptual).all()
+    assert not forwards
+
+
+def test_images_without_a_hash_are_not_decoded_again(digits_folder, tmp_path):
+    """The digits have 8 pixels on a side: they are known to have no hash."""
+    with extract(digits_folder, output=tmp_path / "s.h5", image_size=64) as store:
+        assert (store.columns.perceptual == 255).all()
+        cache = ShardCache(tmp_path / "s.h5.parts", store.space, store)
+        assert not cache.any_unhashed
+
+
+def test_cache_is_asked_by_other_threads_while_rows_are_added(tmp_path):
+    """What the index names must be there before it does."""
+    columns, rows = hashed_rows(3000)
+    cache = ShardCache(tmp_path / "s", SPACE)
+    contents, stop, problems = list(map(bytes, columns.sha256)), threading.Event(), []
+
+    def ask():
+        while not stop.is_set():
+            try:
+                for content in contents[::7]:
+                    if content in cache:
+                        cache.lacks_hash(content)
+            except IndexError as error:
+                problems.append(error)
+                return
+
+    unhashed = replace(columns, perceptual=np.zeros_like(columns.perceptual))
+    thread = threading.Thread(target=ask)
+    thread.start()
+    for start in range(0, 3000, 100):
+        here = slice(start, start + 100)
+        cache.add(unhashed.take(here), rows[here], "")
+    stop.set()
+    thread.join()
+    assert not problems
