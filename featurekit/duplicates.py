@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .images import PERCEPTUAL_BYTES, has_hash
+from .labels import connected_ids, content_ids
 from .near_duplicates import NEAR_DISTANCE, hash_distance, near_pairs
 from .store import FeatureStore
 
@@ -179,7 +180,7 @@ def find_duplicates(
     for name, given in (("contents", contents), ("groups", groups), ("labels", labels)):
         if given is not None and len(np.asarray(given)) != n:
             raise ValueError(f"{n} hashes but {len(np.asarray(given))} {name}")
-    same = np.arange(n) if contents is None else _first_of_equal(_shortened(contents))
+    same = np.arange(n) if contents is None else _first_of_equal(content_ids(contents))
     named = np.full(n, "") if groups is None else np.asarray(groups).astype(str)
     members = np.flatnonzero(named != "")
     known = [(np.arange(n), same), (members, members[_first_of_equal(named[members])])]
@@ -187,7 +188,7 @@ def find_duplicates(
     # Equal files are one picture: the first stands for all of them.
     first, second, _ = near_pairs(np.where((same == np.arange(n))[:, None], table, 0), distance)
     ends = np.stack([first, second], axis=1)
-    ids = _connected(n, [*known, (first, second)])
+    ids = connected_ids(n, [*known, (first, second)])
     stuck = np.zeros(n, dtype=bool)
     if labels is not None and len(ends):
         classes, codes = np.unique(np.asarray(labels), return_inverse=True)
@@ -197,7 +198,7 @@ def find_duplicates(
                 stuck |= members_of
     among = stuck[ends].any(axis=1)
     if among.any():
-        ids = _connected(n, [*known, (first[~among], second[~among])])
+        ids = connected_ids(n, [*known, (first[~among], second[~among])])
     return Groups(
         ids=ids,
         exact=int(np.sum(same != np.arange(n))),
@@ -210,24 +211,7 @@ def find_duplicates(
     )
 
 
-def _shortened(contents: ArrayLike) -> NDArray[np.uint64]:
-    """64 bits of each hash: among a million files, two are taken for equal with a chance of 3 in 100 million."""
-    front = np.ascontiguousarray(np.asarray(contents, dtype=np.uint8)[:, :8])
-    return front.view(np.uint64)[:, 0]
-
-
 def _first_of_equal(values: NDArray[Any]) -> NDArray[np.intp]:
     """For each element, the number of the first one that equals it."""
     _, index, inverse = np.unique(values, return_index=True, return_inverse=True)
     return index[inverse]
-
-
-def _connected(n: int, links: list[tuple[NDArray[Any], NDArray[Any]]]) -> NDArray[np.intp]:
-    """Numbers of the connected components."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    ends = [np.concatenate([np.empty(0, dtype=np.intp), *side]) for side in zip(*links, strict=True)]
-    graph = coo_matrix((np.ones(len(ends[0]), dtype=np.int8), (ends[0], ends[1])), shape=(n, n))
-    ids: NDArray[np.intp] = connected_components(graph, directed=False)[1].astype(np.intp)
-    return ids

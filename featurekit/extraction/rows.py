@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import Remedy, SourceError, StoreError
+from ..errors import ANOTHER_OUTPUT, Remedy, SourceError, StoreError
 from ..folders import is_url
 from ..images import UNLISTED, Drawn, Item, Member, Source
 from ..pipeline import Outcome, columns_of
@@ -27,7 +27,6 @@ from ..store import (
     encode,
 )
 
-ANOTHER_OUTPUT = Remedy("choose another output", "output")
 _LET_GO = Remedy("let them go", "replace", True)
 _UNLISTED = "cannot be listed now"
 
@@ -266,12 +265,12 @@ def up_to_date(old: Old, listing: Source, columns: Columns, ledger: Ledger) -> b
     )
 
 
-def nothing_readable(ledger: Ledger) -> SourceError:
+def nothing_readable(ledger: Ledger, listing: Source) -> SourceError:
     """What to raise where no image of a source has a row."""
     shown = "\n".join(f"  {entry.path}: {entry.reason}" for entry in ledger[:10])
     more = f"\n  ... and {len(ledger) - 10} more" if len(ledger) > 10 else ""
-    missing = all(entry.reason.endswith("no such file") for entry in ledger)
+    root = Remedy("name the folder that the paths of a manifest are relative to", "root")
     return SourceError(
         f"none of the {len(ledger)} images could be read:\n{shown}{more}\nNothing was written.",
-        remedies=[Remedy("name the folder that the paths of a manifest are relative to", "root")] if missing else [],
+        remedies=[root] if listing.kind == "manifest" else [],
     )

@@ -18,7 +18,7 @@ import numpy as np
 
 from .._version import __version__
 from ..backbones import MODULE, Backbone
-from ..errors import DamagedRowsError, Remedy, StoreError, StoreFormatError
+from ..errors import ANOTHER_OUTPUT, DamagedRowsError, Remedy, StoreError, StoreFormatError
 from ..folders import is_url
 from ..images import Source, public
 from ..pipeline import Destination, Outcome
@@ -42,7 +42,6 @@ from ..store import (
     salvage_columns,
 )
 from .rows import (
-    ANOTHER_OUTPUT,
     Old,
     check_contents_leaving,
     keep_known,
@@ -106,7 +105,7 @@ class Update:
         columns, ledger = rows_and_ledger(listing.items, outcomes, self._gone, kept)
         recall_hashes(columns, outcomes, cache)
         if not len(columns):
-            raise nothing_readable(ledger)
+            raise nothing_readable(ledger, listing)
         check_contents_leaving(old, listing, columns, self._replace)
         self._changed = self._damaged or not up_to_date(old, listing, columns, ledger)
         try:

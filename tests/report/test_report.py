@@ -12,7 +12,15 @@ from featurekit.report import draw_confusion_matrix, evaluation_text, failures_t
 def test_text_holds_every_number():
     e = evaluate_predictions(list("aaabbc"), list("aabbbc"))
     text = evaluation_text(e)
-    for expected in ("0.8333", "0.8889", "a", "0.667", "n = 6", "a                 2  1  0", "c                 0  0  1"):
+    for expected in (
+        "0.8333",
+        "0.8889",
+        "a",
+        "0.667",
+        "n = 6",
+        "a                 2  1  0",
+        "c                 0  0  1",
+    ):
         assert expected in text
 
 
