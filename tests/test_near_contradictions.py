@@ -103,9 +103,12 @@ def test_numbers_of_near_duplicates_are_not_compared(store):
 def test_json_has_a_key_of_its_own_for_near_duplicates(store, capsys):
     from featurekit_cli.main import main
 
-    with pytest.warns(LabelWarning, match=NEAR):
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")  # the command prints them
         assert main(["evaluate", str(store.path), "--head", "centroid", "--test-size", "0.5", "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
+    out, err = capsys.readouterr()
+    assert "(near duplicates): cat/0.png (cat), dog/copy.jpg (dog)" in err
+    said = json.loads(out)
     assert said["contradictions"] == []
     assert said["near_contradictions"] == COPY
 
