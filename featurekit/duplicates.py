@@ -71,14 +71,17 @@ class Groups:
         found = [f"{self.exact} equal files", f"{self.near} near duplicates"]
         if self.given:
             found.append(f"{self.given} groups of the source")
+        lacking = (
+            f"{self.unknown} of {len(self.ids)} images have no perceptual hash (blank, smaller than 16 pixels, or "
+            "stored by an older version and not read again since): near duplicates of them are not found"
+        )
+        if not self.any and self.unknown:
+            return lacking
         sentence = f"{', '.join(found)}: kept on one side of every split"
         if not self.kept:
             sentence += ", except near duplicates of a class that is a single picture: its scores are too good"
         if self.unknown:
-            sentence += (
-                f". {self.unknown} images have no perceptual hash (blank, smaller than 16 pixels, or stored by an "
-                "older version and not read again since): near duplicates of them are not found"
-            )
+            sentence += f". {lacking}"
         return sentence
 
 

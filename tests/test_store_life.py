@@ -58,7 +58,7 @@ def test_only_changes_are_computed_over_the_life_of_a_store(grown, target, tmp_p
 
     (grown / "1" / "renamed.png").write_bytes(b"no image any more")
     store = extract(grown, output=target)
-    assert (store.summary.computed, store.summary.failed, len(store)) == (0, 1, 61)
+    assert (store.summary.computed, store.summary.kept, len(store)) == (0, 1, 62)  # it may be a copy under way
 
     (grown / "1" / "renamed.png").unlink()
     (grown / "2").rename(grown / "3")  # a whole class gets another name
@@ -206,7 +206,7 @@ def test_half_precision_halves_the_file(grown, target, tmp_path):
     full = extract(grown, output=tmp_path / "full.h5")
     assert store.dtype == np.float16
     assert np.array_equal(store.X[...], full.X[...].astype(np.float16))
-    assert store.nbytes < 0.7 * full.nbytes
+    assert store.nbytes < 0.75 * full.nbytes
     picture(1).save(grown / "0" / "new.png")
     assert extract(grown, output=target).dtype == np.float16  # a store keeps its type
     with pytest.raises(StoreError, match=r"holds rows of float16, not float32.*store merge"):

@@ -202,11 +202,11 @@ def test_what_is_saved_by_another_thread_is_saved(tmp_path):
 def test_a_signal_to_a_forked_child_ends_the_child_only():
     process = code(
         "import os",
+        "print('ready', flush=True)",
         "child = os.fork()",
         "if not child:",
+        "    print(os.getpid(), flush=True)",
         "    time.sleep(100)",
-        "print('ready', flush=True)",
-        "print(child, flush=True)",
         "status = os.waitpid(child, 0)[1]",
         "time.sleep(3)",
         "return os.WTERMSIG(status)",
