@@ -34,7 +34,7 @@ with ThreadPoolExecutor(2) as pool:
     found = list(pool.map(lambda path: decoder([Path(path).read_bytes()], [{wish}])[0], sys.argv[2:]))
 # The peak that getrusage tells begins at that of the process that started this one.
 peak = re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())
-print(sum(isinstance(each, dict) for each in found), int(peak[1]) // 1000)
+print(sum(hasattr(each, "pixels") for each in found), int(peak[1]) // 1000)
 """
 
 
