@@ -71,8 +71,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     with safe_streams():
         arguments = build_parser().parse_args(argv)
-        if not getattr(arguments, "quiet", False):
-            logging.getLogger("featurekit").setLevel(logging.INFO)  # such as what takes seconds, once
         with _telling(arguments):
             return _run(arguments)
 
@@ -112,6 +110,10 @@ def _told(arguments: argparse.Namespace, said: Exception | str) -> str:
 @contextmanager
 def _telling(arguments: argparse.Namespace) -> Iterator[None]:
     """Show warnings and log records as lines of this command on standard error; a caller from Python keeps its own."""
+    library = logging.getLogger("featurekit")
+    level = library.level
+    if not getattr(arguments, "quiet", False):
+        library.setLevel(logging.INFO)  # Conversions and other steps of some seconds are told.
     handler = _Handler()
     handler.addFilter(lambda record: record.levelno >= logging.WARNING or record.name.startswith("featurekit"))
     with warnings.catch_warnings():
@@ -124,6 +126,7 @@ def _telling(arguments: argparse.Namespace) -> Iterator[None]:
             yield
         finally:
             logging.getLogger().removeHandler(handler)
+            library.setLevel(level)
 
 
 class _Handler(logging.Handler):

@@ -194,3 +194,11 @@ def test_a_page_shows_control_characters_as_escapes():
     table = heat_map([f"a{TITLE}{LEFT}"], ["b"], [[0.5]], ".2f")
     assert "a\\x1b]0;title\\x07\\u202e" in table
     assert "\x1b" not in table
+
+
+def test_quiet_command_after_another_in_one_process_is_quiet(run, digits_store_path):
+    import logging
+
+    level = logging.getLogger("featurekit").level
+    assert run("store", "info", digits_store_path)[0] == 0
+    assert logging.getLogger("featurekit").level == level
