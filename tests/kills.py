@@ -73,7 +73,7 @@ def contents(target: Path) -> Contents:
         file = store._file()  # one handle: all is of one state, even if another is published meanwhile
         names: list[str] = []
         file.visititems(lambda name, thing: names.append(name) if isinstance(thing, h5py.Dataset) else None)
-        values = {name: file[name][...] for name in names if name not in {"shards", "shard", "row"}}
+        values = {name: file[name][...] for name in names if name.partition("/")[0] not in {"shards", "shard", "row"}}
         values["X"] = store.X[...]
     return {name: (value.dtype.str, value.shape, value.tobytes()) for name, value in values.items()}
 
