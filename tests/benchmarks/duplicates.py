@@ -26,12 +26,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from featurekit import extract
 from featurekit.duplicates import find_duplicates, group_rows
 from featurekit.evaluation import cross_validate_head
+from featurekit.labels import connected_ids, content_ids
 from featurekit.store import decode
 
 MARK = "planted-"
@@ -73,10 +72,9 @@ def cosine_pairs(X: np.ndarray, contents: np.ndarray, closeness: float = 0.1) ->
 
 def connected(n: int, pairs: np.ndarray, contents: np.ndarray) -> np.ndarray:
     """Groups of equal files and of pairs."""
-    _, first, inverse = np.unique(contents[:, :16], axis=0, return_index=True, return_inverse=True)
-    ends = np.concatenate([pairs, np.stack([np.arange(n), first[inverse.ravel()]], axis=1)])
-    graph = coo_matrix((np.ones(len(ends)), ends.T), shape=(n, n))
-    return connected_components(graph, directed=False)[1]
+    ids = content_ids(contents)
+    first = np.unique(ids, return_index=True)[1][ids]
+    return connected_ids(n, [(pairs[:, 0], pairs[:, 1]), (np.arange(n), first)])
 
 
 def plant(source: Path, home: Path, share: float, per_class: int | None, seed: int) -> dict[str, tuple[str, str]]:
