@@ -138,7 +138,7 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
 def add_extraction_options(
     parser: argparse.ArgumentParser, *, backbone: bool = True, several: bool = False, split: bool = False
 ) -> None:
-    """How images become rows: of one backbone, of the one that a model brings, or of several.
+    """Add options on how images become rows: of one backbone, of the one that a model brings, or of several.
 
     Parameters
     ----------

@@ -49,7 +49,7 @@ def _folder_of(source: str) -> str:
 
 
 def _holds_rows_of(source: str, name: str) -> bool:
-    """Whether a store of this name, in which ``{backbone}`` and ``{layer}`` stand for any, was made of SOURCE."""
+    """Tell whether a store of this name, in which ``{backbone}`` and ``{layer}`` stand for any, was made of SOURCE."""
     from featurekit import FeatureStore
     from featurekit.errors import FeaturekitError
 
@@ -93,7 +93,7 @@ def is_store(source: str) -> bool:
 
 
 def is_one_image(source: str) -> bool:
-    """Whether SOURCE names one image, readable or not, here or behind a URL, by its ending."""
+    """Tell whether SOURCE names one image, readable or not, here or behind a URL, by its ending."""
     from featurekit.images import LISTED_SUFFIXES, public
 
     return Path(public(source)).suffix.lower() in LISTED_SUFFIXES and not Path(source).is_dir()
@@ -142,7 +142,7 @@ def add_images_option(parser: argparse.ArgumentParser) -> None:
 
 
 def images_of(arguments: argparse.Namespace, source: str) -> str | None:
-    """Where a report may read pictures: where the user says, else where SOURCE is, if that is on this machine."""
+    """Find where a report may read pictures: where the user says, else where SOURCE is, if that is on this machine."""
     from featurekit.folders import is_url
     from featurekit.images import is_manifest
 

@@ -36,7 +36,7 @@ class Split(NamedTuple):
 
 
 def followed(arguments: argparse.Namespace, split: Split, found: Sequence[str], needed: Sequence[str]) -> bool:
-    """Whether a split can be followed: if each of the parts that are needed has images.
+    """Tell whether a split can be followed: if each of the parts that are needed has images.
 
     Parameters
     ----------

@@ -146,8 +146,7 @@ def find_duplicates(
     Two images are near duplicates if their perceptual hashes differ in at most `distance` of 255 bits. A photograph
     that was saved again, scaled, mirrored, brightened, or cropped by a twentieth is found, one that was turned by 2
     degrees mostly. ``tests/benchmarks/duplicates.py`` measures how many, and how many different photographs are taken
-    for one.
-    The time grows with n, not with n^2 (``tests/benchmarks/duplicate_search.py``).
+    for one. The time grows with n, not with n^2 (``tests/benchmarks/duplicate_search.py``).
 
     Parameters
     ----------

@@ -200,7 +200,7 @@ class ShardCache:
         return Places(list(names), shard, row)
 
     def perceptual(self, contents: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The perceptual hashes of these content hashes, shape (n, 32); rows of zeros where none is known."""
+        """Look up perceptual hashes by content hash; rows of zeros where none is known."""
         out, places = unknown_hashes(len(contents)), self._index.find(map(bytes, contents))
         for number, known in enumerate(self._perceptual):
             chosen = np.flatnonzero(places[:, 0] == number)
