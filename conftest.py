@@ -121,6 +121,39 @@ def digits_folder_store_path(digits_folder, shared_by_workers):
     return shared_by_workers("folder-store", make) / "digits"
 
 
+@pytest.fixture(scope="session")
+def small_store_path(digits_folder, shared_by_workers):
+    """Where the store of `digits_folder` by `small.extract` lies: written once, not to be changed."""
+
+    def make(folder):
+        from small import extract
+
+        extract(digits_folder, output=folder / "digits.h5").close()
+
+    return shared_by_workers("small-store", make) / "digits.h5"
+
+
+@pytest.fixture(scope="session")
+def small_folder_store_path(digits_folder, shared_by_workers):
+    """Where the same rows lie as a folder store: written once, not to be changed."""
+
+    def make(folder):
+        from small import extract
+
+        extract(digits_folder, output=folder / "digits").close()
+
+    return shared_by_workers("small-folder-store", make) / "digits"
+
+
+@pytest.fixture
+def small_store(small_store_path):
+    """The store of `digits_folder` by `small.extract`."""
+    from featurekit import FeatureStore
+
+    with FeatureStore(small_store_path) as store:
+        yield store
+
+
 @pytest.fixture
 def digits_store(digits_store_path):
     """The store of `digits_folder`."""

@@ -89,7 +89,7 @@ _EXPECTED = {
 def test_the_checks_of_scikit_learn(estimator, check):
     # Small images and few features, because what is checked is the estimator. A cache on the disk would be slower than
     # the network: the checks fit hundreds of times, and each fit would add a shard that each prediction opens.
-    estimator.set_params(image_size=64, layer="blocks.2", pooling="grid4")
+    estimator.set_params(image_size=32, layer="blocks.1", pooling="grid4")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         check(estimator)

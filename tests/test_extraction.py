@@ -14,8 +14,9 @@ import pandas
 import pytest
 import torch
 from odd_files import encoded, picture, write_bad, write_odd
+from small import SIDE, extract
 
-from featurekit import FeatureExtractor, FeatureStore, extract
+from featurekit import FeatureExtractor, FeatureStore
 from featurekit.errors import FeatureSpaceError, SourceError, StoreError, StoreLockedError
 from featurekit.store import WriteLock
 
@@ -56,10 +57,10 @@ def test_a_second_run_computes_and_writes_nothing(digits_folder, tmp_path, forwa
     assert os.listdir(tmp_path) == ["s.h5"]
 
 
-def test_a_second_run_does_not_even_import_torch(digits_folder, digits_store_path):
+def test_a_second_run_does_not_even_import_torch(digits_folder, small_store_path):
     code = (
         "import sys; from featurekit import extract\n"
-        f"s = extract({str(digits_folder)!r}, output={str(digits_store_path)!r})\n"
+        f"s = extract({str(digits_folder)!r}, output={str(small_store_path)!r}, image_size={SIDE})\n"
         "print(s.summary.reused, 'torch' in sys.modules)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -163,9 +164,9 @@ def test_another_feature_space_is_refused(digits_folder, tmp_path):
 
 
 @pytest.mark.parametrize("settings", [{"batch_size": 1}, {"batch_size": 7, "workers": 1}, {"workers": 5}])
-def test_content_does_not_depend_on_the_settings(digits_folder, digits_store_path, tmp_path, settings):
+def test_content_does_not_depend_on_the_settings(digits_folder, small_store_path, tmp_path, settings):
     extract(digits_folder, output=tmp_path / "s.h5", **settings)
-    assert_equal_stores(digits_store_path, tmp_path / "s.h5")
+    assert_equal_stores(small_store_path, tmp_path / "s.h5")
 
 
 def test_broken_and_odd_files_among_good_ones(tmp_path):
@@ -188,7 +189,7 @@ def test_broken_and_odd_files_among_good_ones(tmp_path):
     assert store.summary.failed == len(expected)
     # Under its own name: each row equals that of the same picture extracted alone.
     rows = dict(zip(store.paths, store.X[...], strict=True))
-    extractor = FeatureExtractor()
+    extractor = FeatureExtractor(image_size=SIDE)
     for name in [*list(good)[::7], *odd]:
         assert np.array_equal(extractor.fit_transform([folder / name])[0], rows[name]), name
 
@@ -274,7 +275,7 @@ KILLED = """
 from featurekit.pipeline import forward
 forward._SAVE_ROWS = 16
 from featurekit import extract
-extract({source!r}, output={target!r}, batch_size=8)
+extract({source!r}, output={target!r}, batch_size=8, image_size=64)
 """
 
 
@@ -326,8 +327,8 @@ def test_numbers_below_one_are_refused(digits_folder, tmp_path, wrong):
         extract(digits_folder, output=tmp_path / "s.h5", **wrong)
 
 
-def test_provenance_says_how_it_was_made(digits_store, digits_folder):
-    p = digits_store.provenance
+def test_provenance_says_how_it_was_made(small_store, digits_folder):
+    p = small_store.provenance
     assert p["root"] == str(digits_folder)
     assert p["runtime"].startswith("openvino ")
     assert p["decoder"].startswith("simplejpeg ")
@@ -337,13 +338,13 @@ def test_provenance_says_how_it_was_made(digits_store, digits_folder):
 
 @pytest.mark.slow
 @pytest.mark.conversion
-def test_several_backbones_and_layers_get_a_store_each(digits_folder, tmp_path, digits_store):
+def test_several_backbones_and_layers_get_a_store_each(digits_folder, tmp_path, small_store):
     names, layers = ["efficientnet_lite0", "efficientnet_lite1"], ["blocks.1", "penultimate"]
     stores = extract(digits_folder, output=tmp_path / "{backbone}.{layer}.h5", backbone=names, layer=layers)
     assert [(s.space.backbone, s.space.layer) for s in stores] == [(n, part) for n in names for part in layers]
     assert [s.path.name for s in stores[:2]] == ["efficientnet_lite0.blocks.1.h5", "efficientnet_lite0.penultimate.h5"]
     assert [s.X.shape for s in stores] == [(60, 24), (60, 1280), (60, 24), (60, 1280)]
-    assert np.array_equal(stores[1].X[...], digits_store.X[...])
+    assert np.array_equal(stores[1].X[...], small_store.X[...])
     alone = extract(digits_folder, output=tmp_path / "alone.h5", layer="blocks.1")
     assert_equal_stores(alone.path, stores[0].path)
     again = extract(digits_folder, output=tmp_path / "{backbone}.{layer}.h5", backbone=names, layer=layers)

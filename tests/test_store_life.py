@@ -10,8 +10,9 @@ import sys
 import numpy as np
 import pytest
 from odd_files import picture
+from small import SIDE, extract
 
-from featurekit import FeatureExtractor, FeatureStore, TransferClassifier, extract
+from featurekit import FeatureExtractor, FeatureStore, TransferClassifier
 from featurekit.errors import SourceError, StoreError
 from featurekit.store import verify
 
@@ -100,12 +101,12 @@ def test_a_folder_keeps_its_shards(grown, tmp_path, monkeypatch):
     assert verify(target).ok
 
 
-def test_both_kinds_hold_the_same(grown, digits_store, tmp_path):
+def test_both_kinds_hold_the_same(grown, small_store, tmp_path):
     folder = extract(grown, output=tmp_path / "s")
     file = extract(grown, output=tmp_path / "s.h5")
     assert_same(folder, file)
-    assert folder.y.tolist() == digits_store.y.tolist()
-    assert TransferClassifier(head="lda").fit(folder).score(folder, folder.y) == 1.0
+    assert folder.y.tolist() == small_store.y.tolist()
+    assert TransferClassifier(head="lda", image_size=SIDE).fit(folder).score(folder, folder.y) == 1.0
 
 
 @pytest.mark.parametrize("settings", [{"batch_size": 1}, {"batch_size": 7, "workers": 1}, {"workers": 5}])
@@ -119,10 +120,10 @@ def test_a_folder_serves_as_a_cache(grown, tmp_path, forwards):
     before = (tmp_path / "s" / "index.h5").read_bytes()
     forwards.clear()
     paths = sorted(grown.glob("*/*.png"))
-    FeatureExtractor(cache=tmp_path / "s").fit_transform(paths)
+    FeatureExtractor(cache=tmp_path / "s", image_size=SIDE).fit_transform(paths)
     assert sum(forwards) == 0
     picture(1).save(grown / "0" / "new.png")
-    FeatureExtractor(cache=tmp_path / "s").fit_transform([*paths, grown / "0" / "new.png"])
+    FeatureExtractor(cache=tmp_path / "s", image_size=SIDE).fit_transform([*paths, grown / "0" / "new.png"])
     assert sum(forwards) == 1
     assert (tmp_path / "s" / "index.h5").read_bytes() == before
     assert extract(grown, output=tmp_path / "s").summary.computed == 0
@@ -213,9 +214,9 @@ def test_half_precision_halves_the_file(grown, target, tmp_path):
         extract(grown, output=target, dtype="float32")
     with pytest.raises(ValueError, match="dtype must be one of"):
         extract(grown, output=tmp_path / "x.h5", dtype="int8")
-    rows = FeatureExtractor(cache=target).fit_transform([grown / "0" / "000.png"])
+    rows = FeatureExtractor(cache=target, image_size=SIDE).fit_transform([grown / "0" / "000.png"])
     assert rows.dtype == np.float32
-    classifier = TransferClassifier(head="lda").fit(FeatureStore(target))
+    classifier = TransferClassifier(head="lda", image_size=SIDE).fit(FeatureStore(target))
     assert classifier.predict([grown / "0" / "000.png"]).tolist() == ["0"]
 
 
@@ -256,10 +257,10 @@ def test_read_only_media(grown, tmp_path):
                 assert len(store.X[...]) == 60
             assert verify(disk / name).ok
             # As a cache it can be read; what is new could not be kept.
-            assert FeatureExtractor(cache=disk / name).fit_transform(paths).shape == (60, 1280)
+            assert FeatureExtractor(cache=disk / name, image_size=SIDE).fit_transform(paths).shape == (60, 1280)
             picture(1).save(tmp_path / "new.png")
             with pytest.raises(StoreError, match="Read-only file system"):
-                FeatureExtractor(cache=disk / name).fit_transform([tmp_path / "new.png"])
+                FeatureExtractor(cache=disk / name, image_size=SIDE).fit_transform([tmp_path / "new.png"])
             with pytest.raises(StoreError, match="cannot write in .*Read-only file system.*Choose another output"):
                 extract(grown, output=disk / name)
         with pytest.raises(StoreError, match="Read-only file system"):

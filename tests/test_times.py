@@ -7,8 +7,9 @@ import shutil
 import tarfile
 
 import pytest
+from small import extract
 
-from featurekit import TransferClassifier, extract
+from featurekit import TransferClassifier
 from featurekit.images import FileInfo
 from featurekit.store import FeatureStore
 

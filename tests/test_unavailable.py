@@ -14,8 +14,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from small import SIDE, extract
 
-from featurekit import extract
 from featurekit.errors import ImageError, StoreError, UnavailableError
 from featurekit.extraction.rows import Old, removed_paths
 from featurekit.images import read_source
@@ -24,6 +24,7 @@ from featurekit.images.decode import read_file
 from featurekit.images.remote import fetch
 from featurekit.store import FeatureStore, LedgerEntry, merge, remove
 
+SMALL = ["--image-size", str(SIDE)]
 SINCE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00 ")
 
 
@@ -486,18 +487,18 @@ def test_the_command_says_how_many_rows_are_kept(photos, tmp_path, capsys):
     target = str(tmp_path / "s.h5")
     extract(photos, output=target).close()
     unlink_and_dangle(photos, "0/000.png", "2/001.png")
-    assert main(["extract", str(photos), "-o", target]) == 0
+    assert main(["extract", str(photos), "-o", target, *SMALL]) == 0
     out, err = capsys.readouterr()
     assert "9 rows" in out
     assert "0 failed, 2 not readable just now" in out
     assert "2 images could not be read just now; their rows are kept:\n" in err
     assert "0/000.png: a symbolic link to a missing file (since 20" in err
-    assert main(["extract", str(photos), "-o", target, "--json", "-q"]) == 0
+    assert main(["extract", str(photos), "-o", target, *SMALL, "--json", "-q"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["kept"], said["failed"], said["rows"]) == (2, 0, 9)
     assert [each["path"] for each in said["unavailable"]] == ["0/000.png", "2/001.png"]
     assert said["unavailable"][0]["reason"] == "a symbolic link to a missing file"
-    assert main(["extract", str(photos), "-o", target, "--max-failed", "1"]) == 3
+    assert main(["extract", str(photos), "-o", target, *SMALL, "--max-failed", "1"]) == 3
     assert main(["store", "info", target]) == 0
     assert "2 images could not be read, and have rows:" in capsys.readouterr().out
 

@@ -53,7 +53,13 @@ def slow_server():
     server.server_close()
 
 
+def heed_hang_ups():
+    """Undo what nohup does to the processes of tests: a command started by it rightly ignores SIGHUP."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def start(*arguments, **settings):
+    settings.setdefault("preexec_fn", heed_hang_ups)
     return subprocess.Popen(
         [*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings
     )

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small import extract
 
-from featurekit import extract
 from featurekit.errors import BackboneError, SourceError, StoreError
 from featurekit.store import ShardCache, verify
 

@@ -10,8 +10,9 @@ import zipfile
 import numpy as np
 import pytest
 from servers import http_server
+from small import extract
 
-from featurekit import FeatureStore, TransferClassifier, extract
+from featurekit import FeatureStore, TransferClassifier
 from featurekit.errors import ImageError, SourceError, StoreError
 from featurekit.images import read_origin, read_source
 
@@ -66,8 +67,8 @@ def test_an_archive_is_the_folder_that_was_packed(files, tmp_path):
         assert [read_origin(item.origin)[0] for item in part.items] == [d for n, d in files if n.startswith("1/")]
 
 
-def test_rows_of_an_archive_are_those_of_the_folder(digits_folder, digits_store, files, tmp_path):
-    row_of = {bytes(sha): row for sha, row in zip(digits_store.columns.sha256, digits_store.X[:], strict=True)}
+def test_rows_of_an_archive_are_those_of_the_folder(digits_folder, small_store, files, tmp_path):
+    row_of = {bytes(sha): row for sha, row in zip(small_store.columns.sha256, small_store.X[:], strict=True)}
     for place in (make_zip(tmp_path / "a.zip", files), make_tar(tmp_path / "a.tar", files)):
         store = extract(place, output=place.with_suffix(".h5"))
         assert all(np.array_equal(store.X[i], row_of[bytes(sha)]) for i, sha in enumerate(store.columns.sha256))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from PIL import Image
+from small import SIDE, extract
 from torch.utils.data import Dataset, IterableDataset, Subset
 from torchvision.datasets import FakeData, ImageFolder
 from torchvision.transforms import ToTensor
 
-from featurekit import FeatureExtractor, extract
+from featurekit import FeatureExtractor
 from featurekit.errors import SourceError
 from featurekit.images import items_from, open_origin
 
@@ -34,11 +35,11 @@ def paths(digits_folder):
     return sorted(digits_folder.glob("*/*.png"))[::6]
 
 
-def test_a_folder_of_torchvision_is_read_as_files(digits_folder, digits_store, tmp_path):
+def test_a_folder_of_torchvision_is_read_as_files(digits_folder, small_store, tmp_path):
     store = extract(ImageFolder(digits_folder), output=tmp_path / "s.h5")
-    assert store.paths == digits_store.paths
-    assert store.columns.label.tolist() == digits_store.columns.label.tolist()
-    assert np.array_equal(store.X[:], digits_store.X[:])
+    assert store.paths == small_store.paths
+    assert store.columns.label.tolist() == small_store.columns.label.tolist()
+    assert np.array_equal(store.X[:], small_store.X[:])
     part = Subset(ImageFolder(digits_folder), [40, 3])
     assert [item.label for item in items_from(part)] == ["2", "0"]
 
@@ -48,7 +49,7 @@ def test_a_data_set_of_torch_is_read(paths, as_array, tmp_path):
     dataset = Pairs(paths, as_array)
     store = extract(dataset, output=tmp_path / "s.h5")
     assert store.columns.label.tolist() == [path.parent.name.encode() for path in paths]
-    assert np.allclose(store.X[:], FeatureExtractor().fit_transform(paths), atol=1e-4)
+    assert np.allclose(store.X[:], FeatureExtractor(image_size=SIDE).fit_transform(paths), atol=1e-4)
     assert extract(dataset, output=tmp_path / "s.h5").summary.computed == 0
     given = items_from(dataset, labels=["a"] * len(paths))
     assert {item.label for item in given} == {"a"}
@@ -107,7 +108,7 @@ def test_a_data_set_of_hugging_face_is_read(paths, tmp_path):
     store = extract(dataset, output=tmp_path / "s.h5")
     names = ("zero", "one", "two")
     assert store.columns.label.tolist() == [names[int(path.parent.name)].encode() for path in paths]
-    assert np.array_equal(store.X[:], FeatureExtractor().fit_transform([str(path) for path in paths]))
+    assert np.array_equal(store.X[:], FeatureExtractor(image_size=SIDE).fit_transform([str(path) for path in paths]))
     # With the bytes inside, as from a parquet file.
     cells = [{"bytes": path.read_bytes(), "path": None} for path in paths]
     inside = datasets.Dataset.from_dict(columns | {"photo": cells}, features=features)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from botocore.exceptions import NoCredentialsError
 from servers import http_server, s3_server
+from small import extract
 
-from featurekit import extract
 from featurekit.errors import ImageError, SourceError
 from featurekit.folders import is_url
 from featurekit.images import read_source

@@ -7,8 +7,9 @@ import threading
 import numpy as np
 import pytest
 from odd_files import picture, write_bad
+from small import extract
 
-from featurekit import FeatureExtractor, extract
+from featurekit import FeatureExtractor
 from featurekit.backbones import find
 from featurekit.errors import ImageError, SourceError
 from featurekit.fidelity import Fidelity

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from caches import own_caches
 from servers import http_server, keys
+from small import extract
 
-from featurekit import FeatureStore, extract
+from featurekit import FeatureStore
 from featurekit.errors import StoreError, StoreFormatError
 from featurekit.store import copies, merge, remove, shards, verify
 
@@ -46,7 +47,7 @@ def elsewhere(monkeypatch, tmp_path):
     own_caches(monkeypatch, tmp_path / "elsewhere")
 
 
-def test_a_damaged_shard_is_computed_again(bucket, two_shards, digits_store, monkeypatch, tmp_path):
+def test_a_damaged_shard_is_computed_again(bucket, two_shards, small_store, monkeypatch, tmp_path):
     key = damage(bucket, 0)
     with pytest.raises(StoreFormatError, match=f"{key} is damaged.*Extract into the store again here"):
         FeatureStore(URL).X[0]
@@ -56,7 +57,7 @@ def test_a_damaged_shard_is_computed_again(bucket, two_shards, digits_store, mon
     assert (store.summary.computed, store.summary.reused) == (20, 40)
     elsewhere(monkeypatch, tmp_path)
     assert verify(URL).ok
-    assert np.array_equal(FeatureStore(URL).X[:], digits_store.X[:])
+    assert np.array_equal(FeatureStore(URL).X[:], small_store.X[:])
 
 
 def test_a_damaged_shard_that_is_removed_does_not_come_back(bucket, two_shards, monkeypatch, tmp_path):
@@ -77,14 +78,14 @@ def test_a_good_copy_here_says_nothing_of_the_shard(bucket, two_shards):
     assert verify(URL).ok
 
 
-def test_a_damaged_copy_is_fetched_again(bucket, two_shards, digits_store, tmp_path):
+def test_a_damaged_copy_is_fetched_again(bucket, two_shards, small_store, tmp_path):
     assert len(FeatureStore(URL).X[:]) == 60
     copies = list((tmp_path / "caches" / "shards").iterdir())
     assert len(copies) == 2
     for copy in copies:
         copy.write_bytes(flipped(copy.read_bytes()))
     copies[0].write_bytes(b"")
-    assert np.array_equal(FeatureStore(URL).X[:], digits_store.X[:])
+    assert np.array_equal(FeatureStore(URL).X[:], small_store.X[:])
     with FeatureStore(URL) as store:
         assert len(store.X[:]) == 60
         for copy in copies:  # while they are open
@@ -92,7 +93,7 @@ def test_a_damaged_copy_is_fetched_again(bucket, two_shards, digits_store, tmp_p
             data[len(data) // 2] ^= 1
             with copy.open("r+b") as file:
                 file.write(data)
-        assert np.array_equal(store.X[:], digits_store.X[:])
+        assert np.array_equal(store.X[:], small_store.X[:])
     assert verify(URL).ok
 
 
@@ -105,11 +106,11 @@ def test_a_damaged_copy_is_no_reason_to_remove_rows(bucket, two_shards, tmp_path
     assert len(FeatureStore(URL)) == 60
 
 
-def test_a_shard_that_came_wrongly_once_is_not_deleted(bucket, two_shards, digits_store, monkeypatch):
+def test_a_shard_that_came_wrongly_once_is_not_deleted(bucket, two_shards, small_store, monkeypatch):
     """A proxy's page with status 200, say; and what was found here is looked at again before anything is deleted."""
     plain, wrong = copies.fetch, [b"<html>", b"<html>"]
     monkeypatch.setattr(copies, "fetch", lambda *a, **k: wrong.pop() if len(wrong) > 1 else plain(*a, **k))
-    assert np.array_equal(FeatureStore(URL).X[:20], digits_store.X[:20])  # asked for twice
+    assert np.array_equal(FeatureStore(URL).X[:20], small_store.X[:20])  # asked for twice
     monkeypatch.setattr(copies, "fetch", lambda *a, **k: b"<html>")
     with pytest.raises(StoreFormatError, match="is damaged"):
         FeatureStore(URL).X[40]
@@ -117,17 +118,17 @@ def test_a_shard_that_came_wrongly_once_is_not_deleted(bucket, two_shards, digit
     before = keys(bucket)
     store = extract(two_shards, output=URL)
     assert (store.summary.computed, keys(bucket)) == (0, before)
-    assert np.array_equal(FeatureStore(URL).X[:], digits_store.X[:])
+    assert np.array_equal(FeatureStore(URL).X[:], small_store.X[:])
 
 
-def test_a_shard_of_the_same_name_elsewhere_stays(bucket, two_shards, digits_store):
+def test_a_shard_of_the_same_name_elsewhere_stays(bucket, two_shards, small_store):
     for key in keys(bucket):
         bucket.copy_object(Bucket="rows", Key=key.replace("digits", "mirror"), CopySource=f"rows/{key}")
     damage(bucket, 0)
     with pytest.raises(StoreFormatError, match="is damaged"):
         FeatureStore(URL).X[0]
     assert extract(two_shards, output="s3://rows/mirror").summary.computed == 0
-    assert np.array_equal(FeatureStore("s3://rows/mirror").X[:], digits_store.X[:])
+    assert np.array_equal(FeatureStore("s3://rows/mirror").X[:], small_store.X[:])
 
 
 def test_copies_that_cannot_be_kept_are_an_error(bucket, two_shards, monkeypatch, tmp_path):
@@ -137,12 +138,12 @@ def test_copies_that_cannot_be_kept_are_an_error(bucket, two_shards, monkeypatch
         FeatureStore(URL).X[0]
 
 
-def test_copies_beyond_the_limit_are_deleted(bucket, two_shards, digits_store, monkeypatch, tmp_path):
+def test_copies_beyond_the_limit_are_deleted(bucket, two_shards, small_store, monkeypatch, tmp_path):
     monkeypatch.setattr(shards, "OPEN_SHARDS", 1)
     monkeypatch.setattr(copies, "_YOUNG", 0)
     monkeypatch.setenv("FEATUREKIT_SHARDS_GB", "0")
     order = np.random.default_rng(0).permutation(60)
-    assert np.array_equal(FeatureStore(URL).X[order], digits_store.X[order])
+    assert np.array_equal(FeatureStore(URL).X[order], small_store.X[order])
     assert len(list((tmp_path / "caches" / "shards").iterdir())) == 1
 
 
@@ -153,9 +154,9 @@ def test_a_limit_that_is_not_a_number_is_refused(bucket, two_shards, monkeypatch
             FeatureStore(URL).X[0]
 
 
-def test_the_size_of_a_store_behind_http_is_known(digits_store_path, monkeypatch, tmp_path):
+def test_the_size_of_a_store_behind_http_is_known(small_store_path, monkeypatch, tmp_path):
     monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path / "caches"))
-    here = merge([digits_store_path], tmp_path / "digits")
+    here = merge([small_store_path], tmp_path / "digits")
     (tmp_path / "digits" / "index.html").write_text("what a web server shows instead of a listing")
     with http_server(tmp_path) as (url, _):
         assert FeatureStore(f"{url}/digits").nbytes == here.nbytes

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from featurekit_cli.main import main
 from made_stores import SPACE, flip, keys, make_rows, write, write_folder
+from small import extract
 
-from featurekit import extract
 from featurekit.errors import DamagedRowsError, StoreFormatError
 from featurekit.store import FeatureStore, ShardCache, merge, remove, verify
 
@@ -180,13 +180,13 @@ def test_swapped_shards_are_noticed_and_never_believed(tmp_path):
     [lambda p: p.unlink(), lambda p: flip(p, 9), pytest.param(lambda p: p.write_bytes(b""), marks=pytest.mark.slow)],
 )
 def test_a_damaged_first_shard_does_not_lock_the_store(
-    digits_folder, digits_store_path, digits_folder_store_path, tmp_path, how
+    digits_folder, small_store_path, small_folder_store_path, tmp_path, how
 ):
-    shutil.copytree(digits_folder_store_path, tmp_path / "s")
+    shutil.copytree(small_folder_store_path, tmp_path / "s")
     how(next((tmp_path / "s").glob("rows-*.h5")))
     assert main(["store", "info", str(tmp_path / "s")]) == 0
     assert extract(digits_folder, output=tmp_path / "s").summary.computed == 60
-    same_values(tmp_path / "s", digits_store_path)
+    same_values(tmp_path / "s", small_store_path)
 
 
 def test_odd_things_beside_a_store_are_left_alone(tmp_path):
@@ -221,12 +221,12 @@ def test_what_may_not_be_read_is_not_damaged(tmp_path, monkeypatch):
 
 
 @pytest.fixture(params=["file", "folder"])
-def extracted(request, digits_store_path, digits_folder_store_path, tmp_path):
+def extracted(request, small_store_path, small_folder_store_path, tmp_path):
     """A copy of the store of the digits, and the file that holds its rows."""
     if request.param == "file":
-        path = shutil.copy(digits_store_path, tmp_path / "s.h5")
+        path = shutil.copy(small_store_path, tmp_path / "s.h5")
         return path, path
-    path = shutil.copytree(digits_folder_store_path, tmp_path / "s")
+    path = shutil.copytree(small_folder_store_path, tmp_path / "s")
     return path, next(path.glob("rows-*.h5"))
 
 
@@ -238,16 +238,16 @@ def same_values(path, expected):
     assert verify(path).ok
 
 
-def test_damaged_rows_are_computed_again(extracted, digits_folder, digits_store_path, caplog):
+def test_damaged_rows_are_computed_again(extracted, digits_folder, small_store_path, caplog):
     path, holder = extracted
-    flip(holder, offset_of(holder, FeatureStore(digits_store_path).X[30].tobytes()) + 9)
+    flip(holder, offset_of(holder, FeatureStore(small_store_path).X[30].tobytes()) + 9)
     damaged = len(verify(path).damaged)
     store = extract(digits_folder, output=path)
     assert store.summary.computed == damaged
     assert 0 < damaged < 60
     assert f"{damaged} rows of {path} were damaged" in caplog.text
     store.close()
-    same_values(path, digits_store_path)
+    same_values(path, small_store_path)
     if path.is_dir():
         aside = [file.name for file in path.iterdir() if file.name.endswith(".damaged")]
         assert aside == [f"{holder.name}.damaged"]
@@ -266,7 +266,7 @@ def test_damaged_rows_are_found_when_other_rows_are_added(extracted, digits_fold
 
 
 @pytest.mark.parametrize("name", ["path/data", "label/end", "sha256", "size", "ledger/path/data", "ledger/reason/end"])
-def test_damaged_columns_are_written_anew(extracted, digits_folder, digits_store_path, name):
+def test_damaged_columns_are_written_anew(extracted, digits_folder, small_store_path, name):
     import h5py
 
     path, _ = extracted
@@ -276,10 +276,10 @@ def test_damaged_columns_are_written_anew(extracted, digits_folder, digits_store
     flip(file, at + 10)
     assert not verify(path).ok
     extract(digits_folder, output=path).close()
-    same_values(path, digits_store_path)
+    same_values(path, small_store_path)
 
 
-def test_what_cannot_be_opened_is_set_aside_only_if_asked(extracted, digits_folder, digits_store_path, forwards):
+def test_what_cannot_be_opened_is_set_aside_only_if_asked(extracted, digits_folder, small_store_path, forwards):
     path, _ = extracted
     file = path if path.is_file() else path / "index.h5"
     flip(file, 9)  # in HDF5's superblock
@@ -288,17 +288,17 @@ def test_what_cannot_be_opened_is_set_aside_only_if_asked(extracted, digits_fold
         extract(digits_folder, output=path)
     assert file.read_bytes() == broken
     extract(digits_folder, output=path, refresh=True).close()
-    same_values(path, digits_store_path)
+    same_values(path, small_store_path)
     assert file.with_name(f"{file.name}.damaged").read_bytes() == broken
     assert sum(forwards) == (60 if path.is_file() else 0)  # a folder's rows are in its shards
 
 
-def test_a_lost_shard_is_computed_again(tmp_path, digits_folder, digits_store_path, digits_folder_store_path):
-    shutil.copytree(digits_folder_store_path, tmp_path / "s")
+def test_a_lost_shard_is_computed_again(tmp_path, digits_folder, small_store_path, small_folder_store_path):
+    shutil.copytree(small_folder_store_path, tmp_path / "s")
     next((tmp_path / "s").glob("rows-*.h5")).unlink()
     assert len(verify(tmp_path / "s").damaged) == 60
     assert extract(digits_folder, output=tmp_path / "s").summary.computed == 60
-    same_values(tmp_path / "s", digits_store_path)
+    same_values(tmp_path / "s", small_store_path)
 
 
 def test_damaged_rows_are_taken_out_where_the_images_are_gone(made):

@@ -4,8 +4,8 @@ import h5py
 import numpy as np
 import pytest
 from made_stores import OTHER, SPACE, make_rows, write, write_folder
+from small import extract
 
-from featurekit import extract
 from featurekit.errors import FeatureSpaceError, StoreError, StoreLockedError
 from featurekit.store import (
     DUPLICATE,

@@ -15,8 +15,9 @@ from caches import own_caches
 from made_stores import SPACE, write, write_folder
 from odd_files import picture
 from servers import http_server, keys, s3_server
+from small import extract
 
-from featurekit import FeatureStore, extract
+from featurekit import FeatureStore
 from featurekit.errors import StoreFormatError
 from featurekit.store import Columns, merge, remove, verify
 

@@ -18,8 +18,9 @@ import pytest
 from caches import own_caches
 from made_stores import SPACE, make_rows
 from servers import http_server, keys
+from small import SIDE, extract
 
-from featurekit import FeatureExtractor, FeatureStore, extract
+from featurekit import FeatureExtractor, FeatureStore
 from featurekit.errors import FeaturekitError, SourceError, StoreError, StoreFormatError, StoreLockedError
 from featurekit.heads import LDAPath
 from featurekit.store import (
@@ -40,10 +41,10 @@ URL = "s3://rows/digits"
 
 
 @pytest.fixture(scope="module")
-def folder(digits_store_path, tmp_path_factory):
+def folder(small_store_path, tmp_path_factory):
     """The store of digits as a folder store."""
     target = tmp_path_factory.mktemp("folder") / "digits"
-    merge([digits_store_path], target).close()
+    merge([small_store_path], target).close()
     return target
 
 
@@ -62,10 +63,10 @@ def assert_same(store, here):
     assert store.ledger == here.ledger
 
 
-def test_a_store_in_a_bucket_is_an_index_and_shards(bucket, digits_folder, digits_store):
+def test_a_store_in_a_bucket_is_an_index_and_shards(bucket, digits_folder, small_store):
     store = extract(digits_folder, output=URL)
     assert (store.summary.computed, str(store.path)) == (60, URL)
-    assert_same(store, digits_store)
+    assert_same(store, small_store)
     assert keys(bucket)[0] == "digits/index.h5"
     assert all(key.startswith("digits/rows-") for key in keys(bucket)[1:])
     with FeatureStore(URL) as far:
@@ -73,13 +74,13 @@ def test_a_store_in_a_bucket_is_an_index_and_shards(bucket, digits_folder, digit
 
 
 @pytest.mark.slow
-def test_a_head_learns_from_batches_of_a_store_in_a_bucket(uploaded, digits_store):
+def test_a_head_learns_from_batches_of_a_store_in_a_bucket(uploaded, small_store):
     head = LDAPath().fit_batches(uploaded.X, uploaded.y, batch_size=16)
-    expected = LDAPath().fit_batches(digits_store.X, digits_store.y, batch_size=16)
+    expected = LDAPath().fit_batches(small_store.X, small_store.y, batch_size=16)
     assert np.allclose(head.coef_, expected.coef_)
 
 
-def test_a_run_that_was_killed_goes_on(bucket, digits_folder, digits_store):
+def test_a_run_that_was_killed_goes_on(bucket, digits_folder, small_store):
     extract(digits_folder, output=URL)
     shards = [key for key in keys(bucket) if "rows-" in key]
     bucket.delete_object(Bucket="rows", Key="digits/index.h5")
@@ -88,7 +89,7 @@ def test_a_run_that_was_killed_goes_on(bucket, digits_folder, digits_store):
     bucket.delete_object(Bucket="rows", Key=shards[0])
     store = extract(digits_folder, output=URL)  # the index names a shard that has gone
     assert store.summary.computed > 0
-    assert_same(store, digits_store)
+    assert_same(store, small_store)
 
 
 def test_the_second_of_two_runs_is_refused_and_keeps_its_rows(bucket, digits_folder, monkeypatch, tmp_path):
@@ -138,7 +139,7 @@ def test_labels_of_a_large_file_are_read_without_its_rows(large, monkeypatch):
     assert 0 < sum(taken) < (large / "s.h5").stat().st_size / 2  # the index of the chunks lies among the rows
 
 
-def test_shards_are_copied_when_rows_are_read_and_then_used_again(digits_store, folder, tmp_path, monkeypatch):
+def test_shards_are_copied_when_rows_are_read_and_then_used_again(small_store, folder, tmp_path, monkeypatch):
     monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path / "caches"))
     shutil.copytree(folder, tmp_path / "folder")
     with http_server(tmp_path) as (url, asked):
@@ -146,21 +147,21 @@ def test_shards_are_copied_when_rows_are_read_and_then_used_again(digits_store, 
             assert far.dtype == np.float32
             assert far.shard_count == 1
         assert not (tmp_path / "caches").exists()  # no shard was copied
-        assert np.array_equal(FeatureStore(f"{url}/folder").X[:], digits_store.X[:])
+        assert np.array_equal(FeatureStore(f"{url}/folder").X[:], small_store.X[:])
         copies = list((tmp_path / "caches" / "shards").iterdir())
         assert len(copies) == 1
         before = len(asked)
-        assert np.array_equal(FeatureStore(f"{url}/folder").X[7:9], digits_store.X[7:9])
+        assert np.array_equal(FeatureStore(f"{url}/folder").X[7:9], small_store.X[7:9])
         assert not any("rows-" in path for path in asked[before:])  # the copy is used
 
 
 @pytest.mark.slow
-def test_workers_and_pickles(uploaded, digits_store):
+def test_workers_and_pickles(uploaded, small_store):
     store = uploaded
-    assert np.array_equal(pickle.loads(pickle.dumps(store)).X[5], digits_store.X[5])
+    assert np.array_equal(pickle.loads(pickle.dumps(store)).X[5], small_store.X[5])
     for method in ("fork", "spawn"):
         with get_context(method).Pool(1) as pool:
-            assert np.array_equal(pool.apply(_row, (store, 7)), digits_store.X[7])
+            assert np.array_equal(pool.apply(_row, (store, 7)), small_store.X[7])
 
 
 def _row(store, number):
@@ -197,7 +198,7 @@ def test_a_store_that_is_missing_is_named(bucket):
 
 def test_a_cache_of_an_extractor_cannot_be_behind_a_url():
     with pytest.raises(FeaturekitError, match="s3:// URL cannot be used here"):
-        FeatureExtractor(cache=URL).fit_transform(["a.jpg"])
+        FeatureExtractor(cache=URL, image_size=SIDE).fit_transform(["a.jpg"])
 
 
 def test_a_folder_of_other_files_in_a_bucket_is_left_alone(bucket, digits_folder):
@@ -261,16 +262,16 @@ def test_a_server_that_fails_at_once_does_not_crash_the_process(tmp_path):
     assert "500" in done.stderr
 
 
-def test_copies_are_kept_within_limits(bucket, uploaded, folder, digits_store, tmp_path, monkeypatch):
+def test_copies_are_kept_within_limits(bucket, uploaded, folder, small_store, tmp_path, monkeypatch):
     monkeypatch.setenv("FEATUREKIT_SHARDS_GB", "0.0001")
     monkeypatch.setattr(copies, "_YOUNG", 0)
-    assert np.array_equal(uploaded.X[:], digits_store.X[:])
+    assert np.array_equal(uploaded.X[:], small_store.X[:])
     kept = tmp_path / "caches" / "shards"
     old = {path.name for path in kept.iterdir()}
     merge([folder], "s3://rows/half", dtype="float16")
     assert len(FeatureStore("s3://rows/half").X[:]) == 60
     assert not old & {path.name for path in kept.iterdir()}  # what was used longest ago has gone
-    assert np.array_equal(FeatureStore(URL).X[:], digits_store.X[:])  # and comes again
+    assert np.array_equal(FeatureStore(URL).X[:], small_store.X[:])  # and comes again
 
 
 @pytest.mark.slow
@@ -303,11 +304,11 @@ def test_writes_within_a_second_are_told_apart(bucket):
     assert len(states) == 3
 
 
-def test_no_garbage_is_collected_while_a_block_is_fetched(digits_store, tmp_path, monkeypatch):
+def test_no_garbage_is_collected_while_a_block_is_fetched(small_store, tmp_path, monkeypatch):
     """Freeing an HDF5 object needs a lock that the reading thread holds; fsspec's thread would wait for it."""
     from featurekit.images import blocks
 
-    (tmp_path / "digits.h5").write_bytes(digits_store.path.read_bytes())
+    (tmp_path / "digits.h5").write_bytes(small_store.path.read_bytes())
     plain, collected = blocks.fetch, []
     monkeypatch.setattr(blocks, "fetch", lambda *a: collected.append(gc.isenabled()) or plain(*a))
     with http_server(tmp_path) as (url, _):

@@ -7,23 +7,23 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from small import extract
 
-from featurekit import extract
 from featurekit.errors import FeatureSpaceError
 from featurekit.store import JoinedStores, merge
 
 
 @pytest.fixture(scope="module")
-def folder(digits_store_path, tmp_path_factory):
+def folder(small_store_path, tmp_path_factory):
     target = tmp_path_factory.mktemp("folder") / "digits"
-    merge([digits_store_path], target).close()
+    merge([small_store_path], target).close()
     return target
 
 
 MANY = 12  # more than the 8 that are open at once
 
 
-def test_stores_that_were_not_used_for_longest_are_closed(folder, digits_store):
+def test_stores_that_were_not_used_for_longest_are_closed(folder, small_store):
     many = JoinedStores([folder] * MANY)
 
     def opened():
@@ -31,16 +31,16 @@ def test_stores_that_were_not_used_for_longest_are_closed(folder, digits_store):
 
     assert (len(many), opened()) == (60 * MANY, list(range(4, 12)))
     order = np.random.default_rng(0).permutation(60 * MANY)
-    assert np.array_equal(many.X[order], digits_store.X[:][order % 60])
+    assert np.array_equal(many.X[order], small_store.X[:][order % 60])
     assert opened() == list(range(4, 12))
-    assert np.array_equal(many.X[[70, 10]], digits_store.X[[10, 10]])
+    assert np.array_equal(many.X[[70, 10]], small_store.X[[10, 10]])
     assert opened() == [0, 1, *range(6, 12)]
 
 
-def test_labels_and_groups_of_many_stores_are_one_after_the_other(folder, digits_store):
+def test_labels_and_groups_of_many_stores_are_one_after_the_other(folder, small_store):
     many = JoinedStores([folder] * MANY)
-    assert many.y.tolist() == digits_store.y.tolist() * MANY
-    assert many.groups.tolist() == digits_store.groups.tolist() * MANY
+    assert many.y.tolist() == small_store.y.tolist() * MANY
+    assert many.groups.tolist() == small_store.groups.tolist() * MANY
 
 
 def test_joined_stores_are_pickled(folder):
@@ -48,9 +48,9 @@ def test_joined_stores_are_pickled(folder):
     assert np.array_equal(pickle.loads(pickle.dumps(many)).X[600:], many.X[600:])
 
 
-def test_a_store_is_not_closed_while_another_thread_reads_it(folder, digits_store):
+def test_a_store_is_not_closed_while_another_thread_reads_it(folder, small_store):
     many = JoinedStores([folder] * MANY)
-    expected = np.tile(digits_store.X[:], (MANY, 1))
+    expected = np.tile(small_store.X[:], (MANY, 1))
 
     def read(seed):
         order = np.random.default_rng(seed).permutation(60 * MANY)[:40]
@@ -59,7 +59,7 @@ def test_a_store_is_not_closed_while_another_thread_reads_it(folder, digits_stor
 
     with ThreadPoolExecutor(6) as pool:
         for found in pool.map(read, range(12)):
-            assert [y.tolist() for y in found] == [digits_store.y.tolist()] * MANY
+            assert [y.tolist() for y in found] == [small_store.y.tolist()] * MANY
 
 
 def test_what_was_read_of_a_closed_store_is_forgotten(folder):
@@ -80,6 +80,6 @@ def test_a_store_that_is_missing_is_named(folder):
 
 
 def test_stores_of_another_feature_space_are_refused(folder, digits_folder, tmp_path):
-    other = extract(digits_folder / "0", output=tmp_path / "other.h5", image_size=64, runtime="torch")
+    other = extract(digits_folder / "0", output=tmp_path / "other.h5", image_size=96, runtime="torch")
     with pytest.raises(FeatureSpaceError, match="Extract all parts with the same options"):
         JoinedStores([folder, other])

@@ -10,8 +10,9 @@ import pytest
 from made_stores import SPACE, make_rows
 from old_layout import write_version_2
 from PIL import Image
+from small import extract
 
-from featurekit import FeatureExtractor, FeatureStore, extract
+from featurekit import FeatureExtractor, FeatureStore
 from featurekit.extraction.update import Update
 from featurekit.images import has_hash, read_source
 from featurekit.pipeline import Outcome, columns_of
