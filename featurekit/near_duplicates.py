@@ -8,7 +8,7 @@ pictures; the others begin with the lowest coefficients, which an edit changes l
 Equal hashes are always found, and nothing is reported that is farther apart than asked for. Another close pair can be
 missed: the more likely, the farther apart it is and the more pictures there are. Found of the copies that were planted
 among different pictures, by the number of bits that were changed in each half (of 255; 44 is the most that is asked
-for), with ``tests/benchmarks/duplicate_search.py``:
+for), of 80, 400 and 4,000 copies in each cell, with ``tests/benchmarks/duplicate_search.py``:
 
 ========================================  =======  =======  =======  =======
 pictures                                  20 bits  30 bits  40 bits  44 bits
