@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +16,7 @@ from ._parser import Parser as Parser
 
 if TYPE_CHECKING:
     from featurekit import FeatureStore, TransferClassifier, TransferRegressor
+    from featurekit.duplicates import Groups
     from featurekit.labels import LabelFindings
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
@@ -311,24 +312,29 @@ def _extract_one(arguments: argparse.Namespace, output: str | Path, **more: Any)
     return store
 
 
-def label_findings_of(store: FeatureStore, target: str) -> LabelFindings:
-    """Pictures of a store that are there under several labels, and names of classes that differ in form only."""
+def label_findings_of(
+    store: FeatureStore, target: str, pairs: Sequence[tuple[int, int]] | None = None
+) -> LabelFindings:
+    """Pictures of a store that are there under several labels, and names of classes that differ in form only.
+
+    `pairs` are the near duplicates among the labelled rows, if they are known; otherwise they are searched.
+    """
     import numpy as np
 
     from featurekit.transfer import label_findings
 
     chosen = np.flatnonzero(store.columns.label != b"")
-    return label_findings(store, store.y[chosen], chosen=chosen, target=target)
+    return label_findings(store, store.y[chosen], chosen=chosen, pairs=pairs, target=target)
 
 
-def groups_of(arguments: argparse.Namespace, store: FeatureStore, chosen: Any) -> Any:
+def groups_of(arguments: argparse.Namespace, store: FeatureStore, chosen: Any) -> Groups:
     """Which of the chosen rows belong together; says what was found."""
     from featurekit.duplicates import group_rows
 
     found = group_rows(store, chosen, classes=arguments.target == "class")
     if found.notable:
         note(arguments, found.sentence())
-    return found.ids
+    return found
 
 
 def note_other_targets(arguments: argparse.Namespace, store: FeatureStore) -> None:

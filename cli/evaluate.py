@@ -60,6 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.wrong_usage("--test-size and --split-column exclude each other")
     from featurekit import evaluate, load_model
     from featurekit.evaluation import evaluate_head
+    from featurekit.labels import NO_FINDINGS
     from featurekit.metrics import Evaluation
     from featurekit.outputs import check_output
     from featurekit.report import draw_confusion_matrix, evaluation_text
@@ -86,11 +87,14 @@ def run(arguments: argparse.Namespace) -> int:
             scored = store if parts is None else store.select(parts[1])
             result = evaluate(classifier, scored, abstain_below=arguments.abstain_below)
             _note_seen(arguments, share_seen(classifier.seen_, scored.columns.sha256))
+            findings = _common.label_findings_of(store, target) if arguments.json else NO_FINDINGS
             title = f"{arguments.model} on {store.path.name}"
         else:
-            _common.label_findings_of(store, target).warn()
             chosen = store.y != "" if parts is None else parts[0] | parts[1]
-            groups = _common.groups_of(arguments, store, chosen)
+            together = _common.groups_of(arguments, store, chosen)
+            groups = together.ids
+            findings = _common.label_findings_of(store, target, together.pairs if parts is None else None)
+            findings.warn()
             split = None if parts is None else (parts[0][chosen].nonzero()[0], parts[1][chosen].nonzero()[0])
             if split is not None:
                 _note_shared(arguments, groups, split)
@@ -111,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
             else:
                 arguments.wrong_usage("--png draws a confusion matrix, and this target has none")
         if arguments.json:
-            _common.print_json(result.to_dict() | _common.label_findings_of(store, target).to_dict())
+            _common.print_json(result.to_dict() | findings.to_dict())
         else:
             print(evaluation_text(result))
             if arguments.png:

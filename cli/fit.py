@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
                     "cv_std": None if score is None else float(score.std()),
                     "cv_folds": None if score is None else len(score),
                     "store": str(store.path),
-                    **_common.label_findings_of(store, arguments.target).to_dict(),
+                    **model.label_findings_.to_dict(),
                 }
             )
         else:
@@ -122,7 +122,7 @@ def _score(arguments: argparse.Namespace, store: FeatureStore, head: Any) -> Any
 
     if arguments.target == "class" and not is_large(store):
         labelled = np.flatnonzero(store.columns.label != b"")
-        y, groups = store.y[labelled], _common.groups_of(arguments, store, labelled)
+        y, groups = store.y[labelled], _common.groups_of(arguments, store, labelled).ids
         able = can_be_split(y, groups)
         if not able.all():
             lone = ", ".join(sorted(set(y[~able].tolist())))

@@ -136,7 +136,7 @@ def group_rows(
 def find_duplicates(
     hashes: ArrayLike,
     *,
-    contents: ArrayLike | None = None,
+    contents: NDArray[np.uint8] | Sequence[bytes] | None = None,
     groups: ArrayLike | None = None,
     labels: ArrayLike | None = None,
     distance: int = NEAR_DISTANCE,
@@ -152,7 +152,7 @@ def find_duplicates(
     ----------
     hashes : array-like of uint8, shape (n, 64)
         Perceptual hashes (:func:`featurekit.images.perceptual_hash`); rows of zeros where none is known.
-    contents : array-like of uint8, shape (n, 32), optional
+    contents : ndarray of uint8, shape (n, 32), or sequence of bytes, optional
         Hashes of the image files.
     groups : array-like of str, shape (n,), optional
         Groups that are known already; empty text is none.
@@ -193,11 +193,10 @@ def find_duplicates(
     ids = connected_ids(n, [*known, (first, second)])
     stuck = np.zeros(n, dtype=bool)
     if labels is not None and len(ends):
-        classes, codes = np.unique(np.asarray(labels), return_inverse=True)
-        for code in range(len(classes)):
-            members_of = codes == code
-            if classes[code] not in {"", b""} and members_of.sum() > 1 and len(np.unique(ids[members_of])) < 2:
-                stuck |= members_of
+        classes, codes, sizes = np.unique(np.asarray(labels), return_inverse=True, return_counts=True)
+        groups_in = np.bincount(np.unique(codes * n + ids) // n, minlength=len(classes))
+        named_class = np.array([each not in {"", b""} for each in classes.tolist()])
+        stuck = (named_class & (sizes > 1) & (groups_in < 2))[codes]
     among = stuck[ends].any(axis=1)
     if among.any():
         ids = connected_ids(n, [*known, (first[~among], second[~among])])

@@ -81,15 +81,20 @@ class Looks:
         except HeadError as error:
             e.problem = str(error)
         if len(y):
-            chosen = np.flatnonzero(stores[0].y != "")
+            if comparison is not None:
+                groups, labels = comparison.groups, comparison.labels
+            else:
+                chosen = np.flatnonzero(stores[0].y != "")
+                groups = group_rows(stores[0], chosen)
+                labels = label_findings(stores[0], y, chosen=chosen, pairs=groups.pairs)
             e.size = size_of(
                 y,
-                group_rows(stores[0], chosen) if comparison is None else comparison.groups,
+                groups,
                 items=material.items,
                 unlabelled=material.unlabelled,
                 failed=len(stores[0].ledger.where(FAILED)),
                 sampled_from=material.sampled_from,
-                labels=label_findings(stores[0], y, chosen=chosen),
+                labels=labels,
             )
         e.comparison = comparison
         return comparison

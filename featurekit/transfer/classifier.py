@@ -54,6 +54,8 @@ runtime, progress
         Whether it learned labels that do not exclude each other.
     head_ : scikit-learn classifier
         Fitted on rows of shape (n, d).
+    label_findings_ : LabelFindings
+        What looks wrong with the labels that it was fitted on. A saved model does not keep it.
 
     Examples
     --------
@@ -161,7 +163,8 @@ runtime, progress
         if self.multilabel_:
             self.classes_ = np.asarray(list(getattr(given, "columns", range(labels.shape[1]))))
             given = LabelTable(labels, self.classes_.tolist())
-        label_findings(X, given, contents, chosen, pairs=pairs, target=self.target_).warn()
+        self.label_findings_ = label_findings(X, given, contents, chosen, pairs=pairs, target=self.target_)
+        self.label_findings_.warn()
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:

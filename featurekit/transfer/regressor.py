@@ -37,6 +37,8 @@ runtime, progress
         Fitted.
     head_ : scikit-learn regressor
         Fitted on rows of shape (n, d).
+    label_findings_ : LabelFindings
+        What looks wrong with the numbers that it was fitted on. A saved model does not keep it.
 
     Examples
     --------
@@ -125,7 +127,8 @@ runtime, progress
         targets = numbers(given) if chosen is not None else as_numbers(given)
         head = make_head(self.head, targets, regression=True)
         contents, pairs = self._fit_head(head, X, targets, chosen, groups, sample_weight)
-        label_findings(X, targets, contents, chosen, pairs=pairs, target="number").warn()
+        self.label_findings_ = label_findings(X, targets, contents, chosen, pairs=pairs, target="number")
+        self.label_findings_.warn()
         return self
 
     def predict(self, X: Any) -> NDArray[np.float64]:
