@@ -135,9 +135,7 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar and no notes")
 
 
-def add_extraction_options(
-    parser: argparse.ArgumentParser, *, backbone: bool = True, several: bool = False, split: bool = False
-) -> None:
+def add_extraction_options(parser: argparse.ArgumentParser, *, backbone: bool = True, several: bool = False) -> None:
     """Add options on how images become rows: of one backbone, of the one that a model brings, or of several.
 
     Parameters
@@ -145,8 +143,6 @@ def add_extraction_options(
     parser : argparse.ArgumentParser
     backbone, several : bool
         Whether a backbone is chosen, and whether several may be.
-    split : bool
-        Whether the verb follows the splits of a manifest.
     """
     group = parser.add_argument_group("extraction (where SOURCE is not a store)")
     if backbone:
@@ -203,7 +199,7 @@ def add_extraction_options(
         help="a local weight file instead of the default weights, or the name of others, such as IMAGENET1K_V1"
         + ("; for several backbones, once for each" if several else ""),
     )
-    _sources.add_manifest_options(group, split=split)
+    _sources.add_manifest_options(group)
     group.add_argument("--batch-size", type=positive, metavar="N", help="default: what suits the runtime")
     group.add_argument("--workers", type=positive, metavar="N", help="decoding threads (default: one a processor)")
     group.add_argument(
@@ -321,13 +317,24 @@ def label_findings_of(store: FeatureStore, target: str) -> LabelFindings:
     return label_findings(store, store.y[chosen], chosen=chosen, target=target)
 
 
-def groups_of(arguments: argparse.Namespace, store: FeatureStore, chosen: Any) -> Any:
-    """Which of the chosen rows belong together; says what was found."""
+def groups_of(
+    arguments: argparse.Namespace, store: FeatureStore, chosen: Any, sides: tuple[Any, Any] | None = None
+) -> Any:
+    """Which of the chosen rows belong together; says what was found.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+    store : FeatureStore
+    chosen : ndarray of bool or int
+    sides : two ndarrays of int, optional
+        Rows, among the chosen ones, to fit on and to score, where the user says which: then groups may be on both.
+    """
     from featurekit.duplicates import group_rows
 
     found = group_rows(store, chosen, classes=arguments.target == "class")
     if found.notable:
-        note(arguments, found.sentence())
+        note(arguments, found.sentence(None if sides is None else found.shared(*sides)))
     return found.ids
 
 

@@ -76,7 +76,7 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("--png", metavar="FILE", help="draw loss, scores and learning rates as a picture")
     _add_recipe(parser)
-    _common.add_extraction_options(parser, split=True)
+    _common.add_extraction_options(parser)
     _common.add_output_options(parser)
     parser.set_defaults(
         run=run,
@@ -221,8 +221,16 @@ def run(arguments: argparse.Namespace) -> int:
         say=None if arguments.quiet else _say,
         **options,
     )
+    drawn = arguments.validation is None
+    split = _splits.split_of(
+        arguments,
+        [_splits.TRAIN],
+        "the epoch is chosen by a part of the images, drawn at random"
+        if drawn
+        else "every labeled image is trained on",
+    )
     images, code = _images(arguments, arguments.source, arguments.store)
-    images, others = _followed(arguments, images)
+    images, others = (images, None) if split is None else _followed(arguments, images, split)
     if arguments.validation is not None:
         try:
             others, _ = _images(arguments, arguments.validation, arguments.validation_store)
@@ -374,16 +382,25 @@ def _images(arguments: argparse.Namespace, source: str, kept: str | None) -> tup
     return found, code
 
 
-def _followed(arguments: argparse.Namespace, images: list[_Image]) -> tuple[list[_Image], list[_Image] | None]:
-    """Images to train on, and those to choose the best epoch by, where a column of the manifest names them."""
-    split = _splits.split_of(arguments)
-    if split is None:
-        return images, None
+def _followed(
+    arguments: argparse.Namespace, images: list[_Image], split: _splits.Split
+) -> tuple[list[_Image], list[_Image] | None]:
+    """Images to train on, and those to choose the best epoch by, as a split names them."""
+    from featurekit import FeaturekitError
+
     found = split.of([image.path for image in images])
-    if not _splits.followed(arguments, split, found, [_splits.TRAIN]):
-        return images, None
     chosen = arguments.validation is None and arguments.validation_share is None
     roles = {_splits.TRAIN: "trained on"} | ({_splits.VALIDATION: "the epoch is chosen by"} if chosen else {})
-    _common.note(arguments, _splits.counted(split, found, **roles))
+    _splits.note_followed(arguments, split, found, **roles)
     parts = {part: [image for image, own in zip(images, found, strict=True) if own == part] for part in roles}
-    return parts[_splits.TRAIN], parts.get(_splits.VALIDATION) or None
+    trained = {image.group for image in parts[_splits.TRAIN]} - {""}
+    others = parts.get(_splits.VALIDATION, [])
+    if shared := sum(image.group in trained for image in others):
+        _common.note(
+            arguments,
+            f"{shared} of {_common.count(len(others), 'validation image')} belong to groups that are trained on: the "
+            "split is followed, and scores are too good",
+        )
+    if not parts[_splits.TRAIN]:
+        raise FeaturekitError(f"no labeled image of the part train could be read ({split.called})")
+    return parts[_splits.TRAIN], others or None

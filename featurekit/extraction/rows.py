@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,10 +41,11 @@ class Old:
     damaged: bool = False
 
 
-def check_texts(items: Sequence[Item]) -> None:
-    """Raise SourceError, before any work, if a path, label or group is longer than a store can keep."""
+def check_texts(items: Sequence[Item], splits: Sequence[str] = ()) -> None:
+    """Raise SourceError, before any work, if a path, label, group or split is longer than a store can keep."""
     for number, item in enumerate(items, 1):
-        for name, text in (("path", item.path), ("label", item.label), ("group", item.group)):
+        split = splits[number - 1] if splits else ""
+        for name, text in (("path", item.path), ("label", item.label), ("group", item.group), ("split", split)):
             size = len(text) if len(text) <= MAX_TEXT // 4 else len(text.encode("utf-8", "surrogateescape"))
             if size > MAX_TEXT:
                 shown = item.path if len(item.path) <= 80 else f"{item.path[:80]}..."
@@ -106,7 +107,11 @@ def keep_known(
 
 
 def rows_and_ledger(
-    items: Sequence[Item], outcomes: Sequence[Outcome], gone: Sequence[str], kept: Mapping[int, str]
+    items: Sequence[Item],
+    outcomes: Sequence[Outcome],
+    gone: Sequence[str],
+    kept: Mapping[int, str],
+    splits: Sequence[str] = (),
 ) -> tuple[Columns, Ledger]:
     """The columns of all rows, and what became of each image.
 
@@ -117,6 +122,8 @@ def rows_and_ledger(
         Paths that had a row and are not in the source.
     kept : mapping of int to str
         By the number of the item, the reasons of the rows that :func:`keep_known` kept.
+    splits : sequence of str
+        The part of a split of each item, if the source names any.
     """
     first: dict[bytes, str] = {}
     reasons: dict[int, str] = {}
@@ -150,7 +157,8 @@ def rows_and_ledger(
         np.array(row + [-1] * len(gone), dtype=np.int64),
     )
     labels, groups = encode(items[i].label for i in good), encode(items[i].group for i in good)
-    return columns_of(paths[good], labels, groups, [outcomes[i] for i in good]), ledger
+    columns = columns_of(paths[good], labels, groups, [outcomes[i] for i in good])
+    return (replace(columns, split=encode(splits[i] for i in good)) if splits else columns), ledger
 
 
 def recall_hashes(columns: Columns, outcomes: Sequence[Outcome], cache: ShardCache) -> None:

@@ -151,8 +151,8 @@ def extract(
         Folder that the paths of a manifest are relative to, and that they may not leave. Default: the manifest's
         folder, which a manifest on this machine may leave.
     path_column, label_column, group_column, split_column : str, optional
-        Columns of a manifest that are not called ``path``, ``label``, ``group`` and ``split``. Splits are not kept in
-        a store; the commands ``evaluate`` and ``finetune`` follow them.
+        Columns of a manifest that are not called ``path``, ``label``, ``group`` and ``split``. The split is kept as it
+        is (``store.splits``); the commands ``fit``, ``evaluate`` and ``finetune`` follow it.
     replace : bool
         Allow rows of images that are not in this source to leave the store, when it was written from
         another place, and rows of images that cannot be read just now.
@@ -256,7 +256,7 @@ def extract(
     listing = read_source(source, labels=labels, groups=groups, root=root, columns=columns)
     if labelled and not any(item.label for item in listing.items):
         raise SourceError(f"none of these {len(listing.items)} images has a label. {LABELS_COME_FROM}")
-    check_texts(listing.items)
+    check_texts(listing.items, listing.splits)
     found = [
         find(
             name,

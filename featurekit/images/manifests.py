@@ -140,9 +140,7 @@ def _notes(file: str, names: list[str], chosen: dict[str, str]) -> list[str]:
             "(label_column=, --label-column)."
         )
     if "split" in chosen:
-        notes.append(
-            f"{file} has a column {chosen['split']!r}: evaluate and finetune follow it, all else takes every image."
-        )
+        notes.append(f"{file}: the column {chosen['split']!r} is kept as the split of the images.")
     if unused := [name for name in names if name and name not in chosen.values()]:
         said = ", ".join(unused[:8]) + (f" and {len(unused) - 8} more" if len(unused) > 8 else "")
         notes.append(

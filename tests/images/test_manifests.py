@@ -97,7 +97,7 @@ def test_the_split_of_each_item_is_read(lists):
     source = read_source(write(lists / "m.csv", "path,label,split\na.png,cat,train\nb.png,cat,\n"))
     assert source.splits == ["train", ""]
     (note,) = source.notes
-    assert "a column 'split': evaluate and finetune follow it" in note
+    assert "the column 'split' is kept as the split of the images" in note
 
 
 def test_a_table_with_semicolons_is_read_and_a_note_says_so(lists):
