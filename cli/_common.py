@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -101,6 +101,15 @@ def targets_of(arguments: argparse.Namespace, texts: Any) -> Any:
     if arguments.target == "class":
         return texts
     return label_table(texts) if arguments.target == "labels" else numbers(texts)
+
+
+def check_labels(arguments: argparse.Namespace, texts: Sequence[str]) -> None:
+    """Raise HeadError if the head that was asked for cannot learn these labels."""
+    import numpy as np
+
+    from featurekit.heads import make_head
+
+    make_head(head_of(arguments), targets_of(arguments, np.array(texts)), regression=arguments.target == "number")
 
 
 def probability(text: str) -> float:
@@ -239,6 +248,12 @@ def extract_from(
 
 def note(arguments: argparse.Namespace, text: str) -> None:
     """Tell what the user did not ask for and should know, unless it is to be quiet."""
+    from featurekit.errors import Note
+
+    if isinstance(text, Note):
+        if text.about_labels and not arguments.labels_matter:
+            return
+        text = text.told(lambda remedy: arguments.parser.spelled(remedy, arguments.keywords))
     if not getattr(arguments, "quiet", False):
         print(f"featurekit: note: {text}", file=sys.stderr)
 
@@ -280,11 +295,14 @@ def weights_of(arguments: argparse.Namespace, names: list[str]) -> Any:
 
 
 @contextmanager
-def rows_of(arguments: argparse.Namespace, *, keep: bool, labelled: bool = False) -> Iterator[FeatureStore]:
+def rows_of(
+    arguments: argparse.Namespace, *, keep: bool, labelled: bool | Callable[[list[str]], object] = False
+) -> Iterator[FeatureStore]:
     """The rows of SOURCE: of the store that it is, or extracted now.
 
     Extracted rows go to ``--store``; without it to the default store if `keep`, else to a folder that is
-    deleted afterwards. If they must be `labelled`, a source without any label is refused before the extraction.
+    deleted afterwards. If they must be `labelled`, a source without any label is refused before the extraction; so is
+    one whose labels a callable refuses.
     """
     from featurekit import FeatureStore
 

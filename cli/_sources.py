@@ -92,13 +92,6 @@ def is_store(source: str) -> bool:
         return False  # what is wrong with it is said when it is read
 
 
-def is_one_image(source: str) -> bool:
-    """Tell whether SOURCE names one image, readable or not, here or behind a URL, by its ending."""
-    from featurekit.images import LISTED_SUFFIXES, public
-
-    return Path(public(source)).suffix.lower() in LISTED_SUFFIXES and not Path(source).is_dir()
-
-
 def add_manifest_options(group: Any) -> None:
     """``--root`` and the names of columns."""
     group.add_argument(

@@ -31,14 +31,21 @@ class Split(NamedTuple):
         Where the source says so, such as ``the column 'split'``.
     parts : dict
         ``train``, ``validation``, ``test`` or nothing, by the path of the image.
+    labels : list of (str, str)
+        Part and label of each labeled image.
     """
 
     called: str
     parts: dict[str, str]
+    labels: list[tuple[str, str]]
 
     def of(self, paths: Sequence[str]) -> list[str]:
         """The part of each of these images; nothing for one that has none."""
         return [self.parts.get(path, "") for path in paths]
+
+    def labels_of(self, parts: Sequence[str]) -> list[str]:
+        """The labels of the images in these parts."""
+        return [label for part, label in self.labels if part in parts]
 
 
 def add_split_option(parser: argparse.ArgumentParser, text: str) -> None:
@@ -97,7 +104,8 @@ def split_of(arguments: argparse.Namespace, needed: Sequence[str], otherwise: st
                 f"{source}: {path} is in two parts of the split, {parts[path] or 'none'!r} and {part or 'none'!r} "
                 f"({called}). Keep one of these lines."
             )
-    labeled = {parts[path] for path, label, _ in lines if label}
+    labels = [(parts[path], label) for path, label, _ in lines if label]
+    labeled = {part for part, _ in labels}
     if not texts:
         problem = f"{called} names no parts of a split"
     elif any(text.lower() not in _NAMES for text in texts):
@@ -106,7 +114,7 @@ def split_of(arguments: argparse.Namespace, needed: Sequence[str], otherwise: st
     elif lacking := [part for part in needed if not labeled & set(part.split("/"))]:
         problem = f"{called} puts no labeled image into the part {lacking[0]}"
     else:
-        return Split(called, parts)
+        return Split(called, parts, labels)
     if options:
         raise FeaturekitError(f"{source}: {problem}. Mend it, or leave {' and '.join(options)} out: then {otherwise}.")
     _common.note(arguments, f"{source}: {problem}. It is not followed: {otherwise}.")

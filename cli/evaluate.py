@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from . import _common, _splits
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     from featurekit.outputs import check_output
     from featurekit.report import draw_confusion_matrix, evaluation_text
     from featurekit.report.figures import PICTURE_MARK
-    from featurekit.transfer import share_seen
+    from featurekit.transfer import check_known, share_seen
 
     if arguments.png:
         if arguments.target != "class":
@@ -90,7 +91,14 @@ def run(arguments: argparse.Namespace) -> int:
             )
     target = arguments.target if classifier is None else classifier.target_
     split = _split(arguments)
-    with _common.rows_of(arguments, keep=classifier is None, labelled=True) as store:
+
+    def check(labels: Sequence[str]) -> None:
+        if classifier is None:
+            _common.check_labels(arguments, labels if split is None else split.labels_of([_splits.TRAIN]))
+        elif target == "class":
+            check_known(classifier, labels)
+
+    with _common.rows_of(arguments, keep=classifier is None, labelled=check) as store:
         _common.note_other_targets(arguments, store)
         parts = None if split is None else _parts(arguments, store, split)
         if classifier is not None:

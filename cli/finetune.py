@@ -6,7 +6,7 @@ import argparse
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -229,7 +229,7 @@ def run(arguments: argparse.Namespace) -> int:
         if drawn
         else "every labeled image is trained on",
     )
-    images, code = _images(arguments, arguments.source, arguments.store)
+    images, code = _images(arguments, arguments.source, arguments.store, split)
     images, others = (images, None) if split is None else _followed(arguments, images, split)
     if arguments.validation is not None:
         try:
@@ -328,7 +328,7 @@ def verdict(model: Any) -> str:
 
 
 @contextmanager
-def _rows(arguments: argparse.Namespace) -> Iterator[FeatureStore]:
+def _rows(arguments: argparse.Namespace, labelled: bool | Callable[[list[str]], object]) -> Iterator[FeatureStore]:
     """The rows of the source; of processes that a launcher started in one folder, one extracts, and the others wait."""
     from featurekit.errors import StoreLockedError
     from featurekit.finetune.launched import launched
@@ -336,7 +336,7 @@ def _rows(arguments: argparse.Namespace) -> Iterator[FeatureStore]:
     with ExitStack() as stack:
         while True:
             try:
-                store = stack.enter_context(_common.rows_of(arguments, keep=True))
+                store = stack.enter_context(_common.rows_of(arguments, keep=True, labelled=labelled))
                 break
             except StoreLockedError:
                 if launched() is None:
@@ -354,10 +354,16 @@ class _Image(NamedTuple):
     group: str
 
 
-def _images(arguments: argparse.Namespace, source: str, kept: str | None) -> tuple[list[_Image], int]:
+def _images(
+    arguments: argparse.Namespace, source: str, kept: str | None, split: _splits.Split | None = None
+) -> tuple[list[_Image], int]:
     """Images that can be read and have a label, and the exit code."""
     from featurekit import FeaturekitError
+    from featurekit.heads import make_head
     from featurekit.images import is_manifest
+
+    def check(labels: list[str]) -> None:
+        make_head("logreg", labels if split is None else split.labels_of([_splits.TRAIN]))
 
     asked = argparse.Namespace(**vars(arguments) | {"source": source, "store": kept})
     if source != arguments.source:
@@ -370,7 +376,7 @@ def _images(arguments: argparse.Namespace, source: str, kept: str | None) -> tup
         code = 0
     else:
         origins = {item.path: item.origin for item in items}
-        with _rows(asked) as store:
+        with _rows(asked, check if source == arguments.source else True) as store:
             rows = zip(store.paths, store.y, store.groups, strict=True)
             found = [_Image(path, origins[path], label, group) for path, label, group in rows]
             code = _common.tell_failed(arguments, store)

@@ -61,7 +61,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     parts = arguments.split or (_splits.TRAIN,)
     split = _splits.split_of(arguments, parts, "every labeled image is learned")
-    with _common.rows_of(arguments, keep=True, labelled=True) as whole:
+
+    def check(labels: Sequence[str]) -> None:
+        _common.check_labels(arguments, labels if split is None else split.labels_of(parts))
+
+    with _common.rows_of(arguments, keep=True, labelled=check) as whole:
         store = whole if split is None else _part(arguments, whole, split, parts)
         _common.note_other_targets(arguments, store)
         space = store.space

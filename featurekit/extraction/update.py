@@ -44,6 +44,7 @@ from ..store import (
 from .rows import (
     Old,
     check_contents_leaving,
+    check_sizes_leaving,
     keep_known,
     nothing_readable,
     recall_hashes,
@@ -90,6 +91,7 @@ class Update:
             parts_folder(target), backbone.space, old.store, root=listing.root, dtype=_dtype(old.store, dtype)
         )
         self._gone, self._removed = removed_paths(old, listing, replace)
+        check_sizes_leaving(old, listing, replace)
         self._began = datetime.now(UTC).isoformat("T", "seconds")
         self._damaged = old.damaged
         self._changed = False

@@ -113,6 +113,15 @@ class Item:
     problem: str = ""
     info: FileInfo | None = None
 
+    @property
+    def has_name(self) -> bool:
+        """Whether it is a file, whose name tells the user which one."""
+        return isinstance(self.origin, str | Member)
+
+    def shown(self, index: int) -> str:
+        """Name it in a message on a list of images, in which it has this index."""
+        return self.path if self.has_name else f"image {index} of the list"
+
 
 @dataclass(slots=True)
 class Source:
@@ -161,7 +170,10 @@ def as_label(value: object) -> str:
 
 def is_image(name: str) -> bool:
     """Whether a name is that of an image file, readable or not, that is not hidden."""
-    folder, _, last = name.rpartition("/")
-    _, dot, ending = last.rpartition(".")
-    hidden = last.startswith(".") or folder.startswith((".", "__MACOSX")) or "/." in folder
-    return not hidden and bool(dot) and f".{ending.lower()}" in LISTED_SUFFIXES
+    _, dot, ending = name.rpartition("/")[2].rpartition(".")
+    return not is_hidden(name) and bool(dot) and f".{ending.lower()}" in LISTED_SUFFIXES
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file, or a folder above it, is hidden, or made by macOS beside what was packed."""
+    return name.startswith((".", "__MACOSX/")) or "/." in name

@@ -67,7 +67,7 @@ def test_columns_that_are_not_used_are_named(lists):
     source = read_source(write(lists / "m.csv", "path,label,patient,width\na.png,cat,p1,7\n"))
     (note,) = source.notes
     assert note.startswith("m.csv: not used: the columns patient, width.")
-    assert "--group-column" in note
+    assert "group_column=" in note
 
 
 def test_a_column_that_is_named_must_be_there(lists):
