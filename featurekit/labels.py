@@ -20,7 +20,7 @@ LABELS_COME_FROM = "Labels come from class folders, or from the column 'label' o
 """What a message says where labels are missing."""
 
 _SHOWN = 3
-_NUMBER = re.compile(r"[+-]?\d{1,25}(\.\d{0,25})?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?\d{1,20}(\.\d{0,8})?", re.ASCII)
 _MISSING_NAMES = frozenset({"nan", "none", "null", "na", "n/a", "<na>", "?", "unknown"})
 
 
@@ -339,7 +339,7 @@ def find_alike(names: Collection[str]) -> tuple[tuple[str, ...], ...]:
     for name in sorted(set(names)):
         form = unicodedata.normalize("NFC", "".join(name.split())).casefold()
         if _NUMBER.fullmatch(form):
-            form = str(Decimal(form).normalize())
+            form = str((Decimal(form) + 0).normalize())
         forms.setdefault(unicodedata.normalize("NFC", form), []).append(name)
     return tuple(tuple(same) for same in forms.values() if len(same) > 1)
 

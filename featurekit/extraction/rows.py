@@ -326,9 +326,10 @@ def nothing_readable(ledger: Ledger, listing: Source) -> SourceError:
     ]
     shown = "\n".join(f"  {path}: {reason}" for path, reason in failures[:10])
     more = f"\n  ... and {len(failures) - 10} more" if len(failures) > 10 else ""
+    none = "the image could not" if len(failures) == 1 else f"none of the {len(failures)} images could"
     root = Remedy("name the folder that the paths of a manifest are relative to", "root")
     error = SourceError(
-        f"none of the {len(failures)} images could be read:\n{shown}{more}\nNothing was written.",
+        f"{none} be read:\n{shown}{more}\nNothing was written.",
         remedies=[root] if listing.kind == "manifest" else [],
     )
     error.failures = failures

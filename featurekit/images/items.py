@@ -124,6 +124,50 @@ class Item:
 
 
 @dataclass(slots=True)
+class Ignored:
+    """Files of a folder or an archive that are not taken for images.
+
+    Attributes
+    ----------
+    endings : dict of str to int
+        How many there are of each ending, in lower case.
+    hidden : int
+        How many files and folders are hidden, whatever their endings.
+    """
+
+    endings: dict[str, int] = field(default_factory=dict)
+    hidden: int = 0
+
+    def add(self, name: str) -> None:
+        """Count a file by its name."""
+        if is_hidden(name):
+            self.hidden += 1
+            return
+        _, dot, ending = name.rpartition("/")[2].rpartition(".")
+        suffix = (dot + ending).lower()
+        self.endings[suffix if dot else ""] = self.endings.get(suffix if dot else "", 0) + 1
+
+    def __bool__(self) -> bool:
+        return bool(self.endings) or self.hidden > 0
+
+    def __str__(self) -> str:
+        hidden = [self._hidden()] if self.hidden else []
+        return ", ".join([*([self._named()] if self.endings else []), *hidden])
+
+    def notes(self) -> list[str]:
+        """Say what was left out."""
+        notes = [f"Ignored {self._named()}: not image file names."] if self.endings else []
+        return [*notes, f"Ignored {self._hidden()}."] if self.hidden else notes
+
+    def _named(self) -> str:
+        names = [f"{count} x {suffix or '(no ending)'}" for suffix, count in sorted(self.endings.items())]
+        return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+
+    def _hidden(self) -> str:
+        return f"{self.hidden} hidden {'file or folder' if self.hidden == 1 else 'files and folders'}"
+
+
+@dataclass(slots=True)
 class Source:
     """A list of items and what was noticed while making it.
 

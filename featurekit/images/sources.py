@@ -12,7 +12,7 @@ from ..errors import Note, SourceError
 from ..folders import is_store_name, is_url, open_regular
 from .archives import is_archive, is_compressed_tar, read_archive, read_shards
 from .contents import HEAD_BYTES, is_image_content
-from .items import IMAGE_SUFFIXES, LISTED_SUFFIXES, UNLISTED, Item, Source, is_hidden, is_image
+from .items import IMAGE_SUFFIXES, LISTED_SUFFIXES, UNLISTED, Ignored, Item, Source, is_image
 from .manifests import USUAL_COLUMNS, ManifestColumns, is_frame, is_manifest, read_frame, read_manifest
 from .objects import items_from
 from .remote import Confined, file_info, listed, public
@@ -129,18 +129,14 @@ def _read_url(url: str) -> Source:
     if "?" in url:
         raise SourceError(f"{shown} is no image, manifest or archive, and a folder's URL may have no '?' in it")
     found = listed(url)
-    ignored: dict[str, int] = {}
-    items, hidden = [], 0
+    ignored, items = Ignored(), []
     for name, full, info in found:
         if is_image(name):
             items.append(Item(name, Confined(full), name.partition("/")[0] if "/" in name else "", info=info))
-        elif is_hidden(name):
-            hidden += 1
         else:
-            suffix = PurePosixPath(name).suffix.lower()
-            ignored[suffix] = ignored.get(suffix, 0) + 1
+            ignored.add(name)
     shards = [(name, full) for name, full, _ in found if name.lower().endswith(".tar")]
-    return _folder(shown, items, ignored, shards, hidden)
+    return _folder(shown, items, ignored, shards)
 
 
 def _read_folder(folder: Path) -> Source:
@@ -151,17 +147,10 @@ def _read_folder(folder: Path) -> Source:
         label, slash, _ = path.partition("/")
         items.append(Item(path, start + path, label if slash else "", "", problem))
     shards = [(name, str((folder / name).resolve())) for name in walk.tars] if not items else []
-    return _folder(str(folder.resolve()), items, walk.ignored, shards, walk.hidden, str(folder))
+    return _folder(str(folder.resolve()), items, walk.ignored, shards, str(folder))
 
 
-def _folder(
-    root: str,
-    items: list[Item],
-    ignored: dict[str, int],
-    shards: list[tuple[str, str]],
-    hidden: int,
-    called: str = "",
-) -> Source:
+def _folder(root: str, items: list[Item], ignored: Ignored, shards: list[tuple[str, str]], called: str = "") -> Source:
     """The images below a folder; of one that holds tar files instead, theirs."""
     called = called or root
     if not items and shards:
@@ -169,14 +158,10 @@ def _folder(
     if not items:
         raise SourceError(
             f"no image in {called}: expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}"
-            + (f"; found only {_counts(ignored)}" if ignored else "; the folder is empty")
+            + (f"; found only {ignored}" if ignored else "; the folder is empty")
         )
     labels = {item.label for item in items}
-    notes: list[str] = []
-    if ignored:
-        notes.append(f"Ignored {_counts(ignored)}: not image file names.")
-    if hidden:
-        notes.append(f"Ignored {hidden} hidden {'file or folder' if hidden == 1 else 'files and folders'}.")
+    notes = ignored.notes()
     if "" in labels and len(labels) > 1:
         loose = sum(not item.label for item in items)
         lie = (
@@ -219,17 +204,14 @@ class _Walk:
         Path of every image below `start`, and what is already known to be wrong with it.
     tars : list of str
         Paths of tar files.
-    ignored : dict
-        How many other files there are, by ending.
-    hidden : int
-        How many files and folders there are whose names begin with a dot; what lies in such folders is not looked at.
+    ignored : Ignored
+        The other files; of a hidden folder, what lies in it is not looked at.
     """
 
     def __init__(self, start: str) -> None:
         self.found: list[tuple[str, str]] = []
         self.tars: list[str] = []
-        self.ignored: dict[str, int] = {}
-        self.hidden = 0
+        self.ignored = Ignored()
         self._start = start
         self._levels: list[_Level] = []
         self._open("", as_image=False)
@@ -251,7 +233,7 @@ class _Walk:
     def _look(self, entry: os.DirEntry[str], path: str) -> bool:
         """Take note of an entry; whether a folder was opened."""
         if entry.name.startswith("."):
-            self.hidden += 1
+            self.ignored.add(entry.name)
             return False
         _, dot, ending = entry.name.rpartition(".")
         suffix = (dot + ending).lower() if dot else ""
@@ -266,7 +248,7 @@ class _Walk:
         if suffix in LISTED_SUFFIXES or (unsaid and begins_as_image(self._start + path)):
             self.found.append((path, ""))
         else:
-            self.ignored[suffix] = self.ignored.get(suffix, 0) + 1
+            self.ignored.add(entry.name)
             if suffix == ".tar":
                 self.tars.append(path)
         return False
@@ -291,8 +273,3 @@ def begins_as_image(path: str | os.PathLike[str]) -> bool:
             return is_image_content(file.read(HEAD_BYTES))
     except OSError:
         return False
-
-
-def _counts(ignored: dict[str, int]) -> str:
-    names = [f"{count} x {suffix or '(no ending)'}" for suffix, count in sorted(ignored.items())]
-    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import shutil
 
 import pytest
 from PIL import Image
 
-from featurekit.errors import Note
+from featurekit.errors import Note, SourceError
 from featurekit.images import read_source
 
 
@@ -56,6 +57,27 @@ def test_hidden_files_and_folders_are_counted_in_one_note(tmp_path):
     source = read_source(tmp_path)
     assert [item.path for item in source.items] == ["a.png"]
     assert source.notes == ["Ignored 2 hidden files and folders."]
+
+
+def test_a_folder_of_hidden_files_only_is_not_called_empty(tmp_path):
+    (tmp_path / ".a.png").write_bytes(CONTENTS["PNG"])
+    with pytest.raises(SourceError, match="found only 1 hidden file or folder"):
+        read_source(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_what_is_left_out_of_an_archive_is_noted(tmp_path, kind):
+    folder = tmp_path / "folder"
+    (folder / "cat").mkdir(parents=True)
+    for name in ("cat/a.png", "cat/b.txt", "cat/IM0001", ".hidden.png"):
+        (folder / name).write_bytes(CONTENTS["PNG"])
+    archive = shutil.make_archive(str(tmp_path / "all"), kind, folder)
+    source = read_source(archive)
+    assert [item.path for item in source.items] == ["cat/a.png"]
+    assert source.notes == [
+        "Ignored 1 x (no ending), 1 x .txt: not image file names.",
+        "Ignored 1 hidden file or folder.",
+    ]
 
 
 def test_one_image_beside_class_folders_is_told_in_the_singular(tmp_path):
