@@ -155,9 +155,7 @@ def _options(e: Evidence, comparison: Comparison, do: str) -> dict[str, Any]:
 
 def _given(material: Material, options: dict[str, Any], do: str) -> dict[str, Any]:
     """What the user said of the extraction, where the next command needs it, too."""
-    given = {
-        key: material.options.get(key) for key in ("root", *COLUMNS[:3], "image_size", "crop", "decoder", "device")
-    }
+    given = {key: material.options.get(key) for key in ("root", *COLUMNS, "image_size", "crop", "decoder", "device")}
     if do != FINE_TUNE:
         given["precision"] = material.options.get("precision")
     given["weights"] = material.weights(str(options.get("backbone", material.backbones[0])))

@@ -161,6 +161,11 @@ class FeatureStore:
         return self._read(lambda file: SPLIT in file)
 
     @property
+    def split_counts(self) -> dict[str, int]:
+        """Rows of each part of the split, as the source spells it; empty if it has none."""
+        return counts_of(self.columns.split) if self.has_splits else {}
+
+    @property
     def splits(self) -> NDArray[np.str_]:
         """The part of a split that the source names for each row, shape (n,), as it spells it; empty where none."""
         return as_strings(self.columns.split)

@@ -7,12 +7,13 @@ import json
 import shutil
 
 import h5py
+import numpy as np
 import pytest
 from featurekit_cli.main import main
 
 from featurekit import FeatureStore, load_model
 from featurekit.errors import StoreFormatError
-from featurekit.store import merge, verify
+from featurekit.store import export, merge, verify
 
 PARTS = ("train", "train", "val", "test")
 
@@ -168,6 +169,27 @@ def test_a_store_of_a_split_can_be_merged_and_verified(table, tmp_path):
         assert store.splits.tolist()[:4] == ["train", "train", "val", "test"]
     assert verify(tmp_path / "folder").ok
     assert verify(table / "list.h5").ok
+
+
+def test_store_info_counts_the_parts(table, run):
+    _, out, _ = run("store", "info", table / "list.h5")
+    assert "15 test, 30 train, 15 val" in out
+    _, out, _ = run("store", "info", table / "list.h5", "--json")
+    assert json.loads(out)["splits"] == {"test": 15, "train": 30, "val": 15}
+
+
+@pytest.mark.parametrize("ending", ["npz", "csv", "h5"])
+def test_an_export_holds_the_split(table, tmp_path, ending):
+    path = export(table / "list.h5", tmp_path / f"out.{ending}")
+    if ending == "csv":
+        with open(path, newline="") as file:
+            found = [line["split"] for line in csv.DictReader(file)]
+    elif ending == "npz":
+        found = np.load(path)["split"].tolist()
+    else:
+        with h5py.File(path) as file:
+            found = file["split"].asstr()[:].tolist()
+    assert found[:4] == ["train", "train", "val", "test"]
 
 
 def test_selected_rows_keep_their_split(table):
