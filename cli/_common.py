@@ -16,6 +16,7 @@ from ._parser import Parser as Parser
 
 if TYPE_CHECKING:
     from featurekit import FeatureStore, TransferClassifier, TransferRegressor
+    from featurekit.duplicates import Groups
     from featurekit.labels import LabelFindings
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
@@ -337,7 +338,7 @@ def label_findings_of(store: FeatureStore, target: str) -> LabelFindings:
 
 def groups_of(
     arguments: argparse.Namespace, store: FeatureStore, chosen: Any, sides: tuple[Any, Any] | None = None
-) -> Any:
+) -> Groups:
     """Which of the chosen rows belong together; says what was found.
 
     Parameters
@@ -353,7 +354,7 @@ def groups_of(
     found = group_rows(store, chosen, classes=arguments.target == "class")
     if found.notable:
         note(arguments, found.sentence(None if sides is None else found.shared(*sides)))
-    return found.ids
+    return found
 
 
 def note_other_targets(arguments: argparse.Namespace, store: FeatureStore) -> None:

@@ -110,7 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
             _common.label_findings_of(store, target).warn()
             chosen = store.y != "" if parts is None else parts[0] | parts[1]
             sides = None if parts is None else (parts[0][chosen].nonzero()[0], parts[1][chosen].nonzero()[0])
-            groups = _common.groups_of(arguments, store, chosen, sides)
+            together = _common.groups_of(arguments, store, chosen, sides)
             result = evaluate_head(
                 store.X[chosen],
                 _common.targets_of(arguments, store.y[chosen]),
@@ -118,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
                 regression=arguments.target == "number",
                 test_size=arguments.test_size or _TEST_SIZE,
                 seed=arguments.seed,
-                groups=groups,
+                groups=together.ids,
                 split=sides,
             )
             title = f"{store.space.backbone} + {arguments.head}"

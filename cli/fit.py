@@ -149,7 +149,7 @@ def _score(arguments: argparse.Namespace, store: FeatureStore, head: Any) -> Any
 
     if arguments.target == "class" and not is_large(store):
         labelled = np.flatnonzero(store.columns.label != b"")
-        y, groups = store.y[labelled], _common.groups_of(arguments, store, labelled)
+        y, groups = store.y[labelled], _common.groups_of(arguments, store, labelled).ids
         able = can_be_split(y, groups)
         if not able.all():
             lone = ", ".join(sorted(set(y[~able].tolist())))
