@@ -312,8 +312,10 @@ def rows_of(
         with FeatureStore(arguments.source) as store:
             yield store
     elif arguments.store is not None or keep:
-        name = _sources.default_store(arguments.source, arguments.backbone, arguments.layer, arguments.weights)
-        with _extract_one(arguments, arguments.store or name, labelled=labelled) as store:
+        output = arguments.store or _sources.default_store(
+            arguments.source, arguments.backbone, arguments.layer, arguments.weights
+        )
+        with _extract_one(arguments, output, labelled=labelled) as store:
             yield store
     else:
         with TemporaryDirectory(prefix="featurekit-") as folder:

@@ -20,7 +20,7 @@ LABELS_COME_FROM = "Labels come from class folders, or from the column 'label' o
 """What a message says where labels are missing."""
 
 _SHOWN = 3
-_NUMBER = re.compile(r"[+-]?\d{1,20}(\.\d{0,8})?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?0*\d{1,20}(\.\d{0,8})?", re.ASCII)
 _MISSING_NAMES = frozenset({"nan", "none", "null", "na", "n/a", "<na>", "?", "unknown"})
 
 

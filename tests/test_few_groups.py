@@ -103,7 +103,7 @@ def test_a_picture_and_a_page_can_be_made_without_intervals(digits_store, tmp_pa
     from featurekit.report import draw_confusion_matrix, write_page
 
     assert draw_confusion_matrix(scored(2), tmp_path / "matrix.png").exists()
-    found = compare(digits_store, heads=["centroid"])
+    found = compare(digits_store, heads=["centroid"], cv=2)
     none = [replace(line, evaluation=scored(3)) for line in found.results]
     lacking: Comparison = replace(found, results=none, curve=[CurvePoint(10.0, 0.5, None, None)])
     page = write_page(lacking, tmp_path / "page.html").read_text()
@@ -115,7 +115,7 @@ def test_a_learning_curve_without_intervals_is_drawn():
     assert "<circle" in growing([CurvePoint(10.0, 0.5, None, None), CurvePoint(20.0, 0.6, None, None)], "x")
 
 
-def test_a_curve_of_few_groups_is_not_extrapolated(digits_store):
-    found = growth(digits_store.X, digits_store.y, "centroid", groups=np.arange(len(digits_store)) % 5)
+def test_a_curve_of_few_groups_is_not_extrapolated():
+    found = growth(RNG.normal(size=(N, 4)), TRUE, "centroid", groups=np.arange(N) % 5)
     assert found.doubled is None
     assert "fewer than 6 groups of images" in found.sentence()

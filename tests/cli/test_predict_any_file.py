@@ -22,15 +22,18 @@ def model(digits_store_path, tmp_path_factory):
 
 
 @pytest.fixture
-def predict(run, model, digits_folder, tmp_path):
+def predict(run, model, digits_folder, digits_folder_store_path, tmp_path):
     """Calls the verb beside a digit, a text, a HEIC file and a folder; gives exit code, lines and messages."""
     shutil.copy(digits_folder / "0/000.png", tmp_path / "good.png")
     (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "photo.HEIC").write_bytes(HEIC)
     (tmp_path / "folder").mkdir()
+    (tmp_path / "own.h5.parts").mkdir()  # work of an interrupted run: no network has to run
+    for path in digits_folder_store_path.glob("rows-*.h5"):
+        shutil.copy(path, tmp_path / "own.h5.parts")
 
     def predict(*arguments):
-        code, out, said = run("predict", *arguments, "-m", model)
+        code, out, said = run("predict", *arguments, "-m", model, "--store", "own.h5")
         return code, list(csv.DictReader(io.StringIO(out))), said
 
     return predict
