@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -104,6 +104,15 @@ def targets_of(arguments: argparse.Namespace, texts: Any) -> Any:
     return label_table(texts) if arguments.target == "labels" else numbers(texts)
 
 
+def check_labels(arguments: argparse.Namespace, texts: Sequence[str]) -> None:
+    """Raise HeadError if the head that was asked for cannot learn these labels."""
+    import numpy as np
+
+    from featurekit.heads import make_head
+
+    make_head(head_of(arguments), targets_of(arguments, np.array(texts)), regression=arguments.target == "number")
+
+
 def probability(text: str) -> float:
     """An argument between 0 and 1, both allowed."""
     value = float(text)
@@ -136,9 +145,7 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress bar and no notes")
 
 
-def add_extraction_options(
-    parser: argparse.ArgumentParser, *, backbone: bool = True, several: bool = False, split: bool = False
-) -> None:
+def add_extraction_options(parser: argparse.ArgumentParser, *, backbone: bool = True, several: bool = False) -> None:
     """Add options on how images become rows: of one backbone, of the one that a model brings, or of several.
 
     Parameters
@@ -146,8 +153,6 @@ def add_extraction_options(
     parser : argparse.ArgumentParser
     backbone, several : bool
         Whether a backbone is chosen, and whether several may be.
-    split : bool
-        Whether the verb follows the splits of a manifest.
     """
     group = parser.add_argument_group("extraction (where SOURCE is not a store)")
     if backbone:
@@ -204,7 +209,7 @@ def add_extraction_options(
         help="a local weight file instead of the default weights, or the name of others, such as IMAGENET1K_V1"
         + ("; for several backbones, once for each" if several else ""),
     )
-    _sources.add_manifest_options(group, split=split)
+    _sources.add_manifest_options(group)
     group.add_argument("--batch-size", type=positive, metavar="N", help="default: what suits the runtime")
     group.add_argument("--workers", type=positive, metavar="N", help="decoding threads (default: one a processor)")
     group.add_argument(
@@ -244,6 +249,12 @@ def extract_from(
 
 def note(arguments: argparse.Namespace, text: str) -> None:
     """Tell what the user did not ask for and should know, unless it is to be quiet."""
+    from featurekit.errors import Note
+
+    if isinstance(text, Note):
+        if text.about_labels and not arguments.labels_matter:
+            return
+        text = text.told(lambda remedy: arguments.parser.spelled(remedy, arguments.keywords))
     if not getattr(arguments, "quiet", False):
         print(f"featurekit: note: {text}", file=sys.stderr)
 
@@ -285,11 +296,14 @@ def weights_of(arguments: argparse.Namespace, names: list[str]) -> Any:
 
 
 @contextmanager
-def rows_of(arguments: argparse.Namespace, *, keep: bool, labelled: bool = False) -> Iterator[FeatureStore]:
+def rows_of(
+    arguments: argparse.Namespace, *, keep: bool, labelled: bool | Callable[[list[str]], object] = False
+) -> Iterator[FeatureStore]:
     """The rows of SOURCE: of the store that it is, or extracted now.
 
     Extracted rows go to ``--store``; without it to the default store if `keep`, else to a folder that is
-    deleted afterwards. If they must be `labelled`, a source without any label is refused before the extraction.
+    deleted afterwards. If they must be `labelled`, a source without any label is refused before the extraction; so is
+    one whose labels a callable refuses.
     """
     from featurekit import FeatureStore
 
@@ -298,8 +312,10 @@ def rows_of(arguments: argparse.Namespace, *, keep: bool, labelled: bool = False
         with FeatureStore(arguments.source) as store:
             yield store
     elif arguments.store is not None or keep:
-        name = _sources.default_store(arguments.source, arguments.backbone, arguments.layer, arguments.weights)
-        with _extract_one(arguments, arguments.store or name, labelled=labelled) as store:
+        output = arguments.store or _sources.default_store(
+            arguments.source, arguments.backbone, arguments.layer, arguments.weights
+        )
+        with _extract_one(arguments, output, labelled=labelled) as store:
             yield store
     else:
         with TemporaryDirectory(prefix="featurekit-") as folder:
@@ -327,13 +343,24 @@ def label_findings_of(
     return label_findings(store, store.y[chosen], chosen=chosen, pairs=pairs, target=target)
 
 
-def groups_of(arguments: argparse.Namespace, store: FeatureStore, chosen: Any) -> Groups:
-    """Which of the chosen rows belong together; says what was found."""
+def groups_of(
+    arguments: argparse.Namespace, store: FeatureStore, chosen: Any, sides: tuple[Any, Any] | None = None
+) -> Groups:
+    """Which of the chosen rows belong together; says what was found.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+    store : FeatureStore
+    chosen : ndarray of bool or int
+    sides : two ndarrays of int, optional
+        Rows, among the chosen ones, to fit on and to score, where the user says which: then groups may be on both.
+    """
     from featurekit.duplicates import group_rows
 
     found = group_rows(store, chosen, classes=arguments.target == "class")
     if found.notable:
-        note(arguments, found.sentence())
+        note(arguments, found.sentence(None if sides is None else found.shared(*sides)))
     return found
 
 

@@ -15,7 +15,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings, allow_abbrev=False)
         self.color = False  # Python 3.14 would write escape sequences
-        self.set_defaults(parser=self, keywords={})
+        self.set_defaults(parser=self, keywords={}, labels_matter=True)
 
     def spelled(self, remedy: Remedy, keywords: dict[str, str]) -> str:
         """The option by which a user of this command does what a remedy says; empty if it has none.

@@ -92,19 +92,12 @@ def is_store(source: str) -> bool:
         return False  # what is wrong with it is said when it is read
 
 
-def is_one_image(source: str) -> bool:
-    """Tell whether SOURCE names one image, readable or not, here or behind a URL, by its ending."""
-    from featurekit.images import LISTED_SUFFIXES, public
-
-    return Path(public(source)).suffix.lower() in LISTED_SUFFIXES and not Path(source).is_dir()
-
-
-def add_manifest_options(group: Any, *, split: bool) -> None:
-    """``--root`` and the names of columns; that of the split only for verbs that follow it."""
+def add_manifest_options(group: Any) -> None:
+    """``--root`` and the names of columns."""
     group.add_argument(
         "--root", metavar="DIR", help="folder that the paths of a manifest are relative to, and that they may not leave"
     )
-    for kind in ("path", "label", "group", *(["split"] if split else [])):
+    for kind in ("path", "label", "group", "split"):
         group.add_argument(
             f"--{kind}-column", metavar="NAME", help=f"column of a manifest that holds the {kind}s (default: {kind})"
         )
@@ -112,8 +105,7 @@ def add_manifest_options(group: Any, *, split: bool) -> None:
 
 def columns_of(arguments: argparse.Namespace) -> dict[str, str | None]:
     """The names of columns as arguments of the library's `extract`."""
-    names = ("path_column", "label_column", "group_column", "split_column")
-    return {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
+    return {name: getattr(arguments, name) for name in ("path_column", "label_column", "group_column", "split_column")}
 
 
 def check_no_columns(arguments: argparse.Namespace, source: str) -> None:

@@ -1,12 +1,18 @@
-"""The split of a manifest's images into training, validation and test, for the verbs that follow it."""
+"""The split of a source's images into training, validation and test, for the verbs that follow it."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import _common, _sources
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from featurekit import FeatureStore
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _NAMES = {
@@ -17,91 +23,167 @@ _NAMES = {
 
 
 class Split(NamedTuple):
-    """The part that each image of a manifest belongs to.
+    """The part that each image of a source belongs to.
 
     Attributes
     ----------
-    column : str
-        Where the manifest says so.
+    called : str
+        Where the source says so, such as ``the column 'split'``.
     parts : dict
-        ``train``, ``validation``, ``test`` or nothing, by the path in the manifest.
+        ``train``, ``validation``, ``test`` or nothing, by the path of the image.
+    labels : list of (str, str)
+        Part and label of each labeled image.
     """
 
-    column: str
+    called: str
     parts: dict[str, str]
+    labels: list[tuple[str, str]]
 
     def of(self, paths: Sequence[str]) -> list[str]:
         """The part of each of these images; nothing for one that has none."""
         return [self.parts.get(path, "") for path in paths]
 
+    def labels_of(self, parts: Sequence[str]) -> list[str]:
+        """The labels of the images in these parts."""
+        return [label for part, label in self.labels if part in parts]
 
-def followed(arguments: argparse.Namespace, split: Split, found: Sequence[str], needed: Sequence[str]) -> bool:
-    """Tell whether a split can be followed: if each of the parts that are needed has images.
+
+def add_split_option(parser: argparse.ArgumentParser, text: str) -> None:
+    """``--split``: the parts of a split that the verb works on."""
+    parser.add_argument("--split", type=_parts, metavar="PARTS", help=text)
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    """Parts that an option names, with commas between them; none for ``all``, which is to follow no split."""
+    names = [name.strip().lower() for name in text.split(",")]
+    if names == ["all"]:
+        return ()
+    if unknown := [name for name in names if name not in _NAMES]:
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of train, validation (or val), test and all")
+    return tuple(dict.fromkeys(_NAMES[name] for name in names))
+
+
+def split_of(arguments: argparse.Namespace, needed: Sequence[str], otherwise: str) -> Split | None:
+    """Find the split that a manifest or a store holds, before anything is computed.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+    needed : sequence of str
+        Parts that must have labeled images; of one with a slash in it, either will do.
+    otherwise : str
+        What the verb does if it follows no split, for messages: ``every labeled image is learned``.
+
+    Returns
+    -------
+    Split or None
+        None where there is none, or none that can be followed; a note then says so.
+
+    Raises
+    ------
+    FeaturekitError
+        If the user asked for a split by an option and it cannot be followed, or an image is in two parts.
+    """
+    from featurekit import FeaturekitError
+
+    source, wanted = arguments.source, getattr(arguments, "split", None)
+    if wanted == ():
+        return None
+    options = [
+        name for name, given in (("--split-column", arguments.split_column), ("--split", wanted)) if given is not None
+    ]
+    called, lines = _read(arguments)
+    texts = sorted({text for _, _, text in lines if text})
+    if not texts and not options:
+        return None
+    parts: dict[str, str] = {}
+    for path, _, text in lines:
+        part = _NAMES.get(text.lower(), "")
+        if parts.setdefault(path, part) != part and all(name.lower() in _NAMES for name in texts):
+            raise FeaturekitError(
+                f"{source}: {path} is in two parts of the split, {parts[path] or 'none'!r} and {part or 'none'!r} "
+                f"({called}). Keep one of these lines."
+            )
+    labels = [(parts[path], label) for path, label, _ in lines if label]
+    labeled = {part for part, _ in labels}
+    if not texts:
+        problem = f"{called} names no parts of a split"
+    elif any(text.lower() not in _NAMES for text in texts):
+        shown = ", ".join(map(repr, texts[:5])) + (", ..." if len(texts) > 5 else "")
+        problem = f"{called} holds {shown}; expected train, validation (or val) and test"
+    elif lacking := [part for part in needed if not labeled & set(part.split("/"))]:
+        problem = f"{called} puts no labeled image into the part {lacking[0]}"
+    else:
+        return Split(called, parts, labels)
+    if options:
+        raise FeaturekitError(f"{source}: {problem}. Mend it, or leave {' and '.join(options)} out: then {otherwise}.")
+    _common.note(arguments, f"{source}: {problem}. It is not followed: {otherwise}.")
+    return None
+
+
+def note_every(arguments: argparse.Namespace, source: str, done: str) -> None:
+    """Say that a verb follows no split, if the source has one."""
+    called, lines = _read(argparse.Namespace(**vars(arguments) | {"source": source}))
+    if any(text for _, _, text in lines):
+        _common.note(
+            arguments,
+            f"{source}: {called} is not followed: every labeled image is {done}, so that what is chosen by the result "
+            "has seen the test images, too.",
+        )
+
+
+def _read(arguments: argparse.Namespace) -> tuple[str, list[tuple[str, str, str]]]:
+    """How the split of the source is called, and path, label and split of each image; no image if there is none."""
+    from featurekit import FeatureStore
+    from featurekit.images import is_manifest
+
+    source = arguments.source
+    if _sources.is_store(source):
+        _sources.check_no_columns(arguments, source)
+        with FeatureStore(source) as store:
+            rows = zip(store.paths, store.y.tolist(), store.splits.tolist(), strict=True) if store.has_splits else ()
+            return "the store's split" if store.has_splits else "it", list(rows)
+    if not is_manifest(source):
+        if arguments.split_column is not None:
+            arguments.wrong_usage(f"--split-column is for manifests, and {source} is none")
+        return "it", []
+    listing = _sources.read(arguments)
+    lines = zip(listing.items, listing.splits, strict=True) if listing.splits else ()
+    called = f"the column {arguments.split_column or 'split'!r}" if listing.splits else "it"
+    return called, [(item.path, item.label, text) for item, text in lines]
+
+
+def chosen_rows(split: Split, store: FeatureStore, parts: Sequence[str]) -> NDArray[np.bool_]:
+    """Which labeled rows are in these parts.
+
+    Raises
+    ------
+    FeaturekitError
+        If there is none: no image of these parts could be read.
+    """
+    import numpy as np
+
+    from featurekit import FeaturekitError
+
+    found: NDArray[np.bool_] = np.isin(np.array(split.of(store.paths)), parts) & (store.columns.label != b"")
+    if not found.any():
+        raise FeaturekitError(f"no labeled image of the part {' or '.join(parts)} could be read ({split.called})")
+    return found
+
+
+def note_followed(arguments: argparse.Namespace, split: Split, found: Sequence[str], **roles: str) -> None:
+    """Say how a split is followed.
 
     Parameters
     ----------
     arguments : argparse.Namespace
     split : Split
     found : sequence of str
-        The part of each labeled image that has a row.
-    needed : sequence of str
-        Parts, of which one with a slash in it may be either.
-
-    Raises
-    ------
-    FeaturekitError
-        If it cannot, and the column was named.
+        The part of each labeled image that could be read.
+    **roles : str
+        What is done with a part, by its name.
     """
-    from featurekit import FeaturekitError
-
-    lacking = [part for part in needed if not set(part.split("/")) & set(found)]
-    if not lacking:
-        return True
-    problem = f"the column {split.column!r} puts no labeled image into the part {lacking[0]}"
-    if arguments.split_column is not None:
-        raise FeaturekitError(problem)
-    _common.note(arguments, f"{problem}: it is not followed.")
-    return False
-
-
-def counted(split: Split, found: Sequence[str], **roles: str) -> str:
-    """How a split is followed, as a sentence: what is done with each part that has images."""
     said = [f"{role} {found.count(part)} ({part})" for part, role in roles.items() if part in found]
     left = sum(part not in roles for part in found)
-    return f"Split by the column {split.column!r}: {', '.join(said)}" + (f"; {left} left out." if left else ".")
-
-
-def split_of(arguments: argparse.Namespace) -> Split | None:
-    """The split that a manifest holds, read from it anew, because a store keeps none; None where there is none.
-
-    A column that was not named and holds something else is not followed, and a note says so.
-    """
-    from featurekit import FeaturekitError
-    from featurekit.images import is_manifest
-
-    source = arguments.source
-    if not is_manifest(source):
-        if arguments.split_column is not None:
-            arguments.wrong_usage(f"--split-column is for manifests, and {source} is none")
-        return None
-    found = _sources.read(arguments)
-    column = arguments.split_column or "split"
-    if not any(found.splits):
-        if arguments.split_column is not None:
-            raise FeaturekitError(f"{source}: the column {column!r} is empty")
-        return None
-    parts: dict[str, str] = {}
-    for item, text in zip(found.items, found.splits, strict=True):
-        part = _NAMES.get(text.strip().lower(), "") if text.strip() else ""
-        if text.strip() and not part:
-            problem = f"{source}: the column {column!r} holds {text!r}; expected train, validation (or val) and test"
-            if arguments.split_column is not None:
-                raise FeaturekitError(problem)
-            _common.note(arguments, f"{problem}. It is not followed.")
-            return None
-        if parts.setdefault(item.path, part) != part:
-            raise FeaturekitError(
-                f"{source}: {item.path} is in two parts of the split, {parts[item.path] or 'none'!r} and "
-                f"{part or 'none'!r} (column {column!r})"
-            )
-    return Split(column, parts)
+    more = f"; {left} left out" if left else ""
+    _common.note(arguments, f"Split by {split.called}: {', '.join(said)}{more}.")

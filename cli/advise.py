@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from . import _common, _sources
+from . import _common, _sources, _splits
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
@@ -65,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.report is not None:
         on_disk(arguments.report).mkdir(parents=True, exist_ok=True)  # what cannot be written is said before the work
         check_output(Path(arguments.report) / "report.html", PAGE_MARK)
+    _splits.note_every(arguments, arguments.source, "looked at")
     backbones = _common.names_of(arguments, "backbone")
     arguments.weights = _common.weights_of(arguments, backbones)
     options = _common.extraction_options(arguments)

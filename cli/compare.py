@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from . import _common, _sources
+from . import _common, _sources, _splits
 
 
 def add_parser(verbs: Any) -> None:
@@ -73,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.wrong_usage(f"--report {arguments.report} is the folder of a model; name another one")
         if on_disk(arguments.report).is_dir():
             check_output(Path(arguments.report) / "report.html", PAGE_MARK)
+    _splits.note_every(arguments, arguments.source[0], "compared")
     output = arguments.output or _sources.default_name(arguments.source[0]) + ".compare"
     options: dict[str, Any] = {}
     with ExitStack() as opened:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import _common, _sources, _splits
+from . import _common, _splits
 
 if TYPE_CHECKING:
     from featurekit import FeatureStore
@@ -20,9 +21,10 @@ def add_parser(verbs: Any) -> None:
         "evaluate",
         help="score a saved model, or a head, on labelled images",
         description="Score a saved model on the labelled images of SOURCE (--model), or fit a head on a part of them "
-        "and score it on the rest (--head). A manifest with a column 'split' (--split-column) says itself which images "
-        "are for training and which for the test. Prints accuracy with its interval, balanced accuracy, macro F1, a "
-        "line for each class, and the confusion matrix; of other targets, their scores.",
+        "and score it on the rest (--head). Where SOURCE says itself which images are for training and which for the "
+        "test (a manifest by its column 'split' or --split-column), that is followed. Prints accuracy with its "
+        "interval, balanced accuracy, macro F1, a line for each class, and the confusion matrix; of other targets, "
+        "their scores.",
     )
     parser.add_argument("source", metavar="SOURCE", help=f"a store (.h5), or {_common.SOURCE_HELP}")
     what = parser.add_mutually_exclusive_group(required=True)
@@ -42,10 +44,15 @@ def add_parser(verbs: Any) -> None:
         metavar="P",
         help="with --head: part held out at random (default: 0.3, or what the column 'split' says)",
     )
+    _splits.add_split_option(
+        parser,
+        "parts of the split that are scored, with commas between them: test, validation; with --model also train; or "
+        "all, with or without a part (default: test, or validation where there is no test)",
+    )
     parser.add_argument("--seed", type=_common.seed, default=0, metavar="N", help="with --head: of the split")
     parser.add_argument("--png", metavar="FILE", help="draw the confusion matrix as a picture")
     _common.add_store_option(parser, "where extracted features are kept")
-    _common.add_extraction_options(parser, split=True)
+    _common.add_extraction_options(parser)
     _common.add_output_options(parser)
     parser.set_defaults(run=run, wrong_usage=parser.error)
 
@@ -58,6 +65,10 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.wrong_usage("--abstain-below is for --model")
         if arguments.test_size is not None and arguments.split_column is not None:
             arguments.wrong_usage("--test-size and --split-column exclude each other")
+        if arguments.test_size is not None and arguments.split:
+            arguments.wrong_usage("--test-size and --split exclude each other")
+        if _splits.TRAIN in (arguments.split or ()):
+            arguments.wrong_usage("--split train: with --head, that is the part that the head is fitted on")
     from featurekit import evaluate, load_model
     from featurekit.evaluation import evaluate_head
     from featurekit.labels import NO_FINDINGS
@@ -65,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     from featurekit.outputs import check_output
     from featurekit.report import draw_confusion_matrix, evaluation_text
     from featurekit.report.figures import PICTURE_MARK
-    from featurekit.transfer import share_seen
+    from featurekit.transfer import check_known, share_seen
 
     if arguments.png:
         if arguments.target != "class":
@@ -80,9 +91,17 @@ def run(arguments: argparse.Namespace) -> int:
                 f"--target {arguments.target}: the model in {arguments.model} is one of another target"
             )
     target = arguments.target if classifier is None else classifier.target_
-    with _common.rows_of(arguments, keep=classifier is None, labelled=True) as store:
+    split = _split(arguments)
+
+    def check(labels: Sequence[str]) -> None:
+        if classifier is None:
+            _common.check_labels(arguments, labels if split is None else split.labels_of([_splits.TRAIN]))
+        elif target == "class":
+            check_known(classifier, labels)
+
+    with _common.rows_of(arguments, keep=classifier is None, labelled=check) as store:
         _common.note_other_targets(arguments, store)
-        parts = _parts(arguments, store)
+        parts = None if split is None else _parts(arguments, store, split)
         if classifier is not None:
             scored = store if parts is None else store.select(parts[1])
             result = evaluate(classifier, scored, abstain_below=arguments.abstain_below)
@@ -91,13 +110,10 @@ def run(arguments: argparse.Namespace) -> int:
             title = f"{arguments.model} on {store.path.name}"
         else:
             chosen = store.y != "" if parts is None else parts[0] | parts[1]
-            together = _common.groups_of(arguments, store, chosen)
-            groups = together.ids
+            sides = None if parts is None else (parts[0][chosen].nonzero()[0], parts[1][chosen].nonzero()[0])
+            together = _common.groups_of(arguments, store, chosen, sides)
             findings = _common.label_findings_of(store, target, together.pairs if parts is None else None)
             findings.warn()
-            split = None if parts is None else (parts[0][chosen].nonzero()[0], parts[1][chosen].nonzero()[0])
-            if split is not None:
-                _note_shared(arguments, groups, split)
             result = evaluate_head(
                 store.X[chosen],
                 _common.targets_of(arguments, store.y[chosen]),
@@ -105,8 +121,8 @@ def run(arguments: argparse.Namespace) -> int:
                 regression=arguments.target == "number",
                 test_size=arguments.test_size or _TEST_SIZE,
                 seed=arguments.seed,
-                groups=groups,
-                split=split,
+                groups=together.ids,
+                split=sides,
             )
             title = f"{store.space.backbone} + {arguments.head}"
         if arguments.png:
@@ -123,44 +139,30 @@ def run(arguments: argparse.Namespace) -> int:
         return _common.tell_failed(arguments, store)
 
 
-def _parts(arguments: argparse.Namespace, store: FeatureStore) -> Any:
-    """Which rows are for training and which are scored, as two masks; None where no column says so."""
-    import numpy as np
+def _split(arguments: argparse.Namespace) -> _splits.Split | None:
+    """The split that is followed."""
+    scored = arguments.split or (f"{_splits.TEST}/{_splits.VALIDATION}",)
+    size = arguments.test_size or _TEST_SIZE
+    drawn = f"a part of {size:.0%}, drawn at random, is scored by a head that is fitted on the others"
+    split = _splits.split_of(
+        arguments,
+        [*scored, *([_splits.TRAIN] if arguments.head else [])],
+        drawn if arguments.head else "every labeled image is scored",
+    )
+    if split is not None and arguments.test_size is not None:
+        _common.note(arguments, f"--test-size is given: {split.called} is not followed.")
+        return None
+    return split
 
-    if _sources.is_store(arguments.source):
-        return None
-    split = _splits.split_of(arguments)
-    if split is None:
-        return None
-    if arguments.test_size is not None:
-        _common.note(arguments, f"--test-size is given: the column {split.column!r} is not followed.")
-        return None
-    found, labelled = np.array(split.of(store.paths)), store.y != ""
-    known = found[labelled].tolist()
-    needed = [f"{_splits.TEST}/{_splits.VALIDATION}"]
-    if arguments.head:
-        needed.append(_splits.TRAIN)
-    if not _splits.followed(arguments, split, known, needed):
-        return None
-    scored = _splits.TEST if _splits.TEST in known else _splits.VALIDATION
+
+def _parts(arguments: argparse.Namespace, store: FeatureStore, split: _splits.Split) -> tuple[Any, Any]:
+    """Which rows are for training and which are scored, as two masks."""
+    found = [part for part, label in zip(split.of(store.paths), store.columns.label, strict=True) if label]
+    scored = arguments.split or ((_splits.TEST if _splits.TEST in found else _splits.VALIDATION),)
     roles = {_splits.TRAIN: "fitted on"} if arguments.head else {}
-    _common.note(arguments, _splits.counted(split, known, **roles, **{scored: "scored on"}))
-    return labelled & (found == _splits.TRAIN), labelled & (found == scored)
-
-
-def _note_shared(arguments: argparse.Namespace, groups: Any, split: tuple[Any, Any]) -> None:
-    """Say how many scored images belong together with images that the head is fitted on."""
-    import numpy as np
-
-    if groups is None:
-        return
-    shared = int(np.isin(groups[split[1]], groups[split[0]]).sum())
-    if shared:
-        _common.note(
-            arguments,
-            f"{shared} of {len(split[1])} scored images are duplicates of images that the head is fitted on, or of a "
-            "group with them: scores on new images will be lower",
-        )
+    _splits.note_followed(arguments, split, found, **roles, **dict.fromkeys(scored, "scored on"))
+    train = _splits.chosen_rows(split, store, [_splits.TRAIN]) if arguments.head else None
+    return train, _splits.chosen_rows(split, store, scored)
 
 
 def _note_seen(arguments: argparse.Namespace, share: float) -> None:

@@ -144,7 +144,7 @@ def _tell(store: FeatureStore) -> None:
         + (f"{classes} classes" if classes else "no labels")
     )
     print(
-        f"{s.images} images: {s.computed} computed, {s.reused} reused, {s.duplicates} duplicates, "
+        f"{_common.count(s.images, 'image')}: {s.computed} computed, {s.reused} reused, {s.duplicates} duplicates, "
         f"{s.failed} failed"
         + (f", {s.kept} not readable just now" if s.kept else "")
         + (f"; {s.removed} removed" if s.removed else "")

@@ -6,7 +6,7 @@ import argparse
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -76,7 +76,7 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("--png", metavar="FILE", help="draw loss, scores and learning rates as a picture")
     _add_recipe(parser)
-    _common.add_extraction_options(parser, split=True)
+    _common.add_extraction_options(parser)
     _common.add_output_options(parser)
     parser.set_defaults(
         run=run,
@@ -221,8 +221,16 @@ def run(arguments: argparse.Namespace) -> int:
         say=None if arguments.quiet else _say,
         **options,
     )
-    images, code = _images(arguments, arguments.source, arguments.store)
-    images, others = _followed(arguments, images)
+    drawn = arguments.validation is None
+    split = _splits.split_of(
+        arguments,
+        [_splits.TRAIN],
+        "the epoch is chosen by a part of the images, drawn at random"
+        if drawn
+        else "every labeled image is trained on",
+    )
+    images, code = _images(arguments, arguments.source, arguments.store, split)
+    images, others = (images, None) if split is None else _followed(arguments, images, split)
     if arguments.validation is not None:
         try:
             others, _ = _images(arguments, arguments.validation, arguments.validation_store)
@@ -320,7 +328,7 @@ def verdict(model: Any) -> str:
 
 
 @contextmanager
-def _rows(arguments: argparse.Namespace) -> Iterator[FeatureStore]:
+def _rows(arguments: argparse.Namespace, labelled: bool | Callable[[list[str]], object]) -> Iterator[FeatureStore]:
     """The rows of the source; of processes that a launcher started in one folder, one extracts, and the others wait."""
     from featurekit.errors import StoreLockedError
     from featurekit.finetune.launched import launched
@@ -328,7 +336,7 @@ def _rows(arguments: argparse.Namespace) -> Iterator[FeatureStore]:
     with ExitStack() as stack:
         while True:
             try:
-                store = stack.enter_context(_common.rows_of(arguments, keep=True))
+                store = stack.enter_context(_common.rows_of(arguments, keep=True, labelled=labelled))
                 break
             except StoreLockedError:
                 if launched() is None:
@@ -346,10 +354,16 @@ class _Image(NamedTuple):
     group: str
 
 
-def _images(arguments: argparse.Namespace, source: str, kept: str | None) -> tuple[list[_Image], int]:
+def _images(
+    arguments: argparse.Namespace, source: str, kept: str | None, split: _splits.Split | None = None
+) -> tuple[list[_Image], int]:
     """Images that can be read and have a label, and the exit code."""
     from featurekit import FeaturekitError
+    from featurekit.heads import make_head
     from featurekit.images import is_manifest
+
+    def check(labels: list[str]) -> None:
+        make_head("logreg", labels if split is None else split.labels_of([_splits.TRAIN]))
 
     asked = argparse.Namespace(**vars(arguments) | {"source": source, "store": kept})
     if source != arguments.source:
@@ -362,7 +376,7 @@ def _images(arguments: argparse.Namespace, source: str, kept: str | None) -> tup
         code = 0
     else:
         origins = {item.path: item.origin for item in items}
-        with _rows(asked) as store:
+        with _rows(asked, check if source == arguments.source else True) as store:
             rows = zip(store.paths, store.y, store.groups, strict=True)
             found = [_Image(path, origins[path], label, group) for path, label, group in rows]
             code = _common.tell_failed(arguments, store)
@@ -374,16 +388,25 @@ def _images(arguments: argparse.Namespace, source: str, kept: str | None) -> tup
     return found, code
 
 
-def _followed(arguments: argparse.Namespace, images: list[_Image]) -> tuple[list[_Image], list[_Image] | None]:
-    """Images to train on, and those to choose the best epoch by, where a column of the manifest names them."""
-    split = _splits.split_of(arguments)
-    if split is None:
-        return images, None
+def _followed(
+    arguments: argparse.Namespace, images: list[_Image], split: _splits.Split
+) -> tuple[list[_Image], list[_Image] | None]:
+    """Images to train on, and those to choose the best epoch by, as a split names them."""
+    from featurekit import FeaturekitError
+
     found = split.of([image.path for image in images])
-    if not _splits.followed(arguments, split, found, [_splits.TRAIN]):
-        return images, None
     chosen = arguments.validation is None and arguments.validation_share is None
     roles = {_splits.TRAIN: "trained on"} | ({_splits.VALIDATION: "the epoch is chosen by"} if chosen else {})
-    _common.note(arguments, _splits.counted(split, found, **roles))
+    _splits.note_followed(arguments, split, found, **roles)
     parts = {part: [image for image, own in zip(images, found, strict=True) if own == part] for part in roles}
-    return parts[_splits.TRAIN], parts.get(_splits.VALIDATION) or None
+    trained = {image.group for image in parts[_splits.TRAIN]} - {""}
+    others = parts.get(_splits.VALIDATION, [])
+    if shared := sum(image.group in trained for image in others):
+        _common.note(
+            arguments,
+            f"{shared} of {_common.count(len(others), 'validation image')} belong to groups that are trained on: the "
+            "split is followed, and scores are too good",
+        )
+    if not parts[_splits.TRAIN]:
+        raise FeaturekitError(f"no labeled image of the part train could be read ({split.called})")
+    return parts[_splits.TRAIN], others or None

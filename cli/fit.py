@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import _common, _sources
+from . import _common, _sources, _splits
 
 if TYPE_CHECKING:
     from featurekit import FeatureStore
@@ -21,7 +22,8 @@ def add_parser(verbs: Any) -> None:
         "fit",
         help="fit a head on labelled features and save the model",
         description="Fit a scikit-learn head on the labelled rows of a store and save the model. Where SOURCE is "
-        "not a store, its features are extracted first and kept.",
+        "not a store, its features are extracted first and kept. Where SOURCE says which images are for training (a "
+        "manifest by its column 'split' or --split-column), the others are not learned.",
     )
     parser.add_argument("source", metavar="SOURCE", help=f"a store (.h5), or {_common.SOURCE_HELP}")
     parser.add_argument("-o", "--output", required=True, metavar="MODEL", help="folder of the model")
@@ -33,6 +35,11 @@ def add_parser(verbs: Any) -> None:
         default=5,
         metavar="K",
         help="folds of the score, 0 for none (default: 5)",
+    )
+    _splits.add_split_option(
+        parser,
+        "parts of the split that are learned, with commas between them: train, validation, test; or all, with or "
+        "without a part (default: train)",
     )
     _common.add_store_option(parser, "where extracted features are kept")
     _common.add_extraction_options(parser)
@@ -52,7 +59,14 @@ def run(arguments: argparse.Namespace) -> int:
     from featurekit import TransferClassifier, TransferRegressor
     from featurekit.bundle import is_bundle
 
-    with _common.rows_of(arguments, keep=True, labelled=True) as store:
+    parts = arguments.split or (_splits.TRAIN,)
+    split = _splits.split_of(arguments, parts, "every labeled image is learned")
+
+    def check(labels: Sequence[str]) -> None:
+        _common.check_labels(arguments, labels if split is None else split.labels_of(parts))
+
+    with _common.rows_of(arguments, keep=True, labelled=check) as whole:
+        store = whole if split is None else _part(arguments, whole, split, parts)
         _common.note_other_targets(arguments, store)
         space = store.space
         kind = TransferRegressor if arguments.target == "number" else TransferClassifier
@@ -78,6 +92,9 @@ def run(arguments: argparse.Namespace) -> int:
                     "cv_std": None if score is None else float(score.std()),
                     "cv_folds": None if score is None else len(score),
                     "store": str(store.path),
+                    "split": None
+                    if split is None
+                    else {"parts": list(parts), "left_out": sum(whole.class_counts.values()) - n},
                     **model.label_findings_.to_dict(),
                 }
             )
@@ -86,13 +103,23 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{folder}: {head} on {n} images{of[arguments.target]} ({store.path})")
             if replaced:
                 print("the model that was there before is replaced")
-            if n < len(store):
-                print(f"{len(store) - n} rows have no label and were left out")
+            if unlabelled := len(whole) - sum(whole.class_counts.values()):
+                have = "1 row has no label and was" if unlabelled == 1 else f"{unlabelled} rows have no label and were"
+                print(f"{have} left out")
             if score is not None:
                 print(f"cross-validated {what} {_score_text(score)}")
             elif arguments.cv > 1:
                 print("no cross-validated score: fewer than two classes have two images or more")
-        return _common.tell_failed(arguments, store)
+        return _common.tell_failed(arguments, whole)
+
+
+def _part(
+    arguments: argparse.Namespace, store: FeatureStore, split: _splits.Split, parts: Sequence[str]
+) -> FeatureStore:
+    """Select the labeled rows of the parts that are learned, and say so."""
+    found = [part for part, label in zip(split.of(store.paths), store.columns.label, strict=True) if label]
+    _splits.note_followed(arguments, split, found, **dict.fromkeys(parts, "learned from"))
+    return store.select(_splits.chosen_rows(split, store, parts))
 
 
 def _network(arguments: argparse.Namespace, store: FeatureStore) -> dict[str, Any]:

@@ -8,10 +8,13 @@ import io
 import json
 import sys
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from . import _common, _sources
 from ._terminal import write_data
+
+if TYPE_CHECKING:
+    from featurekit import FeatureStore
 
 
 def add_parser(verbs: Any) -> None:
@@ -24,7 +27,10 @@ def add_parser(verbs: Any) -> None:
         "Labels that are there beside others have ; between them; of a model of numbers the label is the number.",
     )
     parser.add_argument(
-        "source", nargs="+", metavar="SOURCE", help=f"{_common.SOURCE_HELP}, or a store (.h5); or several image files"
+        "source",
+        nargs="+",
+        metavar="SOURCE",
+        help=f"{_common.SOURCE_HELP}, or a store (.h5); or several image files, of whatever names",
     )
     parser.add_argument("-m", "--model", required=True, metavar="MODEL", help="folder of the model")
     _common.add_trust_option(parser)
@@ -40,19 +46,20 @@ def add_parser(verbs: Any) -> None:
     _common.add_store_option(parser, "keep the extracted features here (default: not kept)")
     _common.add_extraction_options(parser, backbone=False)
     _common.add_output_options(parser)
-    parser.set_defaults(run=run, wrong_usage=parser.error)
+    parser.set_defaults(run=run, wrong_usage=parser.error, labels_matter=False)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Predict and write the table."""
-    if len(arguments.source) == 1:
+    if len(arguments.source) == 1 and not _is_some_file(arguments.source[0]):
         (arguments.source,) = arguments.source
-    elif wrong := [source for source in arguments.source if not _sources.is_one_image(source)]:
-        arguments.wrong_usage(f"several SOURCEs: then each must be an image file, and {wrong[0]} is none")
+    elif several := [source for source in arguments.source if _holds_several(source)]:
+        _common.note(arguments, f"{several[0]} is no image file: name a folder, table, archive or store alone")
     if arguments.output and Path(arguments.output).suffix.lower() not in {".csv", ".json"}:
         arguments.wrong_usage("--output must end in .csv or .json")
     from featurekit import FeaturekitError, load_model
-    from featurekit.outputs import check_output, write_output
+    from featurekit.errors import SourceError
+    from featurekit.outputs import check_output
 
     as_json = bool(arguments.output) and Path(arguments.output).suffix.lower() == ".json"
     mark = b'{\n  "model": ' if as_json else b"path,label,probability"
@@ -62,53 +69,91 @@ def run(arguments: argparse.Namespace) -> int:
     _common.take_options_of(arguments, model)
     if arguments.abstain_below is not None and model.target_ != "class":
         raise FeaturekitError("--abstain-below is for models that give one class to each image, and this one does not")
-    with _common.rows_of(arguments, keep=False) as store:
-        classes = [str(label) for label in getattr(model, "classes_", [])]
-        has_probabilities = hasattr(model, "predict_proba")
-        if arguments.abstain_below is not None and not has_probabilities:
-            raise FeaturekitError(f"the head {model.head!r} gives no probabilities: nothing tells where to abstain")
-        labels = [_text(model.target_, classes, said) for said in model.predict(store)]
-        table = model.predict_proba(store).tolist() if has_probabilities else [None] * len(labels)
-        lines: list[dict[str, Any]] = []
-        abstained = 0
-        for entry in store.ledger:
-            if entry.row >= 0:
-                line = _line(entry.path, labels[entry.row], table[entry.row], classes, model.target_)
-                if arguments.abstain_below is not None:
-                    line["abstained"] = line["probability"] < arguments.abstain_below
-                    abstained += line["abstained"]
-                    line["label"] = None if line["abstained"] else line["label"]
-                lines.append(line)
-            elif entry.status == "failed":
-                lines.append({"path": entry.path, "label": None, "error": entry.reason})
-        if not has_probabilities and model.target_ != "number":
-            _common.note(arguments, f"the head {model.head!r} gives no probabilities")
-        if arguments.abstain_below is not None and not arguments.quiet:
-            of = _common.count(len(labels), "image")
-            print(f"abstained from {abstained} of {of}: probability below {arguments.abstain_below:g}", file=sys.stderr)
-        try:
-            text = io.StringIO(newline="")
-            _write(text, lines, classes, as_json or (arguments.json and not arguments.output), arguments.model)
-            if arguments.output:
-                write_output(arguments.output, text.getvalue().encode("utf-8", "surrogateescape"), mark)
-                if not arguments.quiet:
-                    print(f"{arguments.output}: {len(lines)} images", file=sys.stderr)
-            else:
-                write_data(text.getvalue())
-        except BrokenPipeError:
+    if arguments.abstain_below is not None and not hasattr(model, "predict_proba"):
+        raise FeaturekitError(f"the head {model.head!r} gives no probabilities: nothing tells where to abstain")
+    classes = [str(label) for label in getattr(model, "classes_", [])]
+    try:
+        with _common.rows_of(arguments, keep=False) as store:
+            lines = _lines(arguments, model, store, classes)
+            _tell(arguments, lines, classes, as_json, mark)
+            return _common.tell_failed(arguments, store)
+    except SourceError as error:
+        if not error.failures:
             raise
-        except OSError as error:
-            raise FeaturekitError(f"cannot write {arguments.output or 'the output'}: {error.strerror}") from error
-        if arguments.output and arguments.json:
-            _common.print_json(
-                {
-                    "output": arguments.output,
-                    "images": len(lines),
-                    "failed": len(lines) - len(labels),
-                    "abstained": abstained,
-                }
-            )
-        return _common.tell_failed(arguments, store)
+        # Not one image could be read: the table says so of each, as it does where others could be.
+        lines = [{"path": path, "label": None, "error": reason} for path, reason in error.failures]
+        _tell(arguments, lines, classes, as_json, mark)
+        raise
+
+
+def _is_some_file(source: str) -> bool:
+    """Tell whether a source is a file whose name does not say what it is: it is looked into as one image."""
+    from featurekit.images import LISTED_SUFFIXES
+
+    return Path(source).is_file() and not _holds_several(source) and Path(source).suffix.lower() not in LISTED_SUFFIXES
+
+
+def _holds_several(source: str) -> bool:
+    """Tell whether a source names several images: a folder, a table, an archive, or a store."""
+    from featurekit.images import is_archive, is_manifest
+
+    return Path(source).is_dir() or is_manifest(source) or is_archive(source) or _sources.is_store(source)
+
+
+def _lines(arguments: argparse.Namespace, model: Any, store: FeatureStore, classes: list[str]) -> list[dict[str, Any]]:
+    """What the model says of each image, or why that one could not be read."""
+    has_probabilities = hasattr(model, "predict_proba")
+    labels = [_text(model.target_, classes, said) for said in model.predict(store)]
+    table = model.predict_proba(store).tolist() if has_probabilities else [None] * len(labels)
+    lines: list[dict[str, Any]] = []
+    abstained = 0
+    for entry in store.ledger:
+        if entry.row >= 0:
+            line = _line(entry.path, labels[entry.row], table[entry.row], classes, model.target_)
+            if arguments.abstain_below is not None:
+                line["abstained"] = line["probability"] < arguments.abstain_below
+                abstained += line["abstained"]
+                line["label"] = None if line["abstained"] else line["label"]
+            lines.append(line)
+        elif entry.status == "failed":
+            lines.append({"path": entry.path, "label": None, "error": entry.reason})
+    if not has_probabilities and model.target_ != "number":
+        _common.note(arguments, f"the head {model.head!r} gives no probabilities")
+    if arguments.abstain_below is not None and not arguments.quiet:
+        of = _common.count(len(labels), "image")
+        print(f"abstained from {abstained} of {of}: probability below {arguments.abstain_below:g}", file=sys.stderr)
+    return lines
+
+
+def _tell(
+    arguments: argparse.Namespace, lines: list[dict[str, Any]], classes: list[str], as_json: bool, mark: bytes
+) -> None:
+    """Write the table to where it was asked for."""
+    from featurekit import FeaturekitError
+    from featurekit.outputs import write_output
+
+    try:
+        text = io.StringIO(newline="")
+        _write(text, lines, classes, as_json or (arguments.json and not arguments.output), arguments.model)
+        if arguments.output:
+            write_output(arguments.output, text.getvalue().encode("utf-8", "surrogateescape"), mark)
+            if not arguments.quiet:
+                print(f"{arguments.output}: {_common.count(len(lines), 'image')}", file=sys.stderr)
+        else:
+            write_data(text.getvalue())
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise FeaturekitError(f"cannot write {arguments.output or 'the output'}: {error.strerror}") from error
+    if arguments.output and arguments.json:
+        _common.print_json(
+            {
+                "output": arguments.output,
+                "images": len(lines),
+                "failed": sum("error" in line for line in lines),
+                "abstained": sum(line.get("abstained", False) for line in lines),
+            }
+        )
 
 
 def _text(target: str, classes: list[str], said: Any) -> str:

@@ -84,6 +84,7 @@ def run_info(arguments: argparse.Namespace) -> int:
                     "fingerprint": store.fingerprint,
                     "space": json.loads(store.space.to_json()),
                     "classes": store.class_counts,
+                    "splits": store.split_counts,
                     "ledger": store.ledger_counts,
                     "failures": [{"path": path, "reason": why} for path, why in failed],
                     "unavailable": unread,
@@ -92,6 +93,7 @@ def run_info(arguments: argparse.Namespace) -> int:
             )
             return 0
         kept = f" in {_common.count(store.shard_count, 'shard')}" if store.is_folder else ""
+        splits = store.split_counts
         facts = {
             "rows": f"{len(store)} x {store.space.dim} {store.dtype}, {store.nbytes / 1e6:.1f} MB{kept}",
             "backbone": f"{store.space.backbone}, layer {store.space.layer}, {store.space.precision}",
@@ -99,6 +101,7 @@ def run_info(arguments: argparse.Namespace) -> int:
             "images": str(store.space.preprocessing),
             "fingerprint": f"{store.fingerprint[:16]}...",
             "ledger": ", ".join(f"{count} {status}" for status, count in store.ledger_counts.items()),
+            **({"split": ", ".join(f"{n} {part or 'in no part'}" for part, n in splits.items())} if splits else {}),
             **{key: str(value) for key, value in store.provenance.items() if not key.startswith("version_")},
         }
         print(f"{store.path}")

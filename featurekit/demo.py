@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .backbones import DEFAULT_BACKBONE
+from .bootstrap import between
 from .duplicates import group_rows
 from .errors import FeaturekitError, HeadError
 from .evaluation import cross_validate_head
@@ -280,7 +281,7 @@ def _comparison(rows: list[DemoRow]) -> str:
                 row.features,
                 row.head,
                 f"{row.evaluation.accuracy:.3f}",
-                f"{row.evaluation.low:.3f} to {row.evaluation.high:.3f}",
+                between(row.evaluation.low, row.evaluation.high, ".3f"),
                 f"{row.seconds:.1f} s",
             ]
             for row in rows

@@ -66,19 +66,45 @@ class Groups:
         """Whether there is anything to tell: images that belong together, or that could not be compared."""
         return self.any or self.unknown > 0
 
-    def sentence(self) -> str:
-        """Describe what was found, for people."""
-        found = [f"{self.exact} equal files", f"{self.near} near duplicates"]
+    def shared(self, fitted: NDArray[np.intp], scored: NDArray[np.intp]) -> tuple[int, int]:
+        """How many of the scored images belong together with an image that a head is fitted on, and how many there are.
+
+        Parameters
+        ----------
+        fitted, scored : ndarray of int
+            Numbers of images.
+        """
+        return int(np.isin(self.ids[scored], self.ids[fitted]).sum()), len(scored)
+
+    def sentence(self, shared: tuple[int, int] | None = None) -> str:
+        """Describe what was found, for people.
+
+        Parameters
+        ----------
+        shared : (int, int), optional
+            Where a given split is followed: what :meth:`shared` says of it. Default: no split separates a group.
+        """
+        found = [counted(self.exact, "equal file"), counted(self.near, "near duplicate")]
         if self.given:
-            found.append(f"{self.given} groups of the source")
+            found.append(f"{counted(self.given, 'group')} of the source")
         lacking = (
             f"{self.unknown} of {len(self.ids)} images have no perceptual hash (blank, smaller than 16 pixels, or "
             "stored by an older version and not read again since): near duplicates of them are not found"
         )
         if not self.any and self.unknown:
             return lacking
-        sentence = f"{', '.join(found)}: kept on one side of every split"
-        if not self.kept:
+        sentence = f"{', '.join(found)}: "
+        if shared is None:
+            sentence += "kept on one side of every split"
+        elif shared[0]:
+            sentence += (
+                f"the split that is given is followed, and {shared[0]} of {counted(shared[1], 'scored image')} "
+                f"{'is a duplicate' if shared[0] == 1 else 'are duplicates'} of images that the head is fitted on, or "
+                "of a group with them. Scores on new images will be lower"
+            )
+        else:
+            sentence += "none of them is on both sides of the split that is given"
+        if not self.kept and shared is None:
             sentence += ", except near duplicates of a class that is a single picture: its scores are too good"
         if self.unknown:
             sentence += f". {lacking}"
@@ -210,6 +236,17 @@ def find_duplicates(
         kept=not among.any(),
         unknown=int(np.sum(~has_hash(table))),
     )
+
+
+def counted(number: int, thing: str) -> str:
+    """Spell a number of things.
+
+    Examples
+    --------
+    >>> counted(1, "equal file"), counted(2, "equal file")
+    ('1 equal file', '2 equal files')
+    """
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _first_of_equal(values: NDArray[Any]) -> NDArray[np.intp]:

@@ -25,7 +25,7 @@ The classes that also derive from a built-in exception do so where scikit-learn'
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 __all__ = [
     "BackboneError",
@@ -38,6 +38,7 @@ __all__ = [
     "ImageError",
     "LabelWarning",
     "MissingExtraError",
+    "Note",
     "Remedy",
     "SourceError",
     "StoreError",
@@ -84,6 +85,51 @@ def _in_python(remedy: Remedy) -> str:
     return f"{remedy.keyword}={'...' if remedy.value is ... else repr(remedy.value)}"
 
 
+def _advised(message: str, remedies: Sequence[Remedy], spelled: Callable[[Remedy], str]) -> str:
+    """A message with its remedies, whose keywords are written by `spelled`; without those where that is empty."""
+    known = [
+        each.text if not each.keyword else f"{each.text} ({said})"
+        for each in remedies
+        if (said := spelled(each) if each.keyword else "-")
+    ]
+    advice = "; or ".join(known)
+    return f"{message} {advice[0].upper()}{advice[1:]}." if advice else message
+
+
+class Note(str):
+    """A sentence about a source, with what can be done about it. As text it names the arguments of Python.
+
+    Parameters
+    ----------
+    message : str
+    remedies : sequence of Remedy
+    about_labels : bool
+        Whether it matters only where labels do.
+
+    Examples
+    --------
+    >>> Note("There are no labels.", [Remedy("name their column", "label_column")])
+    'There are no labels. Name their column (label_column=...).'
+    """
+
+    message: str
+    remedies: list[Remedy]
+    about_labels: bool
+
+    def __new__(cls, message: str, remedies: Sequence[Remedy] = (), *, about_labels: bool = False) -> Self:
+        """Join the sentence and the remedies."""
+        note = super().__new__(cls, _advised(message, remedies, _in_python))
+        note.message, note.remedies, note.about_labels = message, list(remedies), about_labels
+        return note
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message, self.remedies), {"about_labels": self.about_labels}
+
+    def told(self, spelled: Callable[[Remedy], str]) -> str:
+        """The sentence, with remedies whose keyword is written by `spelled`; without those where that is empty."""
+        return _advised(self.message, self.remedies, spelled)
+
+
 class _AdvisedError(Exception):
     """A message and its remedies."""
 
@@ -96,14 +142,7 @@ class _AdvisedError(Exception):
 
     def told(self, spelled: Callable[[Remedy], str]) -> str:
         """The message, with remedies whose keyword is written by `spelled`; without those where that is empty."""
-        known = [
-            each.text if not each.keyword else f"{each.text} ({said})"
-            for each in self.remedies
-            if (said := spelled(each) if each.keyword else "-")
-        ]
-        advice = "; or ".join(known)
-        message = str(self.args[0]) if self.args else ""
-        return f"{message} {advice[0].upper()}{advice[1:]}." if advice else message
+        return _advised(str(self.args[0]) if self.args else "", self.remedies, spelled)
 
 
 class FeaturekitError(_AdvisedError):
@@ -115,7 +154,15 @@ class FeaturekitWarning(_AdvisedError, UserWarning):  # noqa: N818 (warnings are
 
 
 class SourceError(FeaturekitError, ValueError):
-    """The source of images cannot be used at all: missing, empty, or not of a known kind."""
+    """The source of images cannot be used at all: missing, empty, or not of a known kind.
+
+    Attributes
+    ----------
+    failures : list of (str, str)
+        Path and reason of each image, where not a single one could be read; else empty.
+    """
+
+    failures: Sequence[tuple[str, str]] = ()
 
 
 class ImageError(FeaturekitError, ValueError):

@@ -229,12 +229,15 @@ def cross_validate_head(
 
 
 class CurvePoint(NamedTuple):
-    """Accuracy with a part of the training rows: how many there were (mean over the folds), and a 95% interval."""
+    """Accuracy with a part of the training rows: how many there were (mean over the folds), and a 95% interval.
+
+    The ends of the interval are None where there are too few groups of images for one.
+    """
 
     rows: float
     accuracy: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 def learning_curve(

@@ -297,7 +297,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             if outcome.reason
         ]
         if failures:
-            raise _unreadable(failures, len(items))
+            raise _unreadable(failures, items)
         return outcomes
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
@@ -357,11 +357,16 @@ def _open_cache(cache: str | os.PathLike[str] | None, space: FeatureSpace) -> It
         shards.close()
 
 
-def _unreadable(failures: list[tuple[int, str, str]], total: int) -> ImageError:
-    shown = "\n".join(f"  X[{index}] {path}: {reason}" for index, path, reason in failures[:_SHOWN_FAILURES])
+def _called(item: Item, index: int) -> str:
+    """An image as a message on X names it."""
+    return f"X[{index}] {item.path}" if item.has_name else item.shown(index)
+
+
+def _unreadable(failures: list[tuple[int, str, str]], items: Sequence[Item]) -> ImageError:
+    shown = "\n".join(f"  {_called(items[index], index)}: {reason}" for index, _, reason in failures[:_SHOWN_FAILURES])
     more = len(failures) - _SHOWN_FAILURES
     return ImageError(
-        f"{len(failures)} of {total} images could not be read:\n{shown}"
+        f"{len(failures)} of {len(items)} images could not be read:\n{shown}"
         + (f"\n  ... and {more} more (all in the attribute 'failures' of this error)" if more > 0 else "")
         + "\nRemove them from X and y; featurekit.extract leaves such files out by itself.",
         failures,

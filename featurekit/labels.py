@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ LABELS_COME_FROM = "Labels come from class folders, or from the column 'label' o
 """What a message says where labels are missing."""
 
 _SHOWN = 3
+_NUMBER = re.compile(r"[+-]?0*\d{1,20}(\.\d{0,8})?", re.ASCII)
 _MISSING_NAMES = frozenset({"nan", "none", "null", "na", "n/a", "<na>", "?", "unknown"})
 
 
@@ -174,7 +177,7 @@ class LabelFindings:
     near : tuple of Contradiction
         Near duplicates, which look the same in different files, under more than one label.
     alike : tuple of tuple of str
-        Classes whose names differ only in case, blanks or Unicode form.
+        Classes whose names differ only in case, blanks or Unicode form, or are one number in two spellings.
     odd : tuple of str
         Classes that are called as missing values are.
     """
@@ -202,8 +205,8 @@ class LabelFindings:
         if self.alike:
             named = _some(" and ".join(map(_spelled, names)) for names in self.alike)
             said.append(
-                f"the names of some classes differ only in case, blanks or Unicode form, and they count as different "
-                f"classes: {named}"
+                "the names of some classes differ only in case, blanks or Unicode form, or in how a number is written, "
+                f"and they count as different classes: {named}"
             )
         if self.odd:
             said.append(f"a class is called {' or '.join(map(repr, self.odd))}: is that a missing label?")
@@ -319,7 +322,7 @@ def content_ids(contents: NDArray[np.uint8] | Sequence[bytes]) -> NDArray[np.int
 
 
 def find_alike(names: Collection[str]) -> tuple[tuple[str, ...], ...]:
-    """Find names that differ only in case, blanks or Unicode form.
+    """Find names that differ only in case, blanks or Unicode form, or are one number in two spellings.
 
     Parameters
     ----------
@@ -329,10 +332,14 @@ def find_alike(names: Collection[str]) -> tuple[tuple[str, ...], ...]:
     --------
     >>> find_alike(["dress", "hat", "Dress "])
     (('Dress ', 'dress'),)
+    >>> find_alike(["2", "02", "20"])
+    (('02', '2'),)
     """
     forms: dict[str, list[str]] = {}
     for name in sorted(set(names)):
         form = unicodedata.normalize("NFC", "".join(name.split())).casefold()
+        if _NUMBER.fullmatch(form):
+            form = str((Decimal(form) + 0).normalize())
         forms.setdefault(unicodedata.normalize("NFC", form), []).append(name)
     return tuple(tuple(same) for same in forms.values() if len(same) > 1)
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .bootstrap import TAILS, percentiles, resampled
-from .proportions import Z95, Abstention, independent_images, wilson_interval
+from .bootstrap import FEWEST_GROUPS, TAILS, Interval, interval_note, percentiles, resampled
+from .proportions import Z95, Abstention, grouped_wilson
 
 _BINS = 15
 
@@ -36,8 +36,9 @@ class Evaluation:
         Images scored.
     accuracy : float
         Fraction of correct predictions.
-    low, high : float
+    low, high : float or None
         95% interval of the accuracy: Wilson's score interval, with as many independent images as the groups leave.
+        None with fewer than 6 groups of images; `interval_note` says so.
     balanced_accuracy : float
         Mean recall over the classes that occur in the true labels.
     macro_f1 : float
@@ -51,10 +52,10 @@ class Evaluation:
         5, or 2 where there are no more than 5 classes.
     top_k_accuracy : float or None
         Fraction whose true class is among the `top_k` likeliest.
-    intervals : dict of str to (float, float)
+    intervals : dict of str to (float, float), or (None, None)
         95% interval of each score, by its name. Wilson's of the accuracy and the top-k accuracy; of the calibration
         error, whose value is on average too large, by inversion of a test; of the others percentiles of a bootstrap.
-        Where draws are simulated, they are of images (or groups).
+        Where draws are simulated, they are of images (or groups), and there is no interval with fewer than 6 of them.
     per_class : list of ClassScore
         In the order of `classes`.
     classes : list of str
@@ -63,23 +64,29 @@ class Evaluation:
         Counts; one row for each true class, one column for each predicted class. Of repeated predictions, all.
     abstention : Abstention or None
         If it was asked for.
+    groups : int
+        Independent groups of images; images that belong to none count as one each.
+    interval_note : str
+        Why there are no intervals, or why they are rough: there are fewer than 6, or 10, groups. Empty otherwise.
     """
 
     n: int
     accuracy: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     balanced_accuracy: float
     macro_f1: float
     log_loss: float | None
     calibration_error: float | None
     top_k: int
     top_k_accuracy: float | None
-    intervals: dict[str, tuple[float, float]]
+    intervals: dict[str, Interval]
     per_class: list[ClassScore]
     classes: list[str]
     confusion_matrix: list[list[int]]
     abstention: Abstention | None = None
+    groups: int = 0
+    interval_note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python objects, ready for JSON."""
@@ -104,7 +111,8 @@ def evaluate_predictions(
         What the columns of `probabilities` stand for.
     groups : array-like, shape (n,), optional
         Images that are no independent draws: duplicates, or several predictions for one image. The intervals
-        take each group as one draw.
+        take each group as one draw. With fewer than 6 groups there are none, since not even the range of the scores of
+        5 groups holds their middle in 95 of 100 cases; with fewer than 10 they are mostly too narrow.
 
     Returns
     -------
@@ -153,6 +161,8 @@ def evaluate_predictions(
         ],
         classes=scores.classes,
         confusion_matrix=matrix.tolist(),
+        groups=int(ids.max()) + 1,
+        interval_note=interval_note(int(ids.max()) + 1, n),
     )
 
 
@@ -248,14 +258,17 @@ def _sparse(parts: list[tuple[Any, Any]], n: int, width: int) -> Any:
     return coo_array((values, (np.tile(np.arange(n), len(parts)), columns)), shape=(n, width)).tocsr()
 
 
-def _intervals(scores: _Scores, ids: NDArray[np.intp], point: dict[str, float]) -> dict[str, tuple[float, float]]:
+def _intervals(scores: _Scores, ids: NDArray[np.intp], point: dict[str, float]) -> dict[str, Interval]:
     """95% intervals of all scores; what is drawn are groups, with replacement."""
-    drawn = resampled(scores.table, ids)
-    intervals = percentiles(scores.of(drawn))
-    intervals["accuracy"] = wilson_interval(point["accuracy"], independent_images(scores.hit, ids))
+    intervals: dict[str, Interval] = dict.fromkeys(point, (None, None))
+    if ids.max() + 1 >= FEWEST_GROUPS:
+        drawn = resampled(scores.table, ids)
+        intervals |= percentiles(scores.of(drawn))
+        if scores.in_top is not None:
+            intervals["calibration_error"] = _calibration_interval(scores.gaps(scores.whole)[0], scores.gaps(drawn))
+    intervals["accuracy"] = grouped_wilson(scores.hit, ids)
     if scores.in_top is not None:
-        intervals["top_k_accuracy"] = wilson_interval(point["top_k_accuracy"], independent_images(scores.in_top, ids))
-        intervals["calibration_error"] = _calibration_interval(scores.gaps(scores.whole)[0], scores.gaps(drawn))
+        intervals["top_k_accuracy"] = grouped_wilson(scores.in_top, ids)
     return intervals
 
 

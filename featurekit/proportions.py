@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .bootstrap import FEWEST_GROUPS, Interval
+
 Z95 = 1.959963984540054
 """Quantile of the normal distribution: of a two-sided interval of 95%."""
 
@@ -24,7 +26,8 @@ class Abstention:
     answered : float
         Fraction of the images that got an answer.
     accuracy, low, high : float or None
-        Fraction of right answers, and its 95% interval; None without any.
+        Fraction of right answers, and its 95% interval; None without any. The interval is None as well where the
+        images that are answered are in too few groups for one.
     """
 
     below: float
@@ -64,6 +67,26 @@ def wilson_interval(p: float, n: float, z: float = Z95) -> tuple[float, float]:
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
     return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+
+
+def grouped_wilson(hit: NDArray[Any], ids: NDArray[np.intp]) -> Interval:
+    """Wilson score interval of the share of hits, with as many images as the groups leave independent.
+
+    Parameters
+    ----------
+    hit : ndarray of bool, shape (n,)
+    ids : ndarray of int, shape (n,)
+        Numbers of the groups, from 0.
+
+    Returns
+    -------
+    low, high : float or None
+        None if there are fewer groups than `FEWEST_GROUPS`, and fewer than images.
+    """
+    groups = int(ids.max()) + 1
+    if groups < min(len(hit), FEWEST_GROUPS):
+        return None, None
+    return wilson_interval(float(hit.mean()), independent_images(hit, ids))
 
 
 def independent_images(hit: NDArray[Any], ids: NDArray[np.intp]) -> float:
@@ -117,5 +140,5 @@ def abstain(
     if groups is not None:
         ids = np.unique(np.asarray(groups)[answered], return_inverse=True)[1]
     accuracy = float(hit.mean())
-    low, high = wilson_interval(accuracy, independent_images(hit, ids))
+    low, high = grouped_wilson(hit, ids)
     return Abstention(below, float(answered.mean()), accuracy, low, high)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .bootstrap import percentiles, resampled
+from .bootstrap import FEWEST_GROUPS, Interval, interval_note, percentiles, resampled
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +42,12 @@ class LabelEvaluation:
         Mean over the labels that some images have and others have not; None without probabilities.
     log_loss : float or None
         Mean over all answers of minus the natural logarithm of the true one's probability.
-    intervals : dict of str to (float, float)
-        95% intervals, but of the average precision: percentiles of a bootstrap over images (or groups).
+    intervals : dict of str to (float, float), or (None, None)
+        95% intervals, but of the average precision: percentiles of a bootstrap over images (or groups); None with fewer
+        than 6 of these.
     per_label : list of LabelScore
+    groups, interval_note
+        As in :class:`featurekit.metrics.Evaluation`.
     """
 
     n: int
@@ -53,8 +57,10 @@ class LabelEvaluation:
     macro_f1: float
     mean_average_precision: float | None
     log_loss: float | None
-    intervals: dict[str, tuple[float, float]]
+    intervals: dict[str, Interval]
     per_label: list[LabelScore]
+    groups: int = 0
+    interval_note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python objects, ready for JSON."""
@@ -73,15 +79,19 @@ class NumberEvaluation:
         Share of the variance that is explained, 1 at best (mean over several targets).
     mean_absolute_error, root_mean_squared_error : float
         In the unit of the numbers (means over several targets).
-    intervals : dict of str to (float, float)
-        95% intervals: percentiles of a bootstrap over images (or groups).
+    intervals : dict of str to (float, float), or (None, None)
+        95% intervals: percentiles of a bootstrap over images (or groups); None with fewer than 6 of these.
+    groups, interval_note
+        As in :class:`featurekit.metrics.Evaluation`.
     """
 
     n: int
     r2: float
     mean_absolute_error: float
     root_mean_squared_error: float
-    intervals: dict[str, tuple[float, float]]
+    intervals: dict[str, Interval]
+    groups: int = 0
+    interval_note: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python objects, ready for JSON."""
@@ -170,7 +180,7 @@ def evaluate_labels(
         macro_f1=point["macro_f1"],
         mean_average_precision=float(np.mean(known)) if known else None,
         log_loss=point.get("log_loss"),
-        intervals=percentiles(scores(resampled(table, _ids(groups)))),
+        **_intervals(table, groups, scores, point),
         per_label=[
             LabelScore(
                 names[i],
@@ -230,8 +240,26 @@ def evaluate_numbers(y_true: ArrayLike, y_pred: ArrayLike, *, groups: ArrayLike 
         }
 
     point = {name: float(value[0]) for name, value in scores(table.sum(axis=0, keepdims=True)).items()}
-    return NumberEvaluation(n=len(true), **point, intervals=percentiles(scores(resampled(table, _ids(groups)))))
+    return NumberEvaluation(
+        n=len(true),
+        r2=point["r2"],
+        mean_absolute_error=point["mean_absolute_error"],
+        root_mean_squared_error=point["root_mean_squared_error"],
+        **_intervals(table, groups, scores, point),
+    )
 
 
-def _ids(groups: ArrayLike | None) -> NDArray[np.intp] | None:
-    return None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+def _intervals(
+    table: NDArray[np.float64],
+    groups: ArrayLike | None,
+    scores: Callable[[NDArray[Any]], dict[str, NDArray[Any]]],
+    names: Iterable[str],
+) -> dict[str, Any]:
+    """The intervals of scores, how many groups of images they count, and what is to be said of so few."""
+    n = len(table)
+    ids = None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    number = n if ids is None else int(ids.max()) + 1
+    found: dict[str, Interval] = dict.fromkeys(names, (None, None))
+    if number >= FEWEST_GROUPS:
+        found |= percentiles(scores(resampled(table, ids)))
+    return {"intervals": found, "groups": number, "interval_note": interval_note(number, n)}

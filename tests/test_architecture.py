@@ -15,7 +15,7 @@ FLOORS = {
     "_version": 0,
     "images": 1,
     "labels": 0,
-    "bootstrap": 1,
+    "bootstrap": 0,
     "fidelity": 1,
     "folders": 0,
     "fingerprint": 1,

@@ -36,7 +36,7 @@ def test_sentence_counts_equal_files_near_duplicates_and_groups():
     hashes[3] = hashes[0]
     found = find_duplicates(hashes, contents=contents_of(4)[[0, 1, 1, 2]], groups=["a", "", "", ""])
     assert found.sentence() == (
-        "1 equal files, 2 near duplicates, 1 groups of the source: kept on one side of every split"
+        "1 equal file, 2 near duplicates, 1 group of the source: kept on one side of every split"
     )
 
 

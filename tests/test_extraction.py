@@ -126,7 +126,7 @@ def test_another_place_does_not_silently_replace_the_rows(digits_folder, tmp_pat
         other.mkdir()
         for path in (digits_folder / "1").iterdir():
             shutil.copy(path, other / f"new-{path.name}")
-    with pytest.raises(StoreError, match=r"images of 20 of its 20 rows .* would leave the store.*replace"):
+    with pytest.raises(StoreError, match=r"images of (at least )?\d+ of its 20 rows .* would leave the store.*replace"):
         extract(other, output=target)
     assert target.read_bytes() == before
     store = extract(other, output=target, replace=True)

@@ -92,8 +92,8 @@ def test_a_difference_that_never_varies_is_no_certainty():
 
 
 def test_groups_that_all_have_the_mean_share():
-    e = evaluate_predictions([0, 1] * 5, [0, 0] * 5, groups=np.repeat(np.arange(5), 2))
-    assert (e.low, e.high) == pytest.approx(wilson_interval(0.5, 5))
+    e = evaluate_predictions([0, 1] * 6, [0, 0] * 6, groups=np.repeat(np.arange(6), 2))
+    assert (e.low, e.high) == pytest.approx(wilson_interval(0.5, 6))
 
 
 def test_labels_of_any_type_and_bad_lengths():
@@ -167,5 +167,5 @@ def test_no_hit_missing_is_no_certainty():
 
 
 def test_perfect_probabilities_have_no_calibration_error():
-    e = evaluate_predictions(["a", "b"], ["a", "b"], [[1, 0], [0, 1]], ["a", "b"])
+    e = evaluate_predictions(["a", "b"] * 3, ["a", "b"] * 3, [[1, 0], [0, 1]] * 3, ["a", "b"])
     assert (e.calibration_error, e.intervals["calibration_error"]) == (0, (0, 0))

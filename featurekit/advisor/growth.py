@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..bootstrap import FEWEST_GROUPS
 from ..evaluation import learning_curve
 from ..proportions import Z95
 
@@ -102,9 +103,12 @@ def growth(X: ArrayLike, y: ArrayLike, head: Any = "logreg", *, groups: ArrayLik
     sizes = min(len(curve) for curve in curves)
     if not sizes:
         return Growth([], np.nan, np.nan, np.nan, None, "there are too few images of a class for one")
+    if any(point.low is None for point in curves[0]):
+        return Growth([], np.nan, np.nan, np.nan, None, f"there are fewer than {FEWEST_GROUPS} groups of images")
     rows = np.array([[point.rows for point in curve[:sizes]] for curve in curves]).mean(axis=0)
     accuracy = np.array([[point.accuracy for point in curve[:sizes]] for curve in curves])
-    widths = np.array([[(point.high - point.low) / (2 * Z95) for point in curve[:sizes]] for curve in curves])
+    ends = np.array([[(point.low, point.high) for point in curve[:sizes]] for curve in curves], dtype=np.float64)
+    widths = np.diff(ends, axis=2)[:, :, 0] / (2 * Z95)
     # The images that are scored are the same for every seed; which ones are learned from is drawn anew.
     spread = np.sqrt(np.mean(widths**2, axis=0) + accuracy.var(axis=0, ddof=1) / _SEEDS)
     mean = accuracy.mean(axis=0)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..backbones import DEFAULT_BACKBONE
+from ..bootstrap import between
 from ..comparison import Comparison
 from ..errors import SourceError
 from ..folders import on_disk
@@ -132,9 +133,10 @@ def _reasons(e: Evidence) -> list[str]:
     if e.comparison is not None and e.neighbours is not None and e.gap is not None:
         best = e.comparison.best
         score = best.evaluation
+        interval = between(score.low, score.high, ".1%")
         said.append(
             f"frozen features, {best.features} with {best.head}: {score.accuracy:.1%} right in "
-            f"{e.comparison.folds}-fold cross-validation ({score.low:.1%} to {score.high:.1%}); the nearest neighbour "
+            f"{e.comparison.folds}-fold cross-validation ({interval}); the nearest neighbour "
             f"alone {e.neighbours[0]:.1%}; on the images that it learned from {score.accuracy + e.gap:.1%}"
         )
     looks = (e.growth, e.similarity, *e.alternatives, e.pilot)
@@ -153,9 +155,7 @@ def _options(e: Evidence, comparison: Comparison, do: str) -> dict[str, Any]:
 
 def _given(material: Material, options: dict[str, Any], do: str) -> dict[str, Any]:
     """What the user said of the extraction, where the next command needs it, too."""
-    given = {
-        key: material.options.get(key) for key in ("root", *COLUMNS[:3], "image_size", "crop", "decoder", "device")
-    }
+    given = {key: material.options.get(key) for key in ("root", *COLUMNS, "image_size", "crop", "decoder", "device")}
     if do != FINE_TUNE:
         given["precision"] = material.options.get("precision")
     given["weights"] = material.weights(str(options.get("backbone", material.backbones[0])))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..duplicates import Groups
+from ..duplicates import Groups, counted
 from ..images import Item, open_origin
 from ..labels import NO_FINDINGS, LabelFindings
 
@@ -68,7 +68,8 @@ class Size:
         if self.failed or self.unlabelled:
             said.append(f"{self.failed} images cannot be read, {self.unlabelled} have no label: left out")
         if self.equal or self.near:
-            said.append(f"{self.equal} equal files and {self.near} near duplicates are kept on one side of every split")
+            found = [counted(self.equal, "equal file"), counted(self.near, "near duplicate")]
+            said.append(f"{' and '.join(found)}: kept on one side of every split")
         said += self.labels.sentences()
         if self.smallest < 5:
             few = f"{self.smallest} image{'' if self.smallest == 1 else 's'}"

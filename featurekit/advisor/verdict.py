@@ -118,7 +118,7 @@ def _is_solved(e: Evidence) -> bool:
     """Whether next to nothing is wrong any more."""
     assert e.comparison is not None
     best = e.comparison.best.evaluation
-    return best.accuracy >= 1 - _PERFECT / 2 and best.low >= 1 - 3 * _PERFECT
+    return best.accuracy >= 1 - _PERFECT / 2 and (best.low or 0.0) >= 1 - 3 * _PERFECT
 
 
 def _nothing(e: Evidence) -> tuple[str, str, str, list[str]]:

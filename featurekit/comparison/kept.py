@@ -102,12 +102,13 @@ class Kept:
     def read_curve(self) -> list[CurvePoint] | None:
         """The learning curve that was kept, or None."""
         with suppress(Exception):
-            return [CurvePoint(*map(float, point)) for point in _read(self._of_curve)["points"]]
+            points = _read(self._of_curve)["points"].tolist()
+            return [CurvePoint(*point[:2], *(None if np.isnan(end) else end for end in point[2:])) for point in points]
         return None
 
     def write_curve(self, points: list[CurvePoint]) -> None:
         """Keep a learning curve."""
-        _write(self._of_curve, {"points": np.array(points)})
+        _write(self._of_curve, {"points": np.array(points, dtype=np.float64)})
 
     @property
     def _of_curve(self) -> Path | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..backbones import DEFAULT_BACKBONE
 from ..duplicates import Groups, group_rows
@@ -23,7 +23,7 @@ from ..heads import head_name, make_head
 from ..metrics import Evaluation, paired_difference
 from ..splits import can_be_split
 from ..store import FeatureStore
-from ..transfer import label_findings
+from ..transfer import label_findings, without_labels
 from .kept import Kept
 from .result import Compared, Comparison
 
@@ -103,12 +103,18 @@ def compare(
     if not names or len(set(names)) < len(names):
         raise HeadError(f"heads must be one or more with different names, got: {', '.join(names) or 'none'}")
     home = None if output is None else on_disk(output)
-    stores = _stores(source, backbones, layers, home, extraction)
+
+    def check(labels: ArrayLike) -> None:
+        for head in heads:
+            make_head(head, labels)  # whatever is wrong with a name or the labels is said before anything slow
+
+    stores = _stores(source, backbones, layers, home, extraction, check)
     extracted = time.perf_counter()
     chosen = np.flatnonzero(stores[0].columns.label != b"")
     y = stores[0].y[chosen]
-    for head in heads:
-        make_head(head, y)  # whatever is wrong with a name or the labels is said before anything slow
+    if not len(y):
+        raise without_labels(stores[0])
+    check(y)
     together = group_rows(stores, chosen)
     labels = label_findings(stores[0], y, chosen=chosen, pairs=together.pairs)
     labels.warn()
@@ -213,7 +219,12 @@ def _curve(
 
 
 def _stores(
-    source: Any, backbones: Sequence[str], layers: Sequence[str], home: Path | None, extraction: dict[str, Any]
+    source: Any,
+    backbones: Sequence[str],
+    layers: Sequence[str],
+    home: Path | None,
+    extraction: dict[str, Any],
+    check: Callable[[ArrayLike], None],
 ) -> list[FeatureStore]:
     given = [source] if isinstance(source, FeatureStore) else source
     if isinstance(given, str | os.PathLike) and is_store_name(given):
@@ -231,7 +242,7 @@ def _stores(
         return list(given)
     if home is None:
         raise SourceError("output is missing: say in which folder the features of these images are kept")
-    options = {"labelled": True} | extraction
+    options = {"labelled": check} | extraction
     return extract(
         source, output=home / "{backbone}.{layer}.h5", backbone=list(backbones), layer=list(layers), **options
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -41,10 +42,11 @@ class Old:
     damaged: bool = False
 
 
-def check_texts(items: Sequence[Item]) -> None:
-    """Raise SourceError, before any work, if a path, label or group is longer than a store can keep."""
+def check_texts(items: Sequence[Item], splits: Sequence[str] = ()) -> None:
+    """Raise SourceError, before any work, if a path, label, group or split is longer than a store can keep."""
     for number, item in enumerate(items, 1):
-        for name, text in (("path", item.path), ("label", item.label), ("group", item.group)):
+        split = splits[number - 1] if splits else ""
+        for name, text in (("path", item.path), ("label", item.label), ("group", item.group), ("split", split)):
             size = len(text) if len(text) <= MAX_TEXT // 4 else len(text.encode("utf-8", "surrogateescape"))
             if size > MAX_TEXT:
                 shown = item.path if len(item.path) <= 80 else f"{item.path[:80]}..."
@@ -106,7 +108,11 @@ def keep_known(
 
 
 def rows_and_ledger(
-    items: Sequence[Item], outcomes: Sequence[Outcome], gone: Sequence[str], kept: Mapping[int, str]
+    items: Sequence[Item],
+    outcomes: Sequence[Outcome],
+    gone: Sequence[str],
+    kept: Mapping[int, str],
+    splits: Sequence[str] = (),
 ) -> tuple[Columns, Ledger]:
     """The columns of all rows, and what became of each image.
 
@@ -117,6 +123,8 @@ def rows_and_ledger(
         Paths that had a row and are not in the source.
     kept : mapping of int to str
         By the number of the item, the reasons of the rows that :func:`keep_known` kept.
+    splits : sequence of str
+        The part of a split of each item, if the source names any.
     """
     first: dict[bytes, str] = {}
     reasons: dict[int, str] = {}
@@ -150,7 +158,8 @@ def rows_and_ledger(
         np.array(row + [-1] * len(gone), dtype=np.int64),
     )
     labels, groups = encode(items[i].label for i in good), encode(items[i].group for i in good)
-    return columns_of(paths[good], labels, groups, [outcomes[i] for i in good]), ledger
+    columns = columns_of(paths[good], labels, groups, [outcomes[i] for i in good])
+    return (replace(columns, split=encode(splits[i] for i in good)) if splits else columns), ledger
 
 
 def recall_hashes(columns: Columns, outcomes: Sequence[Outcome], cache: ShardCache) -> None:
@@ -221,25 +230,64 @@ def _upwards(folder: str) -> Iterator[str]:
         folder = os.path.dirname(folder)
 
 
+def check_sizes_leaving(old: Old, listing: Source, replace: bool) -> None:
+    """Raise StoreError, before any image is read, if rows would leave because no image of the source is of their size.
+
+    A row of another place stays if the source has its content under whatever name, and then a file of its size.
+    """
+    if old.columns is None or replace or _is_continued(old, listing):
+        return
+    here = set()
+    for item in listing.items:
+        origin = item.origin
+        if item.problem:
+            continue
+        if item.info is not None:
+            here.add(item.info.size)
+        elif isinstance(origin, str) and not is_url(origin):
+            with suppress(OSError):
+                here.add(os.path.getsize(origin))
+        else:
+            return  # nothing is known before it is read
+    gone = np.flatnonzero(~np.isin(old.columns.size, np.array(sorted(here), dtype=np.int64)))
+    _check_leaving(old, listing, decode(old.columns.path[gone]), "at least ")
+
+
 def check_contents_leaving(old: Old, listing: Source, columns: Columns, replace: bool) -> None:
     """Raise StoreError if contents of rows would leave that should not."""
     # Another folder may well hold other images under the same names (train/001.jpg, test/001.jpg).
-    if old.columns is None or replace or _same_place(old, listing):
+    if old.columns is None or replace or _is_continued(old, listing):
         return
     kept = set(map(bytes, columns.sha256))
     rows = zip(decode(old.columns.path), map(bytes, old.columns.sha256), strict=True)
     _check_leaving(old, listing, [path for path, content in rows if content not in kept])
 
 
-def _check_leaving(old: Old, listing: Source, leaving: Sequence[str]) -> None:
+def _check_leaving(old: Old, listing: Source, leaving: Sequence[str], bound: str = "") -> None:
     assert old.store is not None
-    if leaving and not _same_place(old, listing):
+    if not leaving or _is_continued(old, listing):
+        return
+    path, rows = (
+        old.store.path,
+        f"the images of {bound}{len(leaving)} of its {len(old.store)} rows (such as {leaving[0]})",
+    )
+    if _same_place(old, listing):
         raise StoreError(
-            f"{old.store.path} was written from {_place(old) or 'a list of images'}, and the images of {len(leaving)} "
-            f"of its {len(old.store)} rows (such as {leaving[0]}) are not in {listing.place or 'this list of images'}: "
-            "they would leave the store. Nothing was changed.",
-            remedies=[ANOTHER_OUTPUT, _LET_GO],
+            f"the paths in {listing.place} were relative to {_root(old)} when {path} was written, and {rows} are not "
+            f"there relative to {listing.root}: they would leave the store. Nothing was changed.",
+            remedies=[Remedy("name the folder that they are relative to", "root"), ANOTHER_OUTPUT, _LET_GO],
         )
+    join = f"once each has a store of its own, join them: featurekit store merge {path} OTHER -o BOTH"
+    raise StoreError(
+        f"{path} was written from {_place(old) or 'a list of images'}, and {rows} are not in "
+        f"{listing.place or 'this list of images'}: they would leave the store. Nothing was changed.",
+        remedies=[ANOTHER_OUTPUT, Remedy(join), _LET_GO],
+    )
+
+
+def _is_continued(old: Old, listing: Source) -> bool:
+    """Whether the source is the one of the last run: an image that is not there any more was deleted."""
+    return _same_place(old, listing) and _root(old) == listing.root
 
 
 def _same_place(old: Old, listing: Source) -> bool:
@@ -247,10 +295,14 @@ def _same_place(old: Old, listing: Source) -> bool:
     return bool(listing.place) and _place(old) == listing.place
 
 
+def _root(old: Old) -> str:
+    assert old.store is not None
+    return str(old.store.provenance.get("root", ""))
+
+
 def _place(old: Old) -> str:
     assert old.store is not None
-    provenance = old.store.provenance
-    return str(provenance.get("place", provenance.get("root", "")))
+    return str(old.store.provenance.get("place", _root(old)))
 
 
 def up_to_date(old: Old, listing: Source, columns: Columns, ledger: Ledger) -> bool:
@@ -258,7 +310,7 @@ def up_to_date(old: Old, listing: Source, columns: Columns, ledger: Ledger) -> b
     return (
         old.store is not None
         and old.columns is not None
-        and old.store.provenance.get("root", "") == listing.root
+        and _root(old) == listing.root
         and _place(old) == listing.place
         and old.columns.same_as(columns)
         and old.ledger == ledger
@@ -267,10 +319,18 @@ def up_to_date(old: Old, listing: Source, columns: Columns, ledger: Ledger) -> b
 
 def nothing_readable(ledger: Ledger, listing: Source) -> SourceError:
     """What to raise where no image of a source has a row."""
-    shown = "\n".join(f"  {entry.path}: {entry.reason}" for entry in ledger[:10])
-    more = f"\n  ... and {len(ledger) - 10} more" if len(ledger) > 10 else ""
+    failures = [
+        (listing.items[number].shown(number), entry.reason)
+        for number, entry in enumerate(ledger)
+        if entry.status == FAILED
+    ]
+    shown = "\n".join(f"  {path}: {reason}" for path, reason in failures[:10])
+    more = f"\n  ... and {len(failures) - 10} more" if len(failures) > 10 else ""
+    none = "the image could not" if len(failures) == 1 else f"none of the {len(failures)} images could"
     root = Remedy("name the folder that the paths of a manifest are relative to", "root")
-    return SourceError(
-        f"none of the {len(ledger)} images could be read:\n{shown}{more}\nNothing was written.",
+    error = SourceError(
+        f"{none} be read:\n{shown}{more}\nNothing was written.",
         remedies=[root] if listing.kind == "manifest" else [],
     )
+    error.failures = failures
+    return error

@@ -6,8 +6,9 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, Required, TypedDict, Unpack, overload
 
 from ..backbones import DEFAULT_BACKBONE, find, short_name
@@ -29,7 +30,7 @@ class _Options(TypedDict, total=False):
     weights: _Path | Mapping[str, _Path] | None
     labels: Sequence[object] | None
     groups: Sequence[object] | None
-    labelled: bool
+    labelled: bool | Callable[[list[str]], object]
     root: _Path | None
     path_column: str | None
     label_column: str | None
@@ -83,7 +84,7 @@ def extract(
     weights: _Path | Mapping[str, _Path] | None = None,
     labels: Sequence[object] | None = None,
     groups: Sequence[object] | None = None,
-    labelled: bool = False,
+    labelled: bool | Callable[[list[str]], object] = False,
     root: _Path | None = None,
     path_column: str | None = None,
     label_column: str | None = None,
@@ -145,14 +146,15 @@ def extract(
         (``IMAGENET1K_V1``); for several backbones, by name.
     labels, groups : sequence, optional
         One for each image, if the source is a sequence. Blanks around them do not count.
-    labelled : bool
-        Raise before anything is computed if no image has a label.
+    labelled : bool or callable
+        Raise before anything is computed if no image has a label. A callable is given the labels of the images that
+        have one, and may raise if these will not do.
     root : path, optional
         Folder that the paths of a manifest are relative to, and that they may not leave. Default: the manifest's
         folder, which a manifest on this machine may leave.
     path_column, label_column, group_column, split_column : str, optional
-        Columns of a manifest that are not called ``path``, ``label``, ``group`` and ``split``. Splits are not kept in
-        a store; the commands ``evaluate`` and ``finetune`` follow them.
+        Columns of a manifest that are not called ``path``, ``label``, ``group`` and ``split``. The split is kept as it
+        is (``store.splits``); the commands ``fit``, ``evaluate`` and ``finetune`` follow it.
     replace : bool
         Allow rows of images that are not in this source to leave the store, when it was written from
         another place, and rows of images that cannot be read just now.
@@ -256,7 +258,9 @@ def extract(
     listing = read_source(source, labels=labels, groups=groups, root=root, columns=columns)
     if labelled and not any(item.label for item in listing.items):
         raise SourceError(f"none of these {len(listing.items)} images has a label. {LABELS_COME_FROM}")
-    check_texts(listing.items)
+    if callable(labelled):
+        labelled([item.label for item in listing.items if item.label])
+    check_texts(listing.items, listing.splits)
     found = [
         find(
             name,
@@ -273,8 +277,10 @@ def extract(
         )
         for name, part in wanted
     ]
+    new = [path for path in outputs if isinstance(path, Path) and not path.exists()]
     targets = [check_target(path) for path in outputs]  # makes folders, so it comes last
     with ExitStack() as locks:
+        locks.callback(_remove_empty, new)  # after the locks in them are gone
         for target in targets:
             locks.enter_context(WriteLock(lock_file(target), of=target))
         updates = [
@@ -296,6 +302,13 @@ def extract(
             unfinished = [update for update in unfinished if not update.publish(source, outcomes, verify)]
         stores = [update.finish(started) for update in updates]
     return stores if several else stores[0]
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Delete the folders that were made for stores, of which nothing came."""
+    for folder in folders:
+        with suppress(OSError):  # it holds something, or is a file
+            folder.rmdir()
 
 
 def _engine(engine: str, address: str | None) -> Callable[..., list[Outcome]]:

@@ -44,6 +44,7 @@ from ..store import (
 from .rows import (
     Old,
     check_contents_leaving,
+    check_sizes_leaving,
     keep_known,
     nothing_readable,
     recall_hashes,
@@ -90,6 +91,7 @@ class Update:
             parts_folder(target), backbone.space, old.store, root=listing.root, dtype=_dtype(old.store, dtype)
         )
         self._gone, self._removed = removed_paths(old, listing, replace)
+        check_sizes_leaving(old, listing, replace)
         self._began = datetime.now(UTC).isoformat("T", "seconds")
         self._damaged = old.damaged
         self._changed = False
@@ -102,7 +104,7 @@ class Update:
         kept: dict[int, str] = {}
         if not self._replace:
             outcomes, kept = keep_known(listing.items, outcomes, old, listing, cache, self._began)
-        columns, ledger = rows_and_ledger(listing.items, outcomes, self._gone, kept)
+        columns, ledger = rows_and_ledger(listing.items, outcomes, self._gone, kept, listing.splits)
         recall_hashes(columns, outcomes, cache)
         if not len(columns):
             raise nothing_readable(ledger, listing)
@@ -266,7 +268,7 @@ def _notes(old: Old, listing: Source, columns: Columns) -> tuple[str, ...]:
     """What was noticed about the source, and about what it does to the store."""
     lost = [
         f"The rows had {name}s, and this source has none: they are gone from the store."
-        for name in ("label", "group")
+        for name in ("label", "group", "split")
         if old.columns is not None and any(getattr(old.columns, name)) and not any(getattr(columns, name))
     ]
     return (*listing.notes, *lost)

@@ -117,16 +117,16 @@ def hashes_of(items: Sequence[Item], decoder: str) -> tuple[NDArray[np.uint8], N
         else:
             contents.append(hash_of(image))
             perceptual.append(found.perceptual or bytes(PERCEPTUAL_BYTES))
-    _raise_failures(failures)
+    _raise_failures(failures, items)
     as_table = [
         np.frombuffer(b"".join(each), dtype=np.uint8).reshape(len(items), -1) for each in (contents, perceptual)
     ]
     return as_table[0], as_table[1]
 
 
-def _raise_failures(failures: list[tuple[int, str, str]]) -> None:
+def _raise_failures(failures: list[tuple[int, str, str]], items: Sequence[Item]) -> None:
     if failures:
-        named = "; ".join(f"{path}: {why}" for _, path, why in failures[:5])
+        named = "; ".join(f"{items[number].shown(number)}: {why}" for number, _, why in failures[:5])
         raise ImageError(f"{len(failures)} images cannot be read: {named}. Leave them out.", failures)
 
 

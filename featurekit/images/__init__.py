@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .archives import is_archive
 from .blocks import Blocks
 from .budget import Room, max_pixels
 from .colors import to_rgb
@@ -39,6 +40,7 @@ __all__ = [
     "check_sequence",
     "decode_fast",
     "has_hash",
+    "is_archive",
     "is_fast",
     "is_manifest",
     "items_from",

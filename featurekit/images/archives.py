@@ -21,7 +21,7 @@ from ..errors import ImageError, SourceError, UnavailableError
 from ..folders import is_url, open_regular
 from .blocks import Blocks
 from .decode import MAX_BYTES
-from .items import UNLISTED, Item, Member, Source, as_label, is_image
+from .items import UNLISTED, Ignored, Item, Member, Source, as_label, is_image
 from .remote import FileInfo, fetch, file_info, file_size, public, reason_of
 
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
@@ -68,27 +68,29 @@ def read_archive(place: str) -> Source:
         apart = next(i for i, (a, b) in enumerate(zip(named[0], named[-1], strict=False)) if a != b)
         common = named[0].rindex("/", 0, apart) + 1
         return read_shards([(name[common:], file) for name, file in zip(named, files, strict=True)])
-    items = []
-    for item in _zip_items(files[0]) if kind == "zip" else _tar_items(files[0]):
+    items, ignored = [], Ignored()
+    for item in _zip_items(files[0], ignored) if kind == "zip" else _tar_items(files[0], ignored):
         below = item.path.removeprefix(inside)
         if not inside or below != item.path or item.problem.startswith(UNLISTED):
             label = item.label or below.rpartition("/")[0].partition("/")[0]
             items.append(Item(below, item.origin, label, "", item.problem, item.info))
     if not items:
-        raise SourceError(f"no image in {public(files[0])}{f' below {inside}' if inside else ''}")
+        found = f"; found only {ignored}" if ignored else ""
+        raise SourceError(f"no image in {public(files[0])}{f' below {inside}' if inside else ''}{found}")
     where = public(files[0])
-    return Source(items, f"{kind} archive", where, where)
+    return Source(items, f"{kind} archive", where, where, ignored.notes())
 
 
 def read_shards(files: list[tuple[str, str]]) -> Source:
     """The images of several tar files, in this order, by their names and places."""
+    ignored = Ignored()
     items = [
         Item(f"{name}/{item.path}".rstrip("/"), item.origin, item.label, "", item.problem, item.info)
         for name, file in files
-        for item in _tar_items(file)
+        for item in _tar_items(file, ignored)
     ]
     where = public(files[0][1]).removesuffix(files[0][0]).rstrip("/")
-    return Source(items, f"{len(files)} tar files", where, where)
+    return Source(items, f"{len(files)} tar files", where, where, ignored.notes())
 
 
 def read_member(member: Member) -> bytes:
@@ -195,15 +197,18 @@ def _listed(file: str, kind: str, read: Callable[[IO[bytes]], list[Item]]) -> li
         raise SourceError(f"{public(file)} is no {kind} file, or damaged: {reason_of(error, file)}") from None
 
 
-def _zip_items(file: str) -> list[Item]:
+def _zip_items(file: str, ignored: Ignored) -> list[Item]:
     _state(file)
-    return _listed(file, "ZIP", lambda opened: list(_members(file, opened)))
+    return _listed(file, "ZIP", lambda opened: list(_members(file, opened, ignored)))
 
 
-def _members(file: str, opened: IO[bytes]) -> Iterator[Item]:
+def _members(file: str, opened: IO[bytes], ignored: Ignored) -> Iterator[Item]:
     with zipfile.ZipFile(opened) as archive:
         # Of two of one name, the last counts, as it does when they are unpacked.
-        infos = {info.filename: info for info in archive.infolist() if not info.is_dir() and _is_image(info.filename)}
+        infos = {info.filename: info for info in archive.infolist() if not info.is_dir()}
+        for name in [name for name in infos if not _is_image(name)]:
+            del infos[name]
+            ignored.add(name)
         last = archive.start_dir
         shared = _overlapping(archive.infolist(), last)
     for info in sorted(infos.values(), key=lambda info: info.filename.split("/")):
@@ -242,13 +247,13 @@ def _end(info: zipfile.ZipInfo) -> int:
     return info.header_offset + _HEADER + name + info.compress_size
 
 
-def _tar_items(file: str) -> list[Item]:
+def _tar_items(file: str, ignored: Ignored) -> list[Item]:
     """Of a tar file, in its own order."""
     state = _state(file)
-    return _listed(file, "tar", lambda opened: _entries(file, opened, state))
+    return _listed(file, "tar", lambda opened: _entries(file, opened, state, ignored))
 
 
-def _entries(file: str, opened: IO[bytes], state: FileInfo | None) -> list[Item]:
+def _entries(file: str, opened: IO[bytes], state: FileInfo | None, ignored: Ignored) -> list[Item]:
     found: dict[str, Item] = {}
     labels: dict[str, set[str]] = {}
     wrong: dict[str, str] = {}
@@ -271,6 +276,8 @@ def _entries(file: str, opened: IO[bytes], state: FileInfo | None) -> list[Item]
                     # Of two of one name, the last counts, as it does when they are unpacked.
                     found.pop(name, None)
                     found[name] = _entry(file, member, name, state, found)
+                elif member.isfile():
+                    ignored.add(name)
                 tar.members = []  # type: ignore[attr-defined]  # else it keeps all it has seen
     except tarfile.TarError as error:
         if not found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,9 @@ _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
     (0, b"SIMPLE  =", "FITS"),
     (0, b"\0\0\1\0", "a Windows icon"),
 )
+_BARE = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n")  # JPEG 2000
+HEAD_BYTES = 132
+"""Bytes of a file by which :func:`is_image_content` tells."""
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 # Tags of TIFF.
@@ -70,6 +74,30 @@ def reason_for(data: bytes, accepted: Sequence[str]) -> str:
     if data.startswith(_TIFF):
         return _tiff_reason(data)
     return f"not an image: {_looks_like(data[:512], accepted)}"
+
+
+def is_image_content(head: bytes) -> bool:
+    r"""Whether a file begins as an image does, of a format that can be read or of one that people keep among images.
+
+    Parameters
+    ----------
+    head : bytes
+        Its first `HEAD_BYTES`.
+
+    Examples
+    --------
+    >>> is_image_content(b"\xff\xd8\xff\xe0"), is_image_content(bytes(128) + b"DICM"), is_image_content(b"hello")
+    (True, True, False)
+    """
+    if any(head.startswith(magic, start) for start, magic, _ in _FOREIGN if len(magic) > 2):
+        return True
+    if head.startswith((*(magic for magic, _ in _DAMAGED), *_TIFF, *_BARE)):
+        return True
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return True
+    if head.startswith(b"BM") and head[6:10] == bytes(4) and len(head) > 18:  # two reserved numbers, which are 0
+        return True
+    return head[4:12] in {b"ftypavif", b"ftypavis"} or re.match(rb"P[4-6]\s+[#\d]", head) is not None
 
 
 def check_not_raw(tags: Mapping[int, Any]) -> None:

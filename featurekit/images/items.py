@@ -113,6 +113,59 @@ class Item:
     problem: str = ""
     info: FileInfo | None = None
 
+    @property
+    def has_name(self) -> bool:
+        """Whether it is a file, whose name tells the user which one."""
+        return isinstance(self.origin, str | Member)
+
+    def shown(self, index: int) -> str:
+        """Name it in a message on a list of images, in which it has this index."""
+        return self.path if self.has_name else f"image {index} of the list"
+
+
+@dataclass(slots=True)
+class Ignored:
+    """Files of a folder or an archive that are not taken for images.
+
+    Attributes
+    ----------
+    endings : dict of str to int
+        How many there are of each ending, in lower case.
+    hidden : int
+        How many files and folders are hidden, whatever their endings.
+    """
+
+    endings: dict[str, int] = field(default_factory=dict)
+    hidden: int = 0
+
+    def add(self, name: str) -> None:
+        """Count a file by its name."""
+        if is_hidden(name):
+            self.hidden += 1
+            return
+        _, dot, ending = name.rpartition("/")[2].rpartition(".")
+        suffix = (dot + ending).lower()
+        self.endings[suffix if dot else ""] = self.endings.get(suffix if dot else "", 0) + 1
+
+    def __bool__(self) -> bool:
+        return bool(self.endings) or self.hidden > 0
+
+    def __str__(self) -> str:
+        hidden = [self._hidden()] if self.hidden else []
+        return ", ".join([*([self._named()] if self.endings else []), *hidden])
+
+    def notes(self) -> list[str]:
+        """Say what was left out."""
+        notes = [f"Ignored {self._named()}: not image file names."] if self.endings else []
+        return [*notes, f"Ignored {self._hidden()}."] if self.hidden else notes
+
+    def _named(self) -> str:
+        names = [f"{count} x {suffix or '(no ending)'}" for suffix, count in sorted(self.endings.items())]
+        return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+
+    def _hidden(self) -> str:
+        return f"{self.hidden} hidden {'file or folder' if self.hidden == 1 else 'files and folders'}"
+
 
 @dataclass(slots=True)
 class Source:
@@ -161,7 +214,10 @@ def as_label(value: object) -> str:
 
 def is_image(name: str) -> bool:
     """Whether a name is that of an image file, readable or not, that is not hidden."""
-    folder, _, last = name.rpartition("/")
-    _, dot, ending = last.rpartition(".")
-    hidden = last.startswith(".") or folder.startswith((".", "__MACOSX")) or "/." in folder
-    return not hidden and bool(dot) and f".{ending.lower()}" in LISTED_SUFFIXES
+    _, dot, ending = name.rpartition("/")[2].rpartition(".")
+    return not is_hidden(name) and bool(dot) and f".{ending.lower()}" in LISTED_SUFFIXES
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file, or a folder above it, is hidden, or made by macOS beside what was packed."""
+    return name.startswith((".", "__MACOSX/")) or "/." in name

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..errors import Remedy, SourceError
+from ..errors import Note, Remedy, SourceError
 from ..folders import is_url
 from .items import Item, Source, as_label, as_text
 from .remote import is_far_url, joined, public, timeout
@@ -133,21 +133,27 @@ def _listed(
 
 
 def _notes(file: str, names: list[str], chosen: dict[str, str]) -> list[str]:
-    notes = []
+    notes: list[str] = []
     if "label" not in chosen:
         notes.append(
-            f"{file} has no column 'label': the images have no labels. If another column holds them, name it "
-            "(label_column=, --label-column)."
+            Note(
+                f"{file} has no column 'label': the images have no labels.",
+                [Remedy("if another column holds them, name it", "label_column")],
+                about_labels=True,
+            )
         )
     if "split" in chosen:
         notes.append(
-            f"{file} has a column {chosen['split']!r}: evaluate and finetune follow it, all else takes every image."
+            Note(f"{file}: the column {chosen['split']!r} is kept as the split of the images.", about_labels=True)
         )
     if unused := [name for name in names if name and name not in chosen.values()]:
         said = ", ".join(unused[:8]) + (f" and {len(unused) - 8} more" if len(unused) > 8 else "")
         notes.append(
-            f"{file}: not used: the column{'s' if len(unused) > 1 else ''} {said}. One that holds labels or groups can "
-            "be named (label_column=, group_column=, --label-column, --group-column)."
+            Note(
+                f"{file}: not used: the column{'s' if len(unused) > 1 else ''} {said}.",
+                [Remedy("name one that holds labels", "label_column"), Remedy("groups", "group_column")],
+                about_labels=True,
+            )
         )
     return notes
 

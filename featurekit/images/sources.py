@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..errors import SourceError
-from ..folders import is_store_name, is_url
+from ..errors import Note, SourceError
+from ..folders import is_store_name, is_url, open_regular
 from .archives import is_archive, is_compressed_tar, read_archive, read_shards
-from .items import IMAGE_SUFFIXES, LISTED_SUFFIXES, UNLISTED, Item, Source, is_image
+from .contents import HEAD_BYTES, is_image_content
+from .items import IMAGE_SUFFIXES, LISTED_SUFFIXES, UNLISTED, Ignored, Item, Source, is_image
 from .manifests import USUAL_COLUMNS, ManifestColumns, is_frame, is_manifest, read_frame, read_manifest
 from .objects import items_from
 from .remote import Confined, file_info, listed, public
@@ -94,7 +95,7 @@ def read_source(
             "archive, or a URL."
             + (" Patterns are not expanded here: name the folder." if set(place) & set("*?[") else "")
         )
-    if is_image(path.name):
+    if is_image(path.name) or begins_as_image(path):
         return Source([Item(path.name, str(path))], "one image", str(path.parent.resolve()), str(path.resolve()))
     raise SourceError(
         f"cannot tell what {path} is. Expected a folder, a manifest (.csv, .tsv, .parquet), an archive (.zip, .tar), "
@@ -128,14 +129,12 @@ def _read_url(url: str) -> Source:
     if "?" in url:
         raise SourceError(f"{shown} is no image, manifest or archive, and a folder's URL may have no '?' in it")
     found = listed(url)
-    ignored: dict[str, int] = {}
-    items = []
+    ignored, items = Ignored(), []
     for name, full, info in found:
         if is_image(name):
             items.append(Item(name, Confined(full), name.partition("/")[0] if "/" in name else "", info=info))
         else:
-            suffix = PurePosixPath(name).suffix.lower()
-            ignored[suffix] = ignored.get(suffix, 0) + 1
+            ignored.add(name)
     shards = [(name, full) for name, full, _ in found if name.lower().endswith(".tar")]
     return _folder(shown, items, ignored, shards)
 
@@ -151,9 +150,7 @@ def _read_folder(folder: Path) -> Source:
     return _folder(str(folder.resolve()), items, walk.ignored, shards, str(folder))
 
 
-def _folder(
-    root: str, items: list[Item], ignored: dict[str, int], shards: list[tuple[str, str]], called: str = ""
-) -> Source:
+def _folder(root: str, items: list[Item], ignored: Ignored, shards: list[tuple[str, str]], called: str = "") -> Source:
     """The images below a folder; of one that holds tar files instead, theirs."""
     called = called or root
     if not items and shards:
@@ -161,24 +158,29 @@ def _folder(
     if not items:
         raise SourceError(
             f"no image in {called}: expected files ending in {', '.join(sorted(IMAGE_SUFFIXES))}"
-            + (f"; found only {_counts(ignored)}" if ignored else "; the folder is empty")
+            + (f"; found only {ignored}" if ignored else "; the folder is empty")
         )
     labels = {item.label for item in items}
-    notes = []
-    if ignored:
-        notes.append(f"Ignored {_counts(ignored)}: not image file names.")
+    notes = ignored.notes()
     if "" in labels and len(labels) > 1:
         loose = sum(not item.label for item in items)
-        notes.append(f"{loose} images lie beside the class folders and have no label.")
+        lie = (
+            "1 image lies beside the class folders and has"
+            if loose == 1
+            else f"{loose} images lie beside the class folders and have"
+        )
+        notes.append(Note(f"{lie} no label.", about_labels=True))
     if {label.lower() for label in labels - {""}} <= _SPLIT_NAMES and labels != {""}:
-        found = ", ".join(sorted(labels))
-        notes.append(f"The class folders are called {found}. Are these splits? Then name one of them as the source.")
+        found = ", ".join(sorted(labels - {""}))
+        said = f"The class folders are called {found}. Are these splits? Then name one of them as the source."
+        notes.append(Note(said, about_labels=True))
     elif inner := _nested(items):
-        notes.append(
+        said = (
             f"No image lies in a class folder itself, all lie in folders below, such as {inner}. The label is the "
             f"first folder; if it should be the second, name the first as the source, such as "
             f"{called.rstrip('/')}/{inner.partition('/')[0]}."
         )
+        notes.append(Note(said, about_labels=True))
     return Source(items, "flat folder" if labels == {""} else "class folders", root, root, notes)
 
 
@@ -202,14 +204,14 @@ class _Walk:
         Path of every image below `start`, and what is already known to be wrong with it.
     tars : list of str
         Paths of tar files.
-    ignored : dict
-        How many other files there are, by ending.
+    ignored : Ignored
+        The other files; of a hidden folder, what lies in it is not looked at.
     """
 
     def __init__(self, start: str) -> None:
         self.found: list[tuple[str, str]] = []
         self.tars: list[str] = []
-        self.ignored: dict[str, int] = {}
+        self.ignored = Ignored()
         self._start = start
         self._levels: list[_Level] = []
         self._open("", as_image=False)
@@ -231,6 +233,7 @@ class _Walk:
     def _look(self, entry: os.DirEntry[str], path: str) -> bool:
         """Take note of an entry; whether a folder was opened."""
         if entry.name.startswith("."):
+            self.ignored.add(entry.name)
             return False
         _, dot, ending = entry.name.rpartition(".")
         suffix = (dot + ending).lower() if dot else ""
@@ -240,10 +243,12 @@ class _Walk:
             is_folder = False
         if is_folder:
             return self._open(path, as_image=suffix in LISTED_SUFFIXES)
-        if suffix in LISTED_SUFFIXES:
+        # Scanners and cameras write names without an ending, or end them in a number (as DICOM's identifiers).
+        unsaid = not dot or ending.isdecimal()
+        if suffix in LISTED_SUFFIXES or (unsaid and begins_as_image(self._start + path)):
             self.found.append((path, ""))
         else:
-            self.ignored[suffix] = self.ignored.get(suffix, 0) + 1
+            self.ignored.add(entry.name)
             if suffix == ".tar":
                 self.tars.append(path)
         return False
@@ -261,6 +266,10 @@ class _Walk:
         return True
 
 
-def _counts(ignored: dict[str, int]) -> str:
-    names = [f"{count} x {suffix or '(no ending)'}" for suffix, count in sorted(ignored.items())]
-    return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+def begins_as_image(path: str | os.PathLike[str]) -> bool:
+    """Whether the first bytes of a file are those of an image."""
+    try:
+        with open_regular(path) as file:
+            return is_image_content(file.read(HEAD_BYTES))
+    except OSError:
+        return False

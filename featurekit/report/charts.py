@@ -81,10 +81,16 @@ class Axes:
         )
 
 
-def growing(curve: Iterable[tuple[float, float, float, float]], said: str) -> str:
+def ends_or(y: float, low: float | None, high: float | None) -> tuple[float, float]:
+    """The ends of an interval, or the point itself where there is none."""
+    return y if low is None else low, y if high is None else high
+
+
+def growing(curve: Iterable[tuple[float, float, float | None, float | None]], said: str) -> str:
     """A learning curve: rows, accuracy and its interval; `said` is what it is, in words."""
     points = [
-        Point(rows, accuracy, low, high, f"{rows:.0f} images: {accuracy:.3f}") for rows, accuracy, low, high in curve
+        Point(rows, accuracy, *ends_or(accuracy, low, high), f"{rows:.0f} images: {accuracy:.3f}")
+        for rows, accuracy, low, high in curve
     ]
     ends = [value for p in points for value in (p.low, p.high)]
     axes = Axes([p.x for p in points], ends, "training images", "accuracy", logarithmic=True)

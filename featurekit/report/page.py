@@ -10,6 +10,7 @@ import numpy as np
 
 from .._version import __version__
 from ..advisor import Advice
+from ..bootstrap import between, interval_text
 from ..comparison import Compared, Comparison
 from ..errors import FeaturekitError
 from ..escapes import escape
@@ -17,7 +18,7 @@ from ..folders import on_disk
 from ..outputs import write_output
 from ..store import FAILED, FeatureStore
 from .advice import advice_sections
-from .charts import Axes, Point, growing, heat_map
+from .charts import Axes, Point, ends_or, growing, heat_map
 from .order import natural_order
 from .style import SCRIPT, STYLE
 from .thumbnails import thumbnail
@@ -91,10 +92,12 @@ def _sections(c: Comparison, images: str | None) -> Iterator[str]:
     best, names = c.best, [_name(line) for line in c.results]
     e = best.evaluation
     yield (
-        f"<p>Best: <b>{escape(names[0])}</b>, accuracy {e.accuracy:.3f} (95% interval {e.low:.3f} to {e.high:.3f}), "
+        f"<p>Best: <b>{escape(names[0])}</b>, accuracy {e.accuracy:.3f} ({interval_text(e.low, e.high, '.3f')}), "
         f"by {c.folds}-fold cross-validation{f', drawn {c.repeats} times' if c.repeats > 1 else ''}."
         f"{_equals(c)} {_duplicates(c)}</p>"
     )
+    if e.interval_note:
+        yield f"<p>{escape(e.interval_note)}.</p>"
     yield f"<h2>Results</h2>{_table(c)}"
     yield (
         "<p class='note'>Differences are in points of accuracy, paired on the same images. Fit: of one fold. "
@@ -157,7 +160,7 @@ def _table(c: Comparison) -> str:
             (line.features, line.features),
             (line.head, line.head),
             (e.accuracy, f"{e.accuracy:.3f}"),
-            (e.low, f"{e.low:.3f} to {e.high:.3f}"),
+            (e.low, between(e.low, e.high, ".3f")),
             (difference, "best" if line is c.best else behind),
             (e.balanced_accuracy, f"{e.balanced_accuracy:.3f}"),
             (e.macro_f1, f"{e.macro_f1:.3f}"),
@@ -190,8 +193,7 @@ def _cost(c: Comparison) -> str:
         Point(
             max(line.folded.fit_seconds, 1e-3),
             line.evaluation.accuracy,
-            line.evaluation.low,
-            line.evaluation.high,
+            *ends_or(line.evaluation.accuracy, line.evaluation.low, line.evaluation.high),
             f"{_name(line)}: {line.evaluation.accuracy:.3f}, {line.folded.fit_seconds:.2f} s",
             kinds.index(line.features),
         )

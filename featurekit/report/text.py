@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from ..bootstrap import between, interval_text
 from ..comparison import Comparison
 from ..escapes import printable
 from ..metrics import Evaluation
@@ -38,12 +39,13 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1
 def evaluation_text(evaluation: Evaluation | LabelEvaluation | NumberEvaluation) -> str:
     """An evaluation as text: the scores; a line for each class or label; of classes, the confusion matrix."""
     if isinstance(evaluation, NumberEvaluation):
-        return _with_intervals(evaluation, "r2", "mean_absolute_error", "root_mean_squared_error")
+        scores = _with_intervals(evaluation, "r2", "mean_absolute_error", "root_mean_squared_error")
+        return scores + _note(evaluation.interval_note)
     if isinstance(evaluation, LabelEvaluation):
         return _labels_text(evaluation)
     e = evaluation
     scores = (
-        f"accuracy           {e.accuracy:.4f}  (95% interval {e.low:.4f} to {e.high:.4f}, n = {e.n})\n"
+        f"accuracy           {e.accuracy:.4f}  ({interval_text(e.low, e.high)}, n = {e.n})\n"
         f"balanced accuracy  {e.balanced_accuracy:.4f}\n"
         f"macro F1           {e.macro_f1:.4f}\n"
         f"commonest class    {max(c.support for c in e.per_class) / e.n:.4f}  (the accuracy of naming it always)"
@@ -57,7 +59,8 @@ def evaluation_text(evaluation: Evaluation | LabelEvaluation | NumberEvaluation)
     if (a := e.abstention) is not None:
         scores += f"\nanswered           {a.answered:.4f}  (abstained where the probability is below {a.below:g})"
         if a.accuracy is not None:
-            scores += f"\n  accuracy there   {a.accuracy:.4f}  (95% interval {a.low:.4f} to {a.high:.4f})"
+            scores += f"\n  accuracy there   {a.accuracy:.4f}  ({interval_text(a.low, a.high)})"
+    scores += _note(e.interval_note)
     order = natural_order(e.classes)
     per_class = table(
         ["class", "precision", "recall", "F1", "images"],
@@ -85,6 +88,7 @@ def _labels_text(e: LabelEvaluation) -> str:
     scores = _with_intervals(e, "exact_match", "label_accuracy", "micro_f1", "macro_f1", "log_loss")
     if e.mean_average_precision is not None:
         scores += f"\nmean average precision   {e.mean_average_precision:.4f}"
+    scores += _note(e.interval_note)
     per_label = table(
         ["label", "precision", "recall", "F1", "average precision", "images"],
         [
@@ -108,8 +112,13 @@ def _with_intervals(e: LabelEvaluation | NumberEvaluation, *names: str) -> str:
         if (value := getattr(e, name)) is not None:
             low, high = e.intervals[name]
             said = name.replace("_", " ").replace("r2", "R squared")
-            lines.append(f"{said:24} {value:.4f}  (95% interval {low:.4f} to {high:.4f})")
+            lines.append(f"{said:24} {value:.4f}  ({interval_text(low, high)})")
     return "\n".join([f"images                   {e.n}", *lines])
+
+
+def _note(said: str) -> str:
+    """A line of its own for what is to be said of intervals."""
+    return f"\n{said}" if said else ""
 
 
 def comparison_text(comparison: Comparison) -> str:
@@ -123,7 +132,7 @@ def comparison_text(comparison: Comparison) -> str:
                 line.features,
                 line.head,
                 f"{e.accuracy:.3f}",
-                f"{e.low:.3f} to {e.high:.3f}",
+                between(e.low, e.high, ".3f"),
                 "" if line is c.best else f"{100 * difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})",
                 f"{e.macro_f1:.3f}",
                 "" if e.log_loss is None else f"{e.log_loss:.3f}",
@@ -140,6 +149,7 @@ def comparison_text(comparison: Comparison) -> str:
         f"\n\n{c.n} images, {c.folds} folds{drawn}, the same for every line. Differences are paired, in points of "
         "accuracy; fit: of one fold; predict: of one row."
     )
+    text += _note(c.best.evaluation.interval_note)
     for features, head, reason in c.failures:
         text += f"\nNot there: {features} {head}: {printable(reason)}"
     if c.groups.notable:

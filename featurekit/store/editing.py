@@ -24,6 +24,7 @@ from .schema import (
     INDEX,
     KEPT,
     REMOVED,
+    SPLIT,
     STORED,
     Columns,
     Ledger,
@@ -292,7 +293,7 @@ def _first_of_each_path(columns: Columns, store_of: Callable[[int], Place]) -> N
     _, first, inverse = np.unique(columns.path, return_index=True, return_inverse=True)
     first = first[inverse]
     again = np.flatnonzero(first != np.arange(len(first)))
-    for name in ("sha256", "label", "group"):
+    for name in ("sha256", "label", "group", SPLIT):
         values = getattr(columns, name)
         differs = values[again] != values[first[again]]
         bad = again[differs.any(axis=1) if differs.ndim > 1 else differs]

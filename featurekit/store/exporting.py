@@ -20,11 +20,15 @@ from ..errors import StoreError
 from ..folders import on_disk
 from .atomic import beside, replacing, replacing_hdf5
 from .reader import FeatureStore
-from .schema import EXPORT_FORMAT
+from .schema import EXPORT_FORMAT, SPLIT, TEXT_COLUMNS
 from .texts import Text, as_strings, decode
 
 _BLOCK_ROWS = 4096
-_TEXT = ("path", "label", "group")
+
+
+def _texts_of(store: FeatureStore) -> tuple[str, ...]:
+    """The columns of text that are written: the split only where there is one."""
+    return (*TEXT_COLUMNS, SPLIT) if store.has_splits else TEXT_COLUMNS
 
 
 def export(store: str | os.PathLike[str], output: str | os.PathLike[str]) -> Path:
@@ -39,7 +43,8 @@ def export(store: str | os.PathLike[str], output: str | os.PathLike[str]) -> Pat
     ``.h5``      ``X`` contiguous, ``path``, ``label``, ``group`` as text; no filters, no groups
     ===========  ==========================================================================================
 
-    A part of the rows is in memory at any time. The file gets its name when it is complete.
+    Where the source has a split, there is ``split`` after ``group``. A part of the rows is in memory at any time. The
+    file gets its name when it is complete.
 
     Parameters
     ----------
@@ -96,7 +101,7 @@ def _new_file(target: Path) -> Iterator[io.BufferedWriter]:
 
 
 def _write_npz(store: FeatureStore, target: Path) -> None:
-    texts = {name: _strings(name, getattr(store.columns, name)) for name in _TEXT}
+    texts = {name: _strings(name, getattr(store.columns, name)) for name in _texts_of(store)}
     with _new_file(target) as out, zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         with archive.open("X.npy", "w", force_zip64=True) as member:
             header = {"descr": store.dtype.str, "fortran_order": False, "shape": store.X.shape}
@@ -112,7 +117,7 @@ def _write_csv(store: FeatureStore, target: Path) -> None:
     with _new_file(target) as out:
         text = io.TextIOWrapper(out, encoding="utf-8", errors="surrogateescape", newline="")
         writer = csv.writer(text)  # ends lines with \r\n, and so quotes texts that hold either
-        writer.writerow([*_TEXT, *(f"f{i}" for i in range(store.space.dim))])
+        writer.writerow([*_texts_of(store), *(f"f{i}" for i in range(store.space.dim))])
         for _, rows, texts in _parts(store):
             # Text of float32 or float16 is the shortest that gives the same number again.
             writer.writerows([*names, *values] for names, values in zip(texts, rows.astype(str).tolist(), strict=True))
@@ -124,7 +129,7 @@ def _write_parquet(store: FeatureStore, target: Path) -> None:
     parquet = require("pyarrow.parquet", extra="parquet", purpose="Writing Parquet")
     kind = pa.list_(pa.from_numpy_dtype(store.dtype), store.space.dim)
     schema = pa.schema(
-        [*((name, pa.string()) for name in _TEXT), ("features", kind)],
+        [*((name, pa.string()) for name in _texts_of(store)), ("features", kind)],
         metadata={"featurekit.space": store.space.to_json()},
     )
     with _new_file(target) as out, parquet.ParquetWriter(out, schema) as writer:
@@ -137,23 +142,23 @@ def _write_parquet(store: FeatureStore, target: Path) -> None:
 def _write_hdf5(store: FeatureStore, target: Path) -> None:
     with replacing_hdf5(target, beside(target)) as (file, check):
         x = file.create_dataset("X", store.X.shape, store.dtype)
-        for name in _TEXT:
+        for name in _texts_of(store):
             file.create_dataset(name, (len(store),), h5py.string_dtype())
         file.attrs["format"] = np.bytes_(EXPORT_FORMAT)
         file.attrs["space"] = store.space.to_json()
         for start, rows, texts in _parts(store):
             x[start : start + len(rows)] = rows
-            for name, column in zip(_TEXT, zip(*texts, strict=True), strict=True):
+            for name, column in zip(_texts_of(store), zip(*texts, strict=True), strict=True):
                 file[name][start : start + len(rows)] = [value.encode("utf-8", "surrogateescape") for value in column]
             check()
 
 
 def _parts(store: FeatureStore) -> Any:
-    """First row, rows, and (path, label, group) of each row, some thousand rows at a time."""
-    columns = store.columns
+    """First row, rows, and the texts of each row, some thousand rows at a time."""
+    columns, names = store.columns, _texts_of(store)
     for start in range(0, len(store), _BLOCK_ROWS):
         here = slice(start, start + _BLOCK_ROWS)
-        yield start, store.X[here], list(zip(*(decode(getattr(columns, name)[here]) for name in _TEXT), strict=True))
+        yield start, store.X[here], list(zip(*(decode(getattr(columns, name)[here]) for name in names), strict=True))
 
 
 def _strings(name: str, text: Text) -> NDArray[np.str_]:

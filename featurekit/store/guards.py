@@ -35,6 +35,7 @@ from .schema import (
     MAX_ATTRIBUTE,
     NUMBER_COLUMNS,
     READABLE_VERSIONS,
+    SPLIT,
     TEXT_COLUMNS,
     TEXT_FACTOR,
     TEXT_FREE,
@@ -226,7 +227,8 @@ def _check_layout(file: h5py.File, dim: int, version: int) -> None:
     _check_hard_links(file)
     rows = set(_PLACES) if set(_PLACES) & set(file) else {"X", "check"} if version > 1 else {"X"}
     hashes = [*HASH_COLUMNS] if version > 2 else ["sha256"]
-    _check_names(file, {*hashes, "ledger", *TEXT_COLUMNS, *NUMBER_COLUMNS, *rows})
+    texts = [*TEXT_COLUMNS, *([SPLIT] if version > 2 and SPLIT in file else [])]
+    _check_names(file, {*hashes, "ledger", *texts, *NUMBER_COLUMNS, *rows})
     ledger = file["ledger"]
     if not isinstance(ledger, h5py.Group):
         raise ValueError("'ledger' is not a group")
@@ -235,7 +237,7 @@ def _check_layout(file: h5py.File, dim: int, version: int) -> None:
     lengths = {name: _check_dataset(file, name, ("|u1",), (HASH_COLUMNS[name],)) for name in hashes}
     lengths |= {name: _check_dataset(file, name, ("<i8",)) for name in NUMBER_COLUMNS}
     check_text = _check_text if version > 2 else _check_fixed_text
-    lengths |= {name: check_text(file, name) for name in TEXT_COLUMNS}
+    lengths |= {name: check_text(file, name) for name in texts}
     if "X" in rows:
         lengths["X"] = _check_dataset(file, "X", tuple(dtype.str for dtype in DTYPES.values()), (dim,))
         if "check" in rows:

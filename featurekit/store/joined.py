@@ -91,6 +91,11 @@ class JoinedStores:
         """The groups, shape (n,)."""
         return np.concatenate(self._of_each(lambda store: store.groups))
 
+    @cached_property
+    def splits(self) -> NDArray[np.str_]:
+        """The part of a split that the source names for each row, shape (n,)."""
+        return np.concatenate(self._of_each(lambda store: store.splits))
+
     def _gather(self, index: NDArray[np.integer]) -> Rows:
         out: Rows = np.empty((len(index), self.space.dim), dtype=self.dtype)
         holder = np.searchsorted(self._ends, index, side="right")

@@ -20,7 +20,7 @@ from .copies import bytes_of, nearest
 from .far import Far, place_of
 from .guards import SHARD_NAME, identity, open_checked
 from .row_view import RowView, row_numbers
-from .schema import INDEX, Columns, Ledger, Places, Rows
+from .schema import INDEX, SPLIT, Columns, Ledger, Places, Rows
 from .shards import OPEN_SHARDS, OpenShards
 from .summary import Summary
 from .texts import Text, as_strings, counts_of, decode
@@ -154,6 +154,21 @@ class FeatureStore:
     def groups(self) -> NDArray[np.str_]:
         """The groups, shape (n,); empty text where there is none."""
         return as_strings(self.columns.group)
+
+    @property
+    def has_splits(self) -> bool:
+        """Whether the source named a part of a split for some rows, without reading these."""
+        return self._read(lambda file: SPLIT in file)
+
+    @property
+    def split_counts(self) -> dict[str, int]:
+        """Rows of each part of the split, as the source spells it; empty if it has none."""
+        return counts_of(self.columns.split) if self.has_splits else {}
+
+    @property
+    def splits(self) -> NDArray[np.str_]:
+        """The part of a split that the source names for each row, shape (n,), as it spells it; empty where none."""
+        return as_strings(self.columns.split)
 
     @cached_property
     def columns(self) -> Columns:

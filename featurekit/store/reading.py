@@ -15,6 +15,7 @@ from ..errors import StoreError, StoreFormatError
 from .schema import (
     NUMBER_COLUMNS,
     SLAB_CHUNKS,
+    SPLIT,
     TEXT_COLUMNS,
     Columns,
     Ledger,
@@ -124,7 +125,9 @@ def read_columns(file: h5py.File) -> Columns:
     text: list[NDArray[Any]] = [read_text(file[name]) for name in TEXT_COLUMNS]
     names = ["sha256", *NUMBER_COLUMNS, *(["perceptual"] if "perceptual" in file else [])]
     columns = Columns(*text, *(read_dataset(file[name]) for name in names))
-    _check_digest(file, 0, columns_digest(columns, version_of(file)), "paths, labels, groups or hashes")
+    if SPLIT in file:
+        columns.split = read_text(file[SPLIT])
+    _check_digest(file, 0, columns_digest(columns, version_of(file)), "paths, labels, groups, splits or hashes")
     return columns
 
 

@@ -9,6 +9,7 @@ index share one layout::
     path        (n,)     UTF-8     as the source names it
     label       (n,)     UTF-8     empty where there is none
     group       (n,)     UTF-8     empty where there is none
+    split       (n,)     UTF-8     the part of the split, as the source spells it; only where the source has one
     sha256      (n, 32)  uint8     of the image file's bytes
     perceptual  (n, 64)  uint8     perceptual hash of the decoded pixels; zeros: not known, 255s: it has none
     size        (n,)     int64     bytes of the image file; 0 if it was no file
@@ -65,6 +66,8 @@ could not be read; it could not be read, and has the row of an earlier run; it h
 source."""
 
 TEXT_COLUMNS = ("path", "label", "group")
+SPLIT = "split"
+"""A text column that only stores of sources with a split have."""
 HASH_COLUMNS = {"sha256": HASH_BYTES, "perceptual": PERCEPTUAL_BYTES}
 """Bytes of each hash."""
 NUMBER_COLUMNS = ("size", "mtime_ns")
@@ -165,6 +168,8 @@ class Columns:
     size, mtime_ns : ndarray of int64, shape (n,)
     perceptual : ndarray of uint8, shape (n, 64), optional
         Perceptual hash of the decoded pixels; all zeros where it is not known.
+    split : ndarray of bytes or object, shape (n,), optional
+        UTF-8; empty where the source names no part of a split.
     """
 
     path: Text
@@ -174,10 +179,13 @@ class Columns:
     size: NDArray[np.int64]
     mtime_ns: NDArray[np.int64]
     perceptual: NDArray[np.uint8] = field(default_factory=lambda: unknown_hashes(0))
+    split: Text = field(default_factory=lambda: np.zeros(0, dtype="S1"))
 
     def __post_init__(self) -> None:
         if not len(self.perceptual):
             self.perceptual = unknown_hashes(len(self.size))
+        if not len(self.split):
+            self.split = np.zeros(len(self.size), dtype="S1")
 
     def __len__(self) -> int:
         return len(self.size)
@@ -196,7 +204,7 @@ class Columns:
 
         def joined(name: str) -> NDArray[Any]:
             values = [getattr(part, name) for part in parts]
-            return concatenated(values) if name in TEXT_COLUMNS else np.concatenate(values)
+            return concatenated(values) if name in {*TEXT_COLUMNS, SPLIT} else np.concatenate(values)
 
         return Columns(*(joined(each.name) for each in fields(Columns)))
 

@@ -17,7 +17,7 @@ from .far import Place
 from .guards import is_whole
 from .reader import FeatureStore
 from .reading import damaged_rows_of, read_dataset, salvage, salvage_text
-from .schema import HASH_COLUMNS, LEDGER_TEXT, NUMBER_COLUMNS, TEXT_COLUMNS, Columns
+from .schema import HASH_COLUMNS, LEDGER_TEXT, NUMBER_COLUMNS, SPLIT, TEXT_COLUMNS, Columns
 from .texts import decode
 from .writer import parts_folder, shards_in
 
@@ -106,15 +106,19 @@ def salvage_columns(store: FeatureStore) -> tuple[Columns, NDArray[np.bool_]]:
         return store.columns, np.zeros(len(store), dtype=np.bool_)
     except StoreFormatError as error:
         logger.warning("%s", error)
-        values, damaged = [], np.zeros(len(store), dtype=np.bool_)
+        values, damaged = {}, np.zeros(len(store), dtype=np.bool_)
         file = store._file()
-        for name in (*TEXT_COLUMNS, "sha256", *NUMBER_COLUMNS, *(["perceptual"] if "perceptual" in file else [])):
-            column, bad = (salvage_text if name in TEXT_COLUMNS else salvage)(file[name])
-            values.append(column)
+        for name in (
+            *TEXT_COLUMNS,
+            "sha256",
+            *NUMBER_COLUMNS,
+            *(name for name in ("perceptual", SPLIT) if name in file),
+        ):
+            values[name], bad = (salvage_text if name in {*TEXT_COLUMNS, SPLIT} else salvage)(file[name])
             damaged |= bad
         if not damaged.any():  # something is wrong, and nothing says where
             damaged[:] = True
-        return Columns(*values), damaged
+        return Columns(**values), damaged
 
 
 def damaged_rows(store: FeatureStore, problems: list[str] | None = None) -> NDArray[np.bool_]:
@@ -166,7 +170,8 @@ def damaged_rows(store: FeatureStore, problems: list[str] | None = None) -> NDAr
 def _damaged_parts(store: FeatureStore) -> list[str]:
     """Datasets other than ``X`` with a wrong checksum: ``label: 12 values are damaged``."""
     hashes = [name for name in HASH_COLUMNS if name in store._file()]
-    names = [*TEXT_COLUMNS, *hashes, *NUMBER_COLUMNS, *(f"ledger/{name}" for name in (*LEDGER_TEXT, "row"))]
+    splits = [SPLIT] if SPLIT in store._file() else []
+    names = [*TEXT_COLUMNS, *splits, *hashes, *NUMBER_COLUMNS, *(f"ledger/{name}" for name in (*LEDGER_TEXT, "row"))]
     names += ["shards", "shard", "row"] if store.is_folder else []
     found = []
     for name in names:

@@ -21,6 +21,7 @@ from .schema import (
     HASH_COLUMNS,
     MAX_ATTRIBUTE,
     NUMBER_COLUMNS,
+    SPLIT,
     TEXT_COLUMNS,
     TEXT_FACTOR,
     TEXT_FREE,
@@ -49,6 +50,8 @@ def write_columns(file: h5py.File, columns: Columns, ledger: Ledger) -> None:
     """Write everything but the rows."""
     for name in TEXT_COLUMNS:
         _write_text(file, name, getattr(columns, name))
+    if has_split(columns):
+        _write_text(file, SPLIT, columns.split)
     for name in (*HASH_COLUMNS, *NUMBER_COLUMNS):
         _write_array(file, name, getattr(columns, name))
     for name in ("path", "status"):
@@ -82,8 +85,14 @@ def row_checks(sha256: NDArray[np.uint8], rows: Rows) -> NDArray[np.uint32]:
 
 def columns_digest(columns: Columns, version: int = VERSION) -> str:
     """SHA-256 of all columns of a version of the layout, hexadecimal."""
-    names = [each.name for each in fields(Columns) if version > 2 or each.name != "perceptual"]
+    absent = ([] if version > 2 else ["perceptual"]) + ([] if has_split(columns) else [SPLIT])
+    names = [each.name for each in fields(Columns) if each.name not in absent]
     return _digest([getattr(columns, name) for name in names], version)
+
+
+def has_split(columns: Columns) -> bool:
+    """Whether the source named a part of a split for any row."""
+    return bool((columns.split != b"").any())
 
 
 def ledger_digest(ledger: Ledger, version: int = VERSION) -> str:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from .base import is_large
+from .base import is_large, without_labels
 from .classifier import TransferClassifier
 from .regressor import TransferRegressor
 from .saved import load_model
-from .scoring import evaluate
+from .scoring import check_known, evaluate
 from .seen import share_seen, sketch_of
 from .telling import label_findings
 
 __all__ = [
     "TransferClassifier",
     "TransferRegressor",
+    "check_known",
     "evaluate",
     "is_large",
     "label_findings",
     "load_model",
     "share_seen",
     "sketch_of",
+    "without_labels",
 ]

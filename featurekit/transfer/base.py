@@ -197,6 +197,8 @@ class TransferEstimator(BaseEstimator):
             yield extractor.transform(X)
             return
         extractor.check_store(X)
+        if not len(X):
+            raise without_labels(X)
         for start in range(0, len(X), _BLOCK):
             yield X.X[start : start + _BLOCK].astype(np.float32, copy=False)
 
@@ -249,6 +251,13 @@ def is_large(store: FeatureStore) -> bool:
     return len(store) * store.space.dim * 4 > _MOST_BYTES
 
 
+def without_labels(store: FeatureStore) -> HeadError:
+    """Make the error for a store, or a selection of its rows, of which no row has a label."""
+    if not len(store):
+        return HeadError(f"no row of {store.path} is selected, so that there is nothing to do. Select some.")
+    return HeadError(f"none of the {len(store)} rows of {store.path} has a label. {LABELS_COME_FROM}")
+
+
 def given_or_stored(
     X: Any, y: Any, groups: ArrayLike | None, sample_weight: ArrayLike | None
 ) -> tuple[Any, NDArray[Any] | None]:
@@ -272,5 +281,5 @@ def given_or_stored(
         raise ValueError("groups and sample_weight are for images with y; a store has its own groups")
     chosen = np.flatnonzero(X.columns.label != b"")
     if not len(chosen):
-        raise HeadError(f"none of the {len(X)} rows of {X.path} has a label. {LABELS_COME_FROM}")
+        raise without_labels(X)
     return X.y[chosen], chosen

@@ -15,13 +15,13 @@ from ..duplicates import find_duplicates, group_rows
 from ..errors import HeadError
 from ..extractor import ImageFeatures
 from ..images import check_sequence
-from ..labels import LABELS_COME_FROM, as_array, complete, connected_ids, is_missing
+from ..labels import as_array, complete, connected_ids, is_missing
 from ..metrics import Evaluation, evaluate_predictions
 from ..proportions import abstain
 from ..store import FeatureStore
 from ..target_metrics import LabelEvaluation, NumberEvaluation, evaluate_labels, evaluate_numbers
 from ..targets import LabelTable, as_classes, as_numbers, label_table, numbers
-from .base import TransferEstimator, say
+from .base import TransferEstimator, say, without_labels
 from .telling import label_findings
 
 
@@ -45,7 +45,8 @@ def evaluate(
     groups : array-like, shape (n,), optional
         Of each image, what it belongs to, such as a patient; empty or missing where it belongs to nothing. Intervals
         count a group once. Duplicates, and the groups of a store, are known without it; groups that are given come on
-        top of these.
+        top of these. With fewer than 6 groups there are no intervals (None), and with fewer than 10 they are mostly too
+        narrow; `interval_note` of the result says so.
     abstain_below : float, optional
         Also say how good the classifier is where its largest probability is at least this.
 
@@ -93,15 +94,9 @@ def evaluate(
         return evaluate_numbers(y, said, groups=together)
     if said.ndim == 2:
         return evaluate_labels(np.asarray(y), said, likely, columns=list(map(str, estimator.classes_)), groups=together)
-    known, given = {str(label) for label in estimator.classes_}, {str(label) for label in np.asarray(y)}
-    if not given & known:
-        raise HeadError(
-            f"the classifier knows none of these labels: {', '.join(sorted(given)[:5])}. It knows: "
-            f"{', '.join(sorted(known))}"
-        )
-    if given - known:
+    if unknown := check_known(estimator, y):
         warnings.warn(
-            f"the classifier has never seen {', '.join(sorted(given - known)[:5])}: it is wrong wherever they are true",
+            f"the classifier has never seen {', '.join(unknown[:5])}: it is wrong wherever they are true",
             UserWarning,
             stacklevel=2,
         )
@@ -111,6 +106,17 @@ def evaluate(
     if likely is None:
         raise HeadError("the head gives no probabilities, so nothing tells where to abstain")
     return replace(result, abstention=abstain(y, said, likely.max(axis=1), abstain_below, together))
+
+
+def check_known(classifier: Any, labels: ArrayLike) -> list[str]:
+    """Return the labels that a fitted classifier has never seen, sorted; raise HeadError if these are all."""
+    known, given = {str(label) for label in classifier.classes_}, {str(label) for label in np.asarray(labels)}
+    if not given & known:
+        raise HeadError(
+            f"the classifier knows none of these labels: {', '.join(sorted(given)[:5])}. It knows: "
+            f"{', '.join(sorted(known))}"
+        )
+    return sorted(given - known)
 
 
 def _target_of(estimator: Any) -> str:
@@ -138,7 +144,7 @@ def _truth(X: Any, y: Any, target: str, estimator: Any) -> tuple[NDArray[np.intp
         raise ValueError("y is missing: scoring needs the true label of each image (only a store brings its own)")
     chosen = np.flatnonzero(X.columns.label != b"")
     if not len(chosen):
-        raise HeadError(f"none of these images has a label to score against. {LABELS_COME_FROM}")
+        raise without_labels(X)
     if target == "number":
         return chosen, numbers(X.y[chosen])
     return chosen, X.y[chosen] if target == "class" else label_table(X.y[chosen], list(estimator.classes_))

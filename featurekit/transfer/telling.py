@@ -67,7 +67,7 @@ def label_findings(
         pairs = group_rows(X, chosen).pairs if isinstance(X, FeatureStore) and target != "number" else ()
     if len(np.unique(ids)) == len(ids) and not pairs:  # no picture is there twice, so that no path is needed
         return find_problems(texts, **form)
-    paths = X.paths if isinstance(X, FeatureStore) else [item.path for item in items_from(X)]
+    paths = X.paths if isinstance(X, FeatureStore) else [item.shown(index) for index, item in enumerate(items_from(X))]
     if chosen is not None:
         paths = [paths[row] for row in chosen.tolist()]
     return find_problems(texts, ids, paths, pairs=pairs, **form)

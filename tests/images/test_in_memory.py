@@ -117,13 +117,13 @@ def test_a_file_object_that_cannot_be_read_is_named_by_its_number(spoil, tmp_pat
     with path.open("rb") as good, path.open("r" if spoil == "text" else "rb") as bad:
         if spoil == "closed":
             bad.close()
-        with pytest.raises(ImageError, match=r"X\[1\] image-0000001: "):
+        with pytest.raises(ImageError, match=r"image 1 of the list: "):
             FeatureExtractor().fit_transform([good, bad])
 
 
 def test_a_truncated_picture_in_memory_is_named_by_its_number():
     data = turned(1, (400, 300))
-    with pytest.raises(ImageError, match=r"X\[1\] image-0000001: cannot be loaded: image file is truncated"):
+    with pytest.raises(ImageError, match=r"image 1 of the list: cannot be loaded: image file is truncated"):
         FeatureExtractor().fit_transform([data, Image.open(io.BytesIO(data[: len(data) // 2]))])
 
 
@@ -131,7 +131,7 @@ def test_a_closed_picture_in_memory_is_named_by_its_number(tmp_path):
     (tmp_path / "a.jpg").write_bytes(turned(1))
     closed = Image.open(tmp_path / "a.jpg")
     closed.close()
-    with pytest.raises(ImageError, match=r"X\[0\] image-0000000: cannot be loaded: "):
+    with pytest.raises(ImageError, match=r"image 0 of the list: cannot be loaded: "):
         FeatureExtractor().fit_transform([closed])
 
 

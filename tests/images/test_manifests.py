@@ -67,7 +67,7 @@ def test_columns_that_are_not_used_are_named(lists):
     source = read_source(write(lists / "m.csv", "path,label,patient,width\na.png,cat,p1,7\n"))
     (note,) = source.notes
     assert note.startswith("m.csv: not used: the columns patient, width.")
-    assert "--group-column" in note
+    assert "group_column=" in note
 
 
 def test_a_column_that_is_named_must_be_there(lists):
@@ -97,7 +97,7 @@ def test_the_split_of_each_item_is_read(lists):
     source = read_source(write(lists / "m.csv", "path,label,split\na.png,cat,train\nb.png,cat,\n"))
     assert source.splits == ["train", ""]
     (note,) = source.notes
-    assert "a column 'split': evaluate and finetune follow it" in note
+    assert "the column 'split' is kept as the split of the images" in note
 
 
 def test_a_table_with_semicolons_is_read_and_a_note_says_so(lists):

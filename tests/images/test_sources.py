@@ -30,7 +30,7 @@ def test_class_folders(tmp_path):
         ("dog/2.jpg", "dog"),
     ]
     assert source.kind == "class folders"
-    assert source.notes == ["Ignored 1 x .txt: not image file names."]
+    assert source.notes == ["Ignored 1 x .txt: not image file names.", "Ignored 2 hidden files and folders."]
 
 
 def test_flat_folder(tmp_path):
@@ -43,8 +43,8 @@ def test_flat_folder(tmp_path):
 def test_loose_images_and_split_folders_are_mentioned(tmp_path):
     make(tmp_path, "train/a/1.jpg", "test/a/1.jpg", "loose.jpg")
     notes = " ".join(read_source(tmp_path).notes)
-    assert "1 images lie beside the class folders" in notes
-    assert "Are these splits?" in notes
+    assert "1 image lies beside the class folders" in notes
+    assert "The class folders are called test, train. Are these splits?" in notes
 
 
 def test_a_loop_of_symbolic_links_ends(tmp_path):

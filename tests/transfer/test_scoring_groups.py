@@ -45,7 +45,7 @@ def test_groups_of_a_store_come_on_top_of_its_own(half, digits_store):
 def test_groups_widen_the_intervals_of_numbers(digits_store):
     fitted = TransferRegressor(head="knn").fit(digits_store, digits_store.y.astype(float)[::-1])
     alone = evaluate(fitted, digits_store)
-    grouped = evaluate(fitted, digits_store, groups=np.arange(60) // 20)
+    grouped = evaluate(fitted, digits_store, groups=np.arange(60) // 10)
     assert np.ptp(grouped.intervals["mean_absolute_error"]) != np.ptp(alone.intervals["mean_absolute_error"])
 
 
