@@ -12,9 +12,10 @@ from .manifests import ManifestColumns, is_manifest
 from .objects import check_sequence, items_from
 from .opening import located, open_origin, read_bytes, read_origin
 from .perceptual import HASH_SIDE, NO_HASH, PERCEPTUAL_BYTES, has_hash, mirror_mask, perceptual_hash
-from .remote import FileInfo, public
+from .remote import FileInfo
 from .remote import joined as below
 from .sources import read_source
+from .urls import public
 
 __all__ = [
     "HASH_SIDE",

@@ -20,9 +20,11 @@ from typing import IO
 from ..errors import ImageError, SourceError, UnavailableError
 from ..folders import is_url, open_regular
 from .blocks import Blocks
-from .decode import MAX_BYTES
+from .budget import max_bytes
+from .faults import reason_of
 from .items import UNLISTED, Item, Member, Source, as_label, is_image
-from .remote import FileInfo, fetch, file_info, file_size, public, reason_of
+from .remote import FileInfo, fetch, file_info, file_size
+from .urls import public
 
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _CHAIN = re.compile(r"^(zip|tar)://(.*?)(?:::(.+))?$")
@@ -102,7 +104,7 @@ def read_member(member: Member) -> bytes:
     if member.end == member.start:
         return b""
     size = max(member.end - member.start, member.size, member.packed)
-    if size > MAX_BYTES:
+    if size > max_bytes():
         raise UnavailableError(f"{size} bytes are too many for an image")
     if not member.zipped:
         return _part(member, member.end)

@@ -11,6 +11,7 @@ from PIL import Image
 from ..errors import ImageError, UnavailableError
 from ..folders import is_url
 from .archives import read_member
+from .budget import max_bytes
 from .decode import open_image, read_file, upright
 from .items import Drawn, Member, Origin
 from .remote import FileInfo, fetch
@@ -33,7 +34,7 @@ def read_bytes(origin: str | os.PathLike[str]) -> tuple[bytes, FileInfo | None]:
     """
     text = os.fspath(origin)
     if is_url(text):
-        return fetch(text), None
+        return fetch(text, most=max_bytes()), None
     data, stat = read_file(text)
     return data, FileInfo.of(stat)
 

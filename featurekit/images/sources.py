@@ -14,7 +14,8 @@ from .archives import is_archive, is_compressed_tar, read_archive, read_shards
 from .items import IMAGE_SUFFIXES, LISTED_SUFFIXES, UNLISTED, Item, Source, is_image
 from .manifests import USUAL_COLUMNS, ManifestColumns, is_frame, is_manifest, read_frame, read_manifest
 from .objects import items_from
-from .remote import Confined, file_info, listed, public
+from .remote import file_info, listed
+from .urls import Confined, public
 
 _SPLIT_NAMES = frozenset("train training val valid validation test testing".split())
 

@@ -49,6 +49,7 @@ _MAX_CHUNK = 256 * 1024  # bytes; a chunk of one row may be larger. HDF5 allocat
 # are stored.
 _TEXT_ROW = 256
 _NOT_THE_FILES_FAULT = {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE}
+_NO_LOCK = {errno.EAGAIN, errno.EACCES, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 _PLACES = {"shards": "text", "shard": "<i4", "row": "<i4"}
 _far_files: WeakKeyDictionary[h5py.File, tuple[int, int]] = WeakKeyDictionary()
 _CHUNK_CACHE = 2**20  # bytes of each dataset; 8 MB, the default of HDF5 2, are half a gigabyte for 64 open shards
@@ -190,9 +191,10 @@ def _open(path: Path) -> h5py.File:
         # user may have the same store open with plain h5py. (How large a cache is may differ.)
         return h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE)
     except OSError as error:
-        if "lock" not in str(error):
+        if error.errno not in _NO_LOCK:
             raise
-        # Some network file systems know no locks. None is needed: a published store is never written to.
+        # Somebody holds a lock, or the file system, of a network, knows none. None is needed: a published store is
+        # never written to.
         return h5py.File(path, "r", locking=False, rdcc_nbytes=_CHUNK_CACHE)
 
 
