@@ -10,7 +10,7 @@ from .fast import ORIENTATIONS, Stored, decode_fast, is_fast, prepare_fast
 from .items import IMAGE_SUFFIXES, LISTED_SUFFIXES, UNLISTED, Drawn, Item, Member, Origin, Source
 from .manifests import ManifestColumns, is_manifest
 from .objects import check_sequence, items_from
-from .opening import located, open_origin, read_bytes, read_origin
+from .opening import file_state, located, open_origin, read_bytes, read_origin
 from .perceptual import HASH_SIDE, NO_HASH, PERCEPTUAL_BYTES, has_hash, mirror_mask, perceptual_hash
 from .remote import FileInfo
 from .remote import joined as below
@@ -39,6 +39,7 @@ __all__ = [
     "centre_box",
     "check_sequence",
     "decode_fast",
+    "file_state",
     "has_hash",
     "is_fast",
     "is_manifest",

@@ -13,7 +13,7 @@ from ..folders import is_url
 from .archives import read_member
 from .budget import max_bytes
 from .decode import open_image, read_file, upright
-from .items import Drawn, Member, Origin
+from .items import Drawn, Item, Member, Origin
 from .remote import FileInfo, fetch
 
 
@@ -37,6 +37,16 @@ def read_bytes(origin: str | os.PathLike[str]) -> tuple[bytes, FileInfo | None]:
         return fetch(text, most=max_bytes()), None
     data, stat = read_file(text)
     return data, FileInfo.of(stat)
+
+
+def file_state(item: Item) -> FileInfo | None:
+    """State of the file of an item, as it was listed or as it is now; None where it is not known."""
+    if item.info is not None or not isinstance(item.origin, str):
+        return item.info
+    try:
+        return FileInfo.of(os.stat(item.origin))
+    except (OSError, ValueError):
+        return None
 
 
 def located(root: str, path: str) -> str:
