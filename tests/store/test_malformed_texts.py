@@ -165,3 +165,17 @@ def test_bytes_that_are_no_utf_8_are_text_that_was_not_written(tmp_path):
     with FeatureStore(tmp_path / "s.h5") as store:
         with pytest.raises(StoreFormatError, match="paths, labels, groups or hashes are not as they were written"):
             _ = store.columns
+
+
+@pytest.mark.parametrize("digest", [b"", b"one", b"\xff\xfe \xff"])
+def test_a_digest_that_is_none_is_damage(digest, honest, tmp_path):
+    path = tmp_path / "s.h5"
+    shutil.copy(honest, path)
+    with h5py.File(path, "r+") as file:
+        file.attrs["digest"] = np.bytes_(digest)
+    with FeatureStore(path) as store:
+        with pytest.raises(StoreFormatError, match="not as they were written"):
+            _ = store.columns
+        with pytest.raises(StoreFormatError, match="not as they were written"):
+            _ = store.ledger
+    assert not verify(path).ok
