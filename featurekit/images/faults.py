@@ -29,7 +29,13 @@ def is_lasting(error: Exception) -> bool:
     (True, False)
     """
     status = getattr(error, "status", None)
-    return isinstance(error, _LASTING) or (isinstance(status, int) and status < 500 and status not in _OF_A_MOMENT)
+    is_refusal = isinstance(status, int) and status < 500 and status not in _OF_A_MOMENT and not _is_garbled(error)
+    return isinstance(error, _LASTING) or is_refusal
+
+
+def _is_garbled(error: Exception) -> bool:
+    """Whether an answer could not be understood: aiohttp gives it the status 400, which the server did not answer."""
+    return hasattr(error, "status") and hasattr(error.__cause__, "code")
 
 
 def lasting_fault(error: Exception, url: str) -> ImageError:
@@ -56,7 +62,9 @@ def reason_of(error: Exception, url: str) -> str:
         return f"no answer within {timeout():g} s (FEATUREKIT_TIMEOUT)"
     status = getattr(error, "status", None)
     if status is not None:
-        return f"the server answered {status} {getattr(error, 'message', '')}".rstrip()
+        message = " ".join(str(getattr(error, "message", "")).split())[:200]
+        said = "what the server answered is no HTTP:" if _is_garbled(error) else f"the server answered {status}"
+        return f"{said} {message}".rstrip()
     text = " ".join(str(error).split()).replace(url, public(url))[:300]
     if "credential" in f"{type(error).__name__} {text}".lower():
         text += " (its library looks for them in the environment and in profiles)"

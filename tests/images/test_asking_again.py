@@ -40,6 +40,9 @@ class _Odd(BaseHTTPRequestHandler):
             self._answer(302, Location=f"/round{len(asked)}")
         elif path.startswith("to-"):
             self._answer(302, Location=path[3:].replace("PORT", str(self.server.server_port)))
+        elif path == "garbled":
+            self.wfile.write(b"\xff\xd8\n\x1b[31m\r\n\r\n")
+            self.close_connection = True
         elif path == "announces":
             self._answer(200, length=LEAST + 1)
             self.close_connection = True
@@ -106,6 +109,14 @@ def test_what_may_pass_is_asked_for_again(status):
     with odd_server() as (url, asked):
         assert fetch(f"{url}/flaky-{status}") == PNG
     assert len(asked) == 2
+
+
+def test_an_answer_that_is_no_http_is_called_so_in_one_line(monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with odd_server() as (url, asked), pytest.raises(UnavailableError, match="answered is no HTTP: ") as caught:
+        fetch(f"{url}/garbled")
+    assert "\n" not in str(caught.value)
+    assert len(asked) > 1
 
 
 def test_an_image_of_the_users_own_manifest_may_be_redirected_to_another_host(tmp_path):
