@@ -62,7 +62,7 @@ def reason_of(error: Exception, url: str) -> str:
         return f"no answer within {timeout():g} s (FEATUREKIT_TIMEOUT)"
     status = getattr(error, "status", None)
     if status is not None:
-        message = " ".join(str(getattr(error, "message", "")).split())[:200]
+        message = " ".join(str(getattr(error, "message", "")).split())
         said = "what the server answered is no HTTP:" if _is_garbled(error) else f"the server answered {status}"
         return f"{said} {message}".rstrip()
     text = " ".join(str(error).split()).replace(url, public(url))[:300]
