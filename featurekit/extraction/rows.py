@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import ANOTHER_OUTPUT, Remedy, SourceError, StoreError
 from ..folders import is_url
-from ..images import UNLISTED, Drawn, FileInfo, Item, Member, Source, file_state
+from ..images import Drawn, FileInfo, Item, Member, Source, Unlisted, file_state
 from ..pipeline import Outcome, columns_of
 from ..store import (
     DUPLICATE,
@@ -206,7 +206,7 @@ def removed_paths(old: Old, listing: Source, replace: bool) -> tuple[list[str], 
 
 def _check_folders(listing: Source, leaving: Sequence[str]) -> None:
     """Raise StoreError if rows would leave because a folder cannot be looked into, not because images are gone."""
-    unlisted = {item.path: _UNLISTED for item in listing.items if item.problem.startswith(UNLISTED)}
+    unlisted = {item.path: _UNLISTED for item in listing.items if isinstance(item.problem, Unlisted)}
     if listing.place == listing.root and not is_url(listing.root):  # a folder, whose names were listed
         unlisted |= _unmounted(listing.root, leaving)
     for folder, why in unlisted.items():

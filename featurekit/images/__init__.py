@@ -7,7 +7,7 @@ from .budget import Room, max_pixels
 from .colors import to_rgb
 from .decode import centre_box, jpeg_orientation, open_image, open_pixels, prepare
 from .fast import ORIENTATIONS, Stored, decode_fast, is_fast, prepare_fast
-from .items import IMAGE_SUFFIXES, LISTED_SUFFIXES, UNLISTED, Drawn, Item, Member, Origin, Source
+from .items import IMAGE_SUFFIXES, LISTED_SUFFIXES, Drawn, Item, Member, Origin, Source, Unlisted
 from .manifests import ManifestColumns, is_manifest
 from .objects import check_sequence, items_from
 from .opening import file_state, located, open_origin, read_bytes, read_origin
@@ -24,7 +24,6 @@ __all__ = [
     "NO_HASH",
     "ORIENTATIONS",
     "PERCEPTUAL_BYTES",
-    "UNLISTED",
     "Blocks",
     "Drawn",
     "FileInfo",
@@ -35,6 +34,7 @@ __all__ = [
     "Room",
     "Source",
     "Stored",
+    "Unlisted",
     "below",
     "centre_box",
     "check_sequence",

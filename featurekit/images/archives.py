@@ -22,7 +22,7 @@ from ..folders import is_url, open_regular
 from .blocks import Blocks
 from .budget import max_bytes
 from .faults import reason_of
-from .items import UNLISTED, Item, Member, Source, as_label, is_image
+from .items import Item, Member, Source, Unlisted, as_label, is_image
 from .remote import FileInfo, fetch, file_info, file_size
 from .urls import public
 
@@ -73,7 +73,7 @@ def read_archive(place: str) -> Source:
     items = []
     for item in _zip_items(files[0]) if kind == "zip" else _tar_items(files[0]):
         below = item.path.removeprefix(inside)
-        if not inside or below != item.path or item.problem.startswith(UNLISTED):
+        if not inside or below != item.path or isinstance(item.problem, Unlisted):
             label = item.label or below.rpartition("/")[0].partition("/")[0]
             items.append(Item(below, item.origin, label, "", item.problem, item.info))
     if not items:
@@ -278,7 +278,7 @@ def _entries(file: str, opened: IO[bytes], state: FileInfo | None) -> list[Item]
         if not found:
             raise
         # What comes before the damage is good. That the rest is unknown is no reason for its rows to leave a store.
-        found[""] = Item("", file, "", "", f"{UNLISTED}: the tar file is damaged or cut short ({error})", state)
+        found[""] = Item("", file, "", "", Unlisted(f"the tar file is damaged or cut short ({error})"), state)
     return [Item(i.path, i.origin, *_labelled(i, labels, wrong), i.info) for i in found.values()]
 
 

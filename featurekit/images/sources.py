@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import SourceError
 from ..folders import is_store_name, is_url
 from .archives import is_archive, is_compressed_tar, read_archive, read_shards
-from .items import IMAGE_SUFFIXES, LISTED_SUFFIXES, UNLISTED, Item, Source, is_image
+from .items import IMAGE_SUFFIXES, LISTED_SUFFIXES, Item, Source, Unlisted, is_image
 from .manifests import USUAL_COLUMNS, ManifestColumns, is_frame, is_manifest, read_frame, read_manifest
 from .objects import items_from
 from .remote import file_info, listed
@@ -255,7 +255,7 @@ class _Walk:
             with os.scandir(self._start + below) as entries:
                 listing = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
-            self.found.append((below, f"{UNLISTED}: {error.strerror or error}"))
+            self.found.append((below, Unlisted(error.strerror or error)))
             return False
         identity = (state.st_dev, state.st_ino)
         self._levels.append(_Level(below, iter(listing), identity, as_image, len(self.found)))
