@@ -81,6 +81,27 @@ def test_odd_names_are_printed_as_escapes(arguments, odd, run, tmp_path):
     assert harmful(out + said) == []
 
 
+@pytest.mark.slow
+def test_odd_names_of_folders_are_printed_as_escapes(run):
+    for label in "ab":
+        (Path("photos") / f"{label}{ODD}").mkdir(parents=True)
+        for i in range(8):
+            image = picture(i + 8 * (label == "b")).resize((64, 64))
+            image.save(Path("photos") / f"{label}{ODD}" / f"{i}{ODD}.png".replace("/", ""))
+    Path("photos", f"a{ODD}", f"broken{ODD}.png").write_bytes(b"no image")
+    for arguments in (
+        ["extract", "photos", "-o", "s.h5"],
+        ["fit", "s.h5", "-o", "model"],
+        ["predict", "photos", "-m", "model", "-o", "out.csv"],
+        ["evaluate", "photos", "-m", "model"],
+        ["export", "model", "-o", "model.onnx"],
+        ["advise", "photos", "--budget", "1s"],
+    ):
+        code, out, said = run(*arguments)
+        assert code == 0, said
+        assert harmful(out + said) == [], arguments
+
+
 def test_damaged_rows_of_odd_names_are_printed_as_escapes(odd, run):
     damaged = Path("damaged.h5")
     damaged.write_bytes((odd / "s.h5").read_bytes())
