@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _sources
 from ._parser import Parser as Parser
+from ._terminal import say
 
 if TYPE_CHECKING:
     from featurekit import FeatureStore, TransferClassifier, TransferRegressor
@@ -256,7 +257,7 @@ def note(arguments: argparse.Namespace, text: str) -> None:
             return
         text = text.told(lambda remedy: arguments.parser.spelled(remedy, arguments.keywords))
     if not getattr(arguments, "quiet", False):
-        print(f"featurekit: note: {text}", file=sys.stderr)
+        say(f"note: {text}")
 
 
 def extraction_options(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -440,10 +441,9 @@ def tell_failed(arguments: argparse.Namespace, store: FeatureStore) -> int:
         print(f"{count(len(kept), 'image')} could not be read just now; {rows}:\n{named}", file=sys.stderr)
     unread = len(failed) + len(kept)
     if arguments.max_failed is not None and unread > arguments.max_failed:
-        print(
-            f"featurekit: error: {unread} images could not be read, more than --max-failed {arguments.max_failed} "
-            "allows. The others were processed.",
-            file=sys.stderr,
+        say(
+            f"error: {unread} images could not be read, more than --max-failed {arguments.max_failed} allows. The "
+            "others were processed."
         )
         return TOO_MANY_FAILED
     return 0

@@ -71,6 +71,14 @@ def safe_streams() -> Iterator[None]:
         sys.stdout, sys.stderr = before
 
 
+def say(text: str) -> None:
+    """Print a message of the command on standard error.
+
+    Lines after the first are indented, so that a name with a line break in it cannot pass for a message.
+    """
+    print("featurekit: " + text.replace("\n", "\n  "), file=sys.stderr)
+
+
 def write_data(text: str) -> None:
     """Write data to standard output, as :meth:`SafeStream.write_data` does."""
     assert isinstance(sys.stdout, SafeStream)

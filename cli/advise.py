@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
 from . import _common, _sources, _splits
+from ._terminal import say
 
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         budget=arguments.budget,
         margin=arguments.margin,
         seed=arguments.seed,
-        say=lambda line: arguments.quiet or print(f"featurekit: {line}", file=sys.stderr),
+        say=(lambda line: None) if arguments.quiet else say,
         **options,
     )
     comparison = advice.evidence.comparison

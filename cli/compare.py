@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from . import _common, _sources, _splits
+from ._terminal import say
 
 
 def add_parser(verbs: Any) -> None:
@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
             repeats=arguments.repeats,
             seed=arguments.seed,
             curve=arguments.report is not None,
-            say=lambda line: arguments.quiet or print(f"featurekit: {line}", file=sys.stderr),
+            say=(lambda line: None) if arguments.quiet else say,
             **options,
         )
         for store in result.stores:

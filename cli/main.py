@@ -18,7 +18,7 @@ from featurekit import FeaturekitError, __version__
 from featurekit.errors import FeaturekitWarning
 
 from . import _common, advise, compare, demo, evaluate, export, extract, finetune, fit, models, predict, store
-from ._terminal import safe_streams
+from ._terminal import safe_streams, say
 from .start import INTERRUPTED, MESSAGE
 from .start import run as run  # installed scripts of earlier versions call it here
 
@@ -80,7 +80,7 @@ def _run(arguments: argparse.Namespace) -> int:
         code: int = arguments.run(arguments)
         sys.stdout.flush()
     except (FeaturekitError, FileNotFoundError) as error:
-        print(f"featurekit: error: {_told(arguments, error)}", file=sys.stderr)
+        say(f"error: {_told(arguments, error)}")
         return 1
     except BrokenPipeError:
         # The reader of our output has gone (such as `head`): nothing more to say, not even at shutdown.
@@ -88,10 +88,10 @@ def _run(arguments: argparse.Namespace) -> int:
         return 1
     except OSError as error:  # such as a name that is too long, or a folder that may not be entered
         where = f": {error.filename}" if error.filename else ""
-        print(f"featurekit: error: {error.strerror or error}{where}", file=sys.stderr)
+        say(f"error: {error.strerror or error}{where}")
         return 1
     except MemoryError:
-        print("featurekit: error: not enough memory. Nothing that was complete is lost.", file=sys.stderr)
+        say("error: not enough memory. Nothing that was complete is lost.")
         return 1
     except KeyboardInterrupt:
         with suppress(OSError):  # a terminal that was closed
@@ -118,9 +118,7 @@ def _telling(arguments: argparse.Namespace) -> Iterator[None]:
     handler.addFilter(lambda record: record.levelno >= logging.WARNING or record.name.startswith("featurekit"))
     with warnings.catch_warnings():
         # catch_warnings gives showwarning back on leaving.
-        warnings.showwarning = lambda message, *_, **__: print(
-            f"featurekit: warning: {_told(arguments, message)}", file=sys.stderr
-        )
+        warnings.showwarning = lambda message, *_, **__: say(f"warning: {_told(arguments, message)}")
         logging.getLogger().addHandler(handler)
         try:
             yield
@@ -133,4 +131,4 @@ class _Handler(logging.Handler):
     """Writes to what is standard error when a record comes."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"featurekit: {self.format(record)}", file=sys.stderr)
+        say(self.format(record))

@@ -24,9 +24,10 @@ INTERRUPTED = 130
 MESSAGE = "featurekit: interrupted. What was complete is kept: run the same command again."
 
 # A process whose main thread does not learn of a signal within this many seconds, since it is in C code or imports a
-# module, is ended. A main thread that knows of it, and saves what was computed, gets longer.
+# module, is ended. A main thread that knows of it, and saves what was computed, gets longer. Stores and checkpoints are
+# replaced in one step, so that what is not saved by then is computed again, and nothing else is lost.
 _STUCK_SECONDS = 1.0
-_SAVING_SECONDS = 10.0
+_SAVING_SECONDS = 1.75
 _POLL_SECONDS = 0.05
 # A launcher may pass on the Ctrl-C that the terminal has sent already: that is not a second one.
 _SAME_PRESS_SECONDS = 0.2

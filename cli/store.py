@@ -6,6 +6,8 @@ import argparse
 import json
 from typing import Any
 
+from featurekit.escapes import printable
+
 from . import _common
 
 _DAMAGED = 1
@@ -140,9 +142,9 @@ def run_verify(arguments: argparse.Namespace) -> int:
     else:
         print(f"{arguments.store}: damaged rows: {len(found.damaged)} of {found.rows}")
         for problem in found.problems[:_SHOWN]:
-            print(f"  {problem}")
+            print(f"  {printable(problem)}")
         for row, path in list(zip(found.damaged, found.paths, strict=True))[:_SHOWN]:
-            print(f"  row {row}  {path}")
+            print(f"  row {row}  {printable(path)}")
         if len(found.damaged) > _SHOWN:
             print(f"  ... and {len(found.damaged) - _SHOWN} more (--json lists all)")
         print(
@@ -197,7 +199,7 @@ def run_remove(arguments: argparse.Namespace) -> int:
         return 0
     print(f"{arguments.store}: {_common.count(len(removed), 'row')} {'would be ' if arguments.dry_run else ''}removed")
     for path in removed if arguments.dry_run else ():
-        print(f"  {path}")
+        print(f"  {printable(path)}")
     return 0
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import ANOTHER_OUTPUT, Remedy, SourceError, StoreError
 from ..folders import is_url
-from ..images import UNLISTED, Drawn, Item, Member, Source
+from ..images import Drawn, FileInfo, Item, Member, Source, Unlisted, file_state
 from ..pipeline import Outcome, columns_of
 from ..store import (
     DUPLICATE,
@@ -62,7 +62,8 @@ def keep_known(
     """Give each image that cannot be read just now, but is not gone, the row that is known of it.
 
     Its bytes cannot be had, or are no image: a copy that is not complete, the page of a server that says so with a good
-    status, a file of zeros.
+    status, a file of zeros. If it has no row by its name, but the size and time of just one row whose name is gone, it
+    was renamed.
 
     Parameters
     ----------
@@ -90,21 +91,43 @@ def keep_known(
         return outcomes, {}
     columns = old.columns
     row_of = {path: row for row, path in reversed(list(enumerate(decode(columns.path))))}
+    renamed = _renamed(items, failed, columns, row_of)
     since = {entry.path: entry.reason.partition(" ")[0] for entry in (old.ledger.where(KEPT) if old.ledger else ())}
     here = {outcome.content for outcome in outcomes if not outcome.reason}
     kept = {}
     for i in failed:
         path, origin = items[i].path, items[i].origin
-        row = row_of.get(path, -1)
+        row = row_of.get(path, renamed.get(i, -1))
         if row < 0 or not isinstance(origin, str | Member | Drawn):
             continue
         content = columns.sha256[row].tobytes()
         # The name of a drawn image is its number: where its old content is now elsewhere, the numbers have moved.
-        if content not in cache or (isinstance(origin, Drawn) and content in here):
+        if content not in cache or (content in here and (isinstance(origin, Drawn) or i in renamed)):
             continue
-        kept[i] = f"{since.get(path, now)} {outcomes[i].reason}"
+        before = decode(columns.path[row])
+        reason = outcomes[i].reason if before == path else f"{outcomes[i].reason} (it was {before})"
+        kept[i] = f"{since.get(before, now)} {reason}"
         outcomes[i] = Outcome(content, columns.size.item(row), columns.mtime_ns.item(row))
     return outcomes, kept
+
+
+def _renamed(
+    items: Sequence[Item], failed: Sequence[int], columns: Columns, row_of: Mapping[str, int]
+) -> dict[int, int]:
+    """The rows, by number of the item, of images that cannot be read and have another name than before."""
+    unknown = [i for i in failed if items[i].path not in row_of]
+    if not unknown:
+        return {}
+    here = {item.path for item in items}
+    gone: dict[FileInfo, list[int]] = {}
+    for path, row in row_of.items():
+        if path not in here and (size := columns.size.item(row)):
+            gone.setdefault(FileInfo(size, columns.mtime_ns.item(row)), []).append(row)
+    found: dict[int, list[int]] = {}
+    for i in unknown:
+        if (info := file_state(items[i])) and len(rows := gone.get(info, [])) == 1:
+            found.setdefault(rows[0], []).append(i)
+    return {numbers[0]: row for row, numbers in found.items() if len(numbers) == 1}
 
 
 def rows_and_ledger(
@@ -192,7 +215,7 @@ def removed_paths(old: Old, listing: Source, replace: bool) -> tuple[list[str], 
 
 def _check_folders(listing: Source, leaving: Sequence[str]) -> None:
     """Raise StoreError if rows would leave because a folder cannot be looked into, not because images are gone."""
-    unlisted = {item.path: _UNLISTED for item in listing.items if item.problem.startswith(UNLISTED)}
+    unlisted = {item.path: _UNLISTED for item in listing.items if isinstance(item.problem, Unlisted)}
     if listing.place == listing.root and not is_url(listing.root):  # a folder, whose names were listed
         unlisted |= _unmounted(listing.root, leaving)
     for folder, why in unlisted.items():

@@ -8,14 +8,15 @@ from .budget import Room, max_pixels
 from .colors import to_rgb
 from .decode import centre_box, jpeg_orientation, open_image, open_pixels, prepare
 from .fast import ORIENTATIONS, Stored, decode_fast, is_fast, prepare_fast
-from .items import IMAGE_SUFFIXES, LISTED_SUFFIXES, UNLISTED, Drawn, Item, Member, Origin, Source
+from .items import IMAGE_SUFFIXES, LISTED_SUFFIXES, Drawn, Item, Member, Origin, Source, Unlisted
 from .manifests import ManifestColumns, is_manifest
 from .objects import check_sequence, items_from
-from .opening import located, open_origin, read_bytes, read_origin
+from .opening import file_state, located, open_origin, read_bytes, read_origin
 from .perceptual import HASH_SIDE, NO_HASH, PERCEPTUAL_BYTES, has_hash, mirror_mask, perceptual_hash
-from .remote import FileInfo, public
+from .remote import FileInfo
 from .remote import joined as below
 from .sources import read_source
+from .urls import public
 
 __all__ = [
     "HASH_SIDE",
@@ -24,7 +25,6 @@ __all__ = [
     "NO_HASH",
     "ORIENTATIONS",
     "PERCEPTUAL_BYTES",
-    "UNLISTED",
     "Blocks",
     "Drawn",
     "FileInfo",
@@ -35,10 +35,12 @@ __all__ = [
     "Room",
     "Source",
     "Stored",
+    "Unlisted",
     "below",
     "centre_box",
     "check_sequence",
     "decode_fast",
+    "file_state",
     "has_hash",
     "is_archive",
     "is_fast",

@@ -20,9 +20,11 @@ from typing import IO
 from ..errors import ImageError, SourceError, UnavailableError
 from ..folders import is_url, open_regular
 from .blocks import Blocks
-from .decode import MAX_BYTES
-from .items import UNLISTED, Ignored, Item, Member, Source, as_label, is_image
-from .remote import FileInfo, fetch, file_info, file_size, public, reason_of
+from .budget import max_bytes
+from .faults import reason_of
+from .items import Ignored, Item, Member, Source, Unlisted, as_label, is_image
+from .remote import FileInfo, fetch, file_info, file_size
+from .urls import public
 
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _CHAIN = re.compile(r"^(zip|tar)://(.*?)(?:::(.+))?$")
@@ -71,7 +73,7 @@ def read_archive(place: str) -> Source:
     items, ignored = [], Ignored()
     for item in _zip_items(files[0], ignored) if kind == "zip" else _tar_items(files[0], ignored):
         below = item.path.removeprefix(inside)
-        if not inside or below != item.path or item.problem.startswith(UNLISTED):
+        if not inside or below != item.path or isinstance(item.problem, Unlisted):
             label = item.label or below.rpartition("/")[0].partition("/")[0]
             items.append(Item(below, item.origin, label, "", item.problem, item.info))
     if not items:
@@ -104,7 +106,7 @@ def read_member(member: Member) -> bytes:
     if member.end == member.start:
         return b""
     size = max(member.end - member.start, member.size, member.packed)
-    if size > MAX_BYTES:
+    if size > max_bytes():
         raise UnavailableError(f"{size} bytes are too many for an image")
     if not member.zipped:
         return _part(member, member.end)
@@ -283,7 +285,7 @@ def _entries(file: str, opened: IO[bytes], state: FileInfo | None, ignored: Igno
         if not found:
             raise
         # What comes before the damage is good. That the rest is unknown is no reason for its rows to leave a store.
-        found[""] = Item("", file, "", "", f"{UNLISTED}: the tar file is damaged or cut short ({error})", state)
+        found[""] = Item("", file, "", "", Unlisted(f"the tar file is damaged or cut short ({error})"), state)
     return [Item(i.path, i.origin, *_labelled(i, labels, wrong), i.info) for i in found.values()]
 
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ..errors import ImageError
-from .remote import fetch, public
+from .remote import fetch
+from .urls import public
 
 _BLOCK = 2**20  # bytes that are asked for at once
 _BLOCKS = 32  # of them that are kept

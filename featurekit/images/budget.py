@@ -21,6 +21,12 @@ decoded image and of its copy in RGB."""
 
 VARIABLE = "FEATUREKIT_MAX_PIXELS"
 
+MAX_BYTES = 2**30
+"""Most bytes that are read of one image by default: what `MAX_PIXELS` take uncompressed with three channels of 16
+bits."""
+
+_BYTES_ALWAYS = 2**26
+
 _WEIGHTS = {"WEBP": 3, "AVIF": 3, "JPEG2000": 3}
 """Formats whose decoders hold several copies of the image: each of their pixels counts so many times."""
 
@@ -49,6 +55,19 @@ def max_pixels() -> int:
     if Image.MAX_IMAGE_PIXELS is not None and pixels > 2 * Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = -(-pixels // 2)
     return pixels
+
+
+def max_bytes() -> int:
+    """Most bytes that are read of one image: a file, a member of an archive, or the answer of a server.
+
+    They rise and fall with :func:`max_pixels`, down to 64 MiB.
+    """
+    return max(_BYTES_ALWAYS, MAX_BYTES * max_pixels() // MAX_PIXELS)
+
+
+def too_many_bytes(size: int) -> str:
+    """Reason why an image of `size` bytes is not read."""
+    return f"too large: {size} bytes, and at most {max_bytes()} are read of one image; {VARIABLE} changes that"
 
 
 class _Budget:

@@ -20,18 +20,15 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageErr
 
 from ..errors import ImageError, UnavailableError
 from ..folders import open_regular
-from .budget import VARIABLE, Room, max_pixels
+from .budget import VARIABLE, Room, max_bytes, max_pixels, too_many_bytes
 from .colors import rgb_pixels, to_rgb
 from .contents import check_not_raw, reason_for
+from .faults import NoSuchFileError
 from .spelling import spelled_otherwise
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF", "JPEG2000")
 """What may be opened. An allow list: Pillow also knows formats that start other programs (EPS) or
 that nobody photographs in."""
-
-MAX_BYTES = 2**30
-"""Most bytes that are read of one image: a file, a member of an archive, or the answer of a server. As many as the
-largest accepted image takes uncompressed with three channels of 16 bits."""
 
 MAX_SCANS = 100
 """Refuse a JPEG of more scans; libtiff has the same limit. Encoders write about ten."""
@@ -256,7 +253,7 @@ def read_file(path: str | os.PathLike[str]) -> tuple[bytes, os.stat_result]:
         if not stat.S_ISREG(info.st_mode):
             what = "a directory" if stat.S_ISDIR(info.st_mode) else "a device, pipe or socket"
             raise UnavailableError(f"{what}, not an image file")
-        if info.st_size > MAX_BYTES:
+        if info.st_size > max_bytes():
             raise UnavailableError(too_many_bytes(info.st_size))
         with open_regular(path) as file:
             data = file.read(info.st_size + 1)
@@ -286,12 +283,7 @@ def _missing(path: str) -> ImageError:
     if other := spelled_otherwise(path):
         return ImageError(f"no such file; one of that name is spelled otherwise: {other}")
     # The folder of a file that was deleted is still there; that of an unmounted disk is missing or empty.
-    return UnavailableError("no such file: its folder is missing or empty") if is_empty else ImageError("no such file")
-
-
-def too_many_bytes(size: int) -> str:
-    """Reason why an image of `size` bytes is not read."""
-    return f"too large: {size} bytes, and at most {MAX_BYTES} are read of one image"
+    return UnavailableError("no such file: its folder is missing or empty") if is_empty else NoSuchFileError()
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,11 +28,21 @@ LISTED_SUFFIXES = IMAGE_SUFFIXES | frozenset(
 """File name endings, lower case, that make a file in a folder an image: also those of formats that cannot be read, so
 that each such file fails with its reason instead of being left out. The content decides."""
 
-UNLISTED = "the folder cannot be listed"
-"""How the reason begins of an item that stands for a folder whose images are not known."""
-
 MAX_CHARACTERS = 8192
 """Characters of a path, label or group that a source names, at most."""
+
+
+class Unlisted(str):
+    """The problem of an item that stands for a folder, or the rest of an archive, whose images are not known."""
+
+    __slots__ = ()
+
+    def __new__(cls, why: object) -> Self:
+        """Say why."""
+        return super().__new__(cls, f"the folder cannot be listed: {why}")
+
+    def __getnewargs__(self) -> tuple[str]:
+        return (self.partition(": ")[2],)
 
 
 @dataclass(frozen=True, slots=True)

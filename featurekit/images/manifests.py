@@ -11,8 +11,9 @@ from typing import Any
 from ..errors import Note, Remedy, SourceError
 from ..folders import is_url
 from .items import Item, Source, as_label, as_text
-from .remote import is_far_url, joined, public, timeout
+from .remote import joined
 from .tables import SAVE_AS_UTF8, Table, is_broken, is_manifest, read_table, table_of_frame
+from .urls import is_far_url, public, timeout
 
 __all__ = ["ManifestColumns", "is_frame", "is_manifest", "read_frame", "read_manifest"]
 

@@ -13,10 +13,10 @@ from PIL import Image
 from ..errors import ImageError, SourceError
 from ..folders import is_url
 from ..labels import values_of
+from .budget import max_bytes, too_many_bytes
 from .datasets import is_dataset, items_of_dataset
-from .decode import MAX_BYTES, too_many_bytes
 from .items import Drawn, Item, Member, as_label, as_text
-from .remote import public
+from .urls import public
 
 _PART = 2**20  # bytes of a file object that are read at once
 _COMPUTED = (
@@ -155,7 +155,7 @@ def _item(index: int, image: Any) -> Item:
 def _whole(file: Any) -> bytes:
     """The content of a binary file object, whose position is the same afterwards, if it can seek."""
     parts: list[bytes] = []
-    size = 0
+    size, most = 0, max_bytes()
     try:
         seekable = not hasattr(file, "seekable") or file.seekable()
         before = file.tell() if seekable else 0
@@ -166,7 +166,7 @@ def _whole(file: Any) -> bytes:
                 raise ImageError(f"its read() gives {type(part).__name__}, not bytes; open it as a binary file ('rb')")
             parts.append(part)
             size += len(part)
-            if size > MAX_BYTES:
+            if size > most:
                 raise ImageError(too_many_bytes(size))
         if seekable:
             file.seek(before)

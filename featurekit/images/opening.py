@@ -11,8 +11,9 @@ from PIL import Image
 from ..errors import ImageError, UnavailableError
 from ..folders import is_url
 from .archives import read_member
+from .budget import max_bytes
 from .decode import open_image, read_file, upright
-from .items import Drawn, Member, Origin
+from .items import Drawn, Item, Member, Origin
 from .remote import FileInfo, fetch
 
 
@@ -33,9 +34,19 @@ def read_bytes(origin: str | os.PathLike[str]) -> tuple[bytes, FileInfo | None]:
     """
     text = os.fspath(origin)
     if is_url(text):
-        return fetch(text), None
+        return fetch(text, most=max_bytes()), None
     data, stat = read_file(text)
     return data, FileInfo.of(stat)
+
+
+def file_state(item: Item) -> FileInfo | None:
+    """State of the file of an item, as it was listed or as it is now; None where it is not known."""
+    if item.info is not None or not isinstance(item.origin, str):
+        return item.info
+    try:
+        return FileInfo.of(os.stat(item.origin))
+    except (OSError, ValueError):
+        return None
 
 
 def located(root: str, path: str) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 import posixpath
-import re
 import threading
 import time
 import zlib
@@ -21,24 +20,22 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from ..errors import ImageError, SourceError, UnavailableError
+from ..errors import SourceError, UnavailableError
 from ..folders import is_url
 from .bounded import TooLongError, bounded_client, bounds, too_long
-from .decode import MAX_BYTES
+from .budget import MAX_BYTES
+from .faults import is_lasting, lasting_fault, reason_of
+from .urls import Confined, public, timeout
 
 TRIES = 3
 """How often a file is asked for that does not come, or comes damaged."""
 
-_TIMEOUT = 60.0
 _LISTING = 10  # a listing may take so many times as long as a file
 _WRITING = 60  # and a file of any size that is written
 _PATIENCE = 8  # so many files in a row that a server did not give: from then on each is asked for once, and shortly
 _HTTP = ("http://", "https://")
-_FAR = frozenset("http https s3 s3a gs gcs az abfs abfss adl wasb wasbs hf ftp sftp oss oci".split())
-_NO_RETRY = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError, ValueError, ImportError)
 # What file systems call the state of a file; S3 tells times in whole seconds, so hashes of contents come first.
 _STATES = "md5Hash ETag etag LastModified last_modified Last-Modified mtime updated created".split()
-_OF_THE_EXTRA = frozenset({"s3fs", "gcsfs", "aiohttp"})
 _LAST = 2**63 - 1
 _WHOLE_ONLY = "its server gives whole files only, and it is read in parts: download it first"
 _failures: dict[str, int] = {}
@@ -60,79 +57,6 @@ class FileInfo(NamedTuple):
     def bounded(cls, size: int, mtime_ns: int) -> FileInfo:
         """A state whose numbers fit into 64 bits, as stores keep them: times after 2262 become the last of them."""
         return cls(min(size, _LAST), max(-_LAST, min(mtime_ns, _LAST)))
-
-
-class Confined(str):
-    """A URL that a server named, in a manifest or a listing: its server may not redirect to another one."""
-
-    __slots__ = ()
-
-
-def is_far_url(url: str) -> bool:
-    """Whether a URL is of a kind that leads away from this machine: what a manifest from elsewhere may name."""
-    return "::" not in url and url.partition("://")[0].lower() in _FAR
-
-
-def public(url: str) -> str:
-    """A URL without what follows ``?``, where signatures stand.
-
-    Raises
-    ------
-    SourceError
-        If it holds a password.
-
-    Examples
-    --------
-    >>> public("https://host/a.jpg?X-Amz-Signature=123")
-    'https://host/a.jpg'
-    """
-    shown = _without_passwords(url)
-    if shown != url:
-        raise SourceError(
-            f"the URL {shown} holds a password, which would stand in stores and "
-            "logs. Leave it out: credentials are found where their library looks for them (environment, profile)."
-        )
-    return url.partition("?")[0]
-
-
-def _without_passwords(url: str) -> str:
-    """A URL with ``...`` for what stands before an ``@``, in time proportional to its length.
-
-    Of http, https and ftp, whatever stands there: tokens are names, too. Of others, what holds a colon that is not that
-    of a port: ``container@account`` of Azure is no password. Secrets may hold slashes.
-    """
-    parts = re.split(r"([?#])", url)
-    return "".join(_without_password(part) if "@" in part and "://" in part else part for part in parts)
-
-
-def _without_password(part: str) -> str:
-    """The same of a part without ``?`` and ``#``."""
-    found, begin, last = "", 0, part.rfind("@")
-    while (place := part.find("://", begin)) >= 0 and place + 3 <= last:
-        start = place + 3
-        slash = part.find("/", start)
-        stop = len(part) if slash < 0 else slash
-        end = part.rfind("@", start, stop)
-        if not part[:place].lower().endswith(("http", "https", "ftp")) or end < 0:
-            at = part.find("@", start, stop)
-            _, colon, secret = part[start : stop if at < 0 else at].partition(":")
-            is_port = at < 0 and secret.isdecimal() and slash >= 0
-            end = last if colon and not is_port else -1
-        found += part[begin:start] + ("...@" if end >= 0 else "")
-        begin = end + 1 if end >= 0 else start
-    return found + part[begin:]
-
-
-def timeout() -> float:
-    """Seconds that one file may take: ``FEATUREKIT_TIMEOUT``, or 60."""
-    text = os.environ.get("FEATUREKIT_TIMEOUT", "")
-    try:
-        seconds = float(text or _TIMEOUT)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise SourceError(f"FEATUREKIT_TIMEOUT must be a number of seconds, got {text!r}")
-    return seconds
 
 
 def fetch(
@@ -169,12 +93,10 @@ def fetch(
             if start is None or end is None:
                 raise
             raise UnavailableError(_WHOLE_ONLY) from None
-        except _NO_RETRY as error:
-            raise _no_file(error, url) from None
         except Exception as error:  # each file system has errors of its own
+            if is_lasting(error):
+                raise lasting_fault(error, url) from None
             reason = reason_of(error, url)
-            if 400 <= getattr(error, "status", 0) < 500 and getattr(error, "status", 0) not in {408, 429}:
-                raise _no_file(error, url) from None
             continue
         if start is None and len(data) > most:
             raise too_long(most)
@@ -251,10 +173,10 @@ def send(url: str, data: bytes | memoryview | Path) -> None:
             else:
                 _within(fs, "pipe_file", _LISTING * timeout(), path, bytes(data))
             fs.invalidate_cache()
-        except _NO_RETRY as error:
-            raise SourceError(f"{public(url)} cannot be written: {reason_of(error, url)}") from None
         except Exception as error:
             reason = reason_of(error, url)
+            if is_lasting(error):
+                raise SourceError(f"{public(url)} cannot be written: {reason}") from None
             continue
         return
     raise SourceError(f"{public(url)} cannot be written ({TRIES} times tried): {reason}")
@@ -362,44 +284,3 @@ def _info(entry: dict[str, Any]) -> FileInfo | None:
             return FileInfo.bounded(int(size), int(state * 1e9) if math.isfinite(state) else 0)
         return FileInfo.bounded(int(size), zlib.crc32(str(state).encode()))
     return None
-
-
-def _no_file(error: Exception, url: str) -> ImageError:
-    """What to raise for an error after which nothing is asked again: a missing file, or a server that refuses."""
-    cause = error.__cause__ if isinstance(error, FileNotFoundError) else error  # fsspec raises it for much else
-    answer = getattr(cause, "response", None)  # of an object store
-    code = answer.get("Error", {}).get("Code") if isinstance(answer, dict) else getattr(cause, "status", None)
-    gone = cause is None or isinstance(cause, FileNotFoundError) or code in {404, 410, "404", "NoSuchKey"}
-    return ImageError("no such file") if gone else UnavailableError(reason_of(error, url))
-
-
-def reason_of(error: Exception, url: str) -> str:
-    """An error in a few words, without what may be secret in a URL."""
-    if isinstance(error, ImageError):
-        return str(error)
-    if isinstance(error, FileNotFoundError):
-        cause = error.__cause__  # fsspec calls much by this name
-        if not isinstance(cause, Exception) or getattr(cause, "status", None) == 404:
-            return "no such file"
-        return reason_of(cause, url)
-    if isinstance(error, ImportError):
-        return _what_is_missing(error, url.partition("://")[0].lower())
-    if isinstance(error, TimeoutError):
-        return f"no answer within {timeout():g} s (FEATUREKIT_TIMEOUT)"
-    status = getattr(error, "status", None)
-    if status is not None:
-        return f"the server answered {status} {getattr(error, 'message', '')}".rstrip()
-    text = " ".join(str(error).split()).replace(url, public(url))[:300]
-    if "credential" in f"{type(error).__name__} {text}".lower():
-        text += " (its library looks for them in the environment and in profiles)"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _what_is_missing(error: ImportError, kind: str) -> str:
-    """What knows a kind of URL is imported when one is met; it may be missing, or there and broken."""
-    cause = error.__cause__ if isinstance(error.__cause__, ImportError) else error
-    if not isinstance(cause, ModuleNotFoundError):
-        return f"what reads {kind}:// is installed and cannot be used: {cause}"
-    if (package := (cause.name or "").partition(".")[0]) in _OF_THE_EXTRA:
-        return f"{kind}:// needs the package {package}: pip install 'featurekit[remote]'"
-    return f"{kind}:// needs the package {package}, which is not installed: pip install {package}"

@@ -12,10 +12,11 @@ from ..errors import Note, SourceError
 from ..folders import is_store_name, is_url, open_regular
 from .archives import is_archive, is_compressed_tar, read_archive, read_shards
 from .contents import HEAD_BYTES, is_image_content
-from .items import IMAGE_SUFFIXES, LISTED_SUFFIXES, UNLISTED, Ignored, Item, Source, is_image
+from .items import IMAGE_SUFFIXES, LISTED_SUFFIXES, Ignored, Item, Source, Unlisted, is_image
 from .manifests import USUAL_COLUMNS, ManifestColumns, is_frame, is_manifest, read_frame, read_manifest
 from .objects import items_from
-from .remote import Confined, file_info, listed, public
+from .remote import file_info, listed
+from .urls import Confined, public
 
 _SPLIT_NAMES = frozenset("train training val valid validation test testing".split())
 
@@ -259,7 +260,7 @@ class _Walk:
             with os.scandir(self._start + below) as entries:
                 listing = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
-            self.found.append((below, f"{UNLISTED}: {error.strerror or error}"))
+            self.found.append((below, Unlisted(error.strerror or error)))
             return False
         identity = (state.st_dev, state.st_ino)
         self._levels.append(_Level(below, iter(listing), identity, as_image, len(self.found)))

@@ -14,7 +14,8 @@ from .._optional import require
 from ..errors import ImageError, SourceError
 from ..folders import is_url, open_regular
 from .items import MAX_CHARACTERS
-from .remote import fetch, public
+from .remote import fetch
+from .urls import public
 
 MAX_MANIFEST = 2**30
 """Bytes of the file of a table."""

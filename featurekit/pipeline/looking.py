@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,7 @@ from PIL import Image
 
 from ..errors import ImageError, UnavailableError
 from ..fingerprint import Preprocessing, content_hash, pixel_hash
-from ..images import FileInfo, Item, Member, read_origin
+from ..images import Item, Member, file_state, read_origin
 from ..runtime import Decoder, keep_freed_memory
 from .records import NOTHING, Destination, Outcome
 
@@ -167,15 +166,9 @@ def unchanged(item: Item, destinations: Sequence[Destination]) -> Outcome | None
             return None
         size, mtime_ns, content = known
         if outcome is None:
-            info = item.info
+            info = file_state(item)
             if info is None:
-                if not isinstance(item.origin, str):
-                    return None
-                try:
-                    stat = os.stat(item.origin)
-                except (OSError, ValueError):
-                    return None
-                info = FileInfo.of(stat)
+                return None
             outcome = Outcome(content, *info)
         if (outcome.size, outcome.mtime_ns, outcome.content) != (size, mtime_ns, content):
             return None

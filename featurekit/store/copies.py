@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..errors import ImageError, StoreError, StoreFormatError
 from ..folders import cache_folder
+from ..images.faults import NoSuchFileError
 from ..images.remote import fetch
 from .atomic import make_folder, replace_file
 from .far import Far, Place, lock_name
@@ -159,12 +160,12 @@ def _fetched(folder: Far, name: str) -> bytes:
     for _ in range(2):
         try:
             data = fetch(f"{folder}/{name}", patience=_PATIENCE)
+        except NoSuchFileError as error:
+            raise StoreFormatError(
+                f"{folder}/{name} is missing: the store was written anew since it was opened here (open it again), "
+                "or the shard was deleted (extract again)"
+            ) from error
         except ImageError as error:
-            if str(error) == "no such file":
-                raise StoreFormatError(
-                    f"{folder}/{name} is missing: the store was written anew since it was opened here (open it again), "
-                    "or the shard was deleted (extract again)"
-                ) from error
             raise StoreError(f"cannot read {folder}/{name}: {error}") from error
         if f"rows-{hashlib.sha256(data).hexdigest()}.h5" == name:
             return data

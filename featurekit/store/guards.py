@@ -23,6 +23,7 @@ from ..errors import StoreError, StoreFormatError
 from ..fingerprint import FeatureSpace, file_sha256
 from ..folders import check_regular, is_store_name, open_regular
 from ..images import Blocks
+from .chunks import Chunks
 from .far import Far, Place
 from .schema import (
     ATTRIBUTES,
@@ -49,6 +50,7 @@ _MAX_CHUNK = 256 * 1024  # bytes; a chunk of one row may be larger. HDF5 allocat
 # are stored.
 _TEXT_ROW = 256
 _NOT_THE_FILES_FAULT = {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE}
+_NO_LOCK = {errno.EAGAIN, errno.EACCES, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP}
 _PLACES = {"shards": "text", "shard": "<i4", "row": "<i4"}
 _far_files: WeakKeyDictionary[h5py.File, tuple[int, int]] = WeakKeyDictionary()
 _CHUNK_CACHE = 2**20  # bytes of each dataset; 8 MB, the default of HDF5 2, are half a gigabyte for 64 open shards
@@ -190,9 +192,10 @@ def _open(path: Path) -> h5py.File:
         # user may have the same store open with plain h5py. (How large a cache is may differ.)
         return h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE)
     except OSError as error:
-        if "lock" not in str(error):
+        if error.errno not in _NO_LOCK:
             raise
-        # Some network file systems know no locks. None is needed: a published store is never written to.
+        # Somebody holds a lock, or the file system, of a network, knows none. None is needed: a published store is
+        # never written to.
         return h5py.File(path, "r", locking=False, rdcc_nbytes=_CHUNK_CACHE)
 
 
@@ -234,26 +237,30 @@ def _check_layout(file: h5py.File, dim: int, version: int) -> None:
         raise ValueError("'ledger' is not a group")
     _check_hard_links(ledger)
     _check_names(ledger, {"row", *LEDGER_TEXT})
-    lengths = {name: _check_dataset(file, name, ("|u1",), (HASH_COLUMNS[name],)) for name in hashes}
-    lengths |= {name: _check_dataset(file, name, ("<i8",)) for name in NUMBER_COLUMNS}
+    chunks = Chunks(file)
+    lengths = {name: _check_dataset(file, chunks, name, ("|u1",), (HASH_COLUMNS[name],)) for name in hashes}
+    lengths |= {name: _check_dataset(file, chunks, name, ("<i8",)) for name in NUMBER_COLUMNS}
     check_text = _check_text if version > 2 else _check_fixed_text
-    lengths |= {name: check_text(file, name) for name in texts}
+    lengths |= {name: check_text(file, chunks, name) for name in texts}
     if "X" in rows:
-        lengths["X"] = _check_dataset(file, "X", tuple(dtype.str for dtype in DTYPES.values()), (dim,))
+        lengths["X"] = _check_dataset(file, chunks, "X", tuple(dtype.str for dtype in DTYPES.values()), (dim,))
         if "check" in rows:
-            lengths["check"] = _check_dataset(file, "check", ("<u4",))
+            lengths["check"] = _check_dataset(file, chunks, "check", ("<u4",))
     else:
-        lengths |= {name: _check_dataset(file, name, (kind,)) for name, kind in _PLACES.items() if name != "shards"}
+        lengths |= {
+            name: _check_dataset(file, chunks, name, (kind,)) for name, kind in _PLACES.items() if name != "shards"
+        }
     n = lengths["sha256"]
-    if "shards" in rows and check_text(file, "shards") > n:
+    if "shards" in rows and check_text(file, chunks, "shards") > n:
         raise ValueError(f"'shards' names more shards than there are rows ({n})")
     for name, length in lengths.items():
         if length != n:
             raise ValueError(f"'{name}' has {length} rows and 'sha256' has {n}")
-    m = _check_dataset(file, "ledger/row", ("<i8",))
+    m = _check_dataset(file, chunks, "ledger/row", ("<i8",))
     for name in LEDGER_TEXT:
-        if check_text(file, f"ledger/{name}") != m:
+        if check_text(file, chunks, f"ledger/{name}") != m:
             raise ValueError(f"'ledger/{name}' and 'ledger/row' differ in length")
+    chunks.check()
 
 
 def _check_hard_links(group: h5py.Group) -> None:
@@ -270,29 +277,35 @@ def _check_names(group: h5py.Group, expected: set[str]) -> None:
         raise ValueError(f"of the datasets, missing: {missing or 'none'}; unexpected: {more or 'none'}")
 
 
-def _check_text(file: h5py.File, name: str) -> int:
+def _check_text(file: h5py.File, chunks: Chunks, name: str) -> int:
     """Check a text, and return how many rows it has; the caller compares them with a dataset that is not compressed."""
     group = file[name]
     if not isinstance(group, h5py.Group):
         raise ValueError(f"'{name}' is not a group")
     _check_hard_links(group)
     _check_names(group, {"data", "end"})
-    size = _check_dataset(file, f"{name}/data", ("|u1",), packed=True)
+    size = _check_dataset(file, chunks, f"{name}/data", ("|u1",), packed=True)
     stored = file[name]["data"].id.get_storage_size()
     if size > max(TEXT_FACTOR * stored, TEXT_FREE):
         raise ValueError(f"'{name}' declares {size} bytes and stores only {stored}")
-    return _check_dataset(file, f"{name}/end", ("<i8",), packed=True)
+    return _check_dataset(file, chunks, f"{name}/end", ("<i8",), packed=True)
 
 
-def _check_fixed_text(file: h5py.File, name: str) -> int:
+def _check_fixed_text(file: h5py.File, chunks: Chunks, name: str) -> int:
     """As :func:`_check_text`, of versions 1 and 2."""
-    return _check_dataset(file, name, ("text",), packed=True)
+    return _check_dataset(file, chunks, name, ("text",), packed=True)
 
 
 def _check_dataset(
-    file: h5py.File, name: str, kinds: tuple[str, ...], row_shape: tuple[int, ...] = (), *, packed: bool = False
+    file: h5py.File,
+    chunks: Chunks,
+    name: str,
+    kinds: tuple[str, ...],
+    row_shape: tuple[int, ...] = (),
+    *,
+    packed: bool = False,
 ) -> int:
-    """Check one dataset, and return how many rows it has.
+    """Check one dataset, note its chunks, and return how many rows it has.
 
     `kinds`: the dtypes it may have, or ``text``. `packed`: it may be compressed, and the caller bounds its size.
     """
@@ -315,10 +328,12 @@ def _check_dataset(
     filters = {creation.get_filter(i)[0] for i in range(creation.get_nfilters())}
     if not filters <= _FILTERS or h5py.h5z.FILTER_FLETCHER32 not in filters:
         raise ValueError(f"'{name}' uses other filters than a store does: {sorted(filters)}")
-    if h5py.h5z.FILTER_DEFLATE in filters and not packed:
+    compressed = h5py.h5z.FILTER_DEFLATE in filters
+    if compressed and not packed:
         raise ValueError(f"'{name}' is compressed, which only text is")
     stored, declared, n = dataset.id.get_storage_size(), dataset.nbytes, int(dataset.shape[0])
     limit = max(TEXT_FACTOR * stored, TEXT_FREE, _TEXT_ROW * n) if is_text else stored
     if declared > limit and (is_text or not packed):
         raise ValueError(f"'{name}' declares {declared} bytes and stores only {stored}")
+    chunks.add(name, dataset, stored, compressed=compressed)
     return n

@@ -149,7 +149,7 @@ def read_ledger(file: h5py.File) -> Ledger:
 
 
 def _check_digest(file: h5py.File, part: int, found: str, what: str) -> None:
-    if "digest" in file.attrs and bytes(file.attrs["digest"]).decode().split(" ")[part] != found:
+    if "digest" in file.attrs and bytes(file.attrs["digest"]).split(b" ")[part : part + 1] != [found.encode()]:
         raise StoreFormatError(f"{file.filename} is damaged: {what} are not as they were written. {_REMEDY}")
 
 

@@ -18,7 +18,8 @@ from PIL import Image
 
 from featurekit.errors import ImageError, SourceError
 from featurekit.images import Room, decode_fast, open_image, read_bytes
-from featurekit.images.decode import MAX_BYTES, MAX_SCANS, has_too_many_scans
+from featurekit.images.budget import MAX_BYTES
+from featurekit.images.decode import MAX_SCANS, has_too_many_scans
 
 MEASURE = """
 import re, sys
