@@ -35,7 +35,7 @@ from numpy.typing import ArrayLike, NDArray
 from .images import HASH_SIDE, PERCEPTUAL_BYTES, has_hash, mirror_mask
 from .labels import connected_ids
 
-NEAR_DISTANCE = 44
+NEAR_DISTANCE = 36
 """Bits, of 255, in which the hashes of two near duplicates differ at most."""
 
 _FEW = 256  # Up to so many pictures, each is compared with each.

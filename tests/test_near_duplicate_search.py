@@ -13,7 +13,7 @@ from featurekit.near_duplicates import NEAR_DISTANCE, hash_distance, near_pairs
 ALIKE = {
     "equal low coefficients": (1.0, 0.0),
     "like low coefficients": (1.0, 0.05),
-    "somewhat alike everywhere": (0.0, 0.16),
+    "somewhat alike everywhere": (0.0, 0.13),
 }
 
 

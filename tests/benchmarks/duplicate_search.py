@@ -31,7 +31,7 @@ from featurekit.images import perceptual_hash
 from featurekit.labels import connected_ids
 from featurekit.near_duplicates import NEAR_DISTANCE, hash_distance, near_pairs
 
-CHANGED_BITS = [10, 20, 30, 40, 44]
+CHANGED_BITS = [10, 20, 30, NEAR_DISTANCE]
 PHOTO_CHANGES = ["saved", "cut", "turned"]
 SHARE = 0.02
 LOW = np.outer(np.arange(16) < 8, np.arange(16) < 8).ravel()

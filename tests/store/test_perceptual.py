@@ -10,7 +10,7 @@ import pytest
 from made_stores import SPACE, make_rows
 from old_layout import write_version_2
 from PIL import Image
-from small import extract
+from small import SIDE, extract
 
 from featurekit import FeatureExtractor, FeatureStore
 from featurekit.extraction.update import Update
@@ -87,7 +87,7 @@ def run_again(backbone, folder, target, hashes):
 def test_hashes_of_images_that_are_read_again_are_published_and_stay(digits_folder, tmp_path):
     from featurekit.backbones import find
 
-    backbone = find("efficientnet_lite0")
+    backbone = find("efficientnet_lite0", image_size=SIDE)
     target = tmp_path / "s.h5"
     columns = extract(digits_folder, output=target).columns
     hashes = {bytes(content): bytes([i + 1]) * 64 for i, content in enumerate(columns.sha256)}
