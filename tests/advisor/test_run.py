@@ -98,7 +98,7 @@ def test_a_pilot_where_the_answer_is_open(tmp_path, digits_folder):
         target.parent.mkdir(parents=True, exist_ok=True)
         grain = rng.normal(0, 60, pixels.shape)
         Image.fromarray(np.clip(pixels + grain, 0, 255).astype(np.uint8)).save(target)
-    found = advise(tmp_path / "digits", output=tmp_path / "advice", budget=900, image_size=96)
+    found = advise(tmp_path / "digits", output=tmp_path / "advice", budget=900, image_size=64, runtime="torch")
     e = found.evidence
     assert e.pilot is not None, e.untested
     assert e.pilot.scored == 12 * e.pilot.folds
