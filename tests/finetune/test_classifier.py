@@ -14,7 +14,6 @@ from featurekit import FeatureExtractor, FineTuneClassifier, TransferClassifier,
 from featurekit.bundle import NETWORK
 from featurekit.errors import BackboneError, BundleError, HeadError, ImageError, SourceError, TrainingError
 
-
 # A conversion for OpenVINO takes longer than PyTorch takes for these few images.
 LITE0 = {"image_size": 64, "runtime": "torch"}
 

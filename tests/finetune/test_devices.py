@@ -20,7 +20,6 @@ from sklearn.base import clone
 from featurekit import FineTuneClassifier, extract
 from featurekit.errors import ImageError, MissingExtraError, TrainingError
 
-
 # Most of what these tests take is the start of processes, and torchvision would double that: Lite0 needs none of it.
 SMALL = {"image_size": 64, "runtime": "torch", "device": "cpu"}
 
@@ -154,8 +153,8 @@ def test_two_machines_train_as_two_devices_do(digits_folder, tmp_path, capsys):
         port = free.getsockname()[1]
     store = tmp_path / "rows.h5"
     extract(digits_folder, output=store, image_size=64, runtime="torch").close()
-    options = f"--epochs 3 --unfreeze 1 --train-batch 14 --learning-rate 1e-4 --image-size 64 --runtime torch --json --store {store}"
-    options = [*options.split(), "--device", "cpu"]
+    options = "--epochs 3 --unfreeze 1 --train-batch 14 --learning-rate 1e-4 --image-size 64 --runtime torch".split()
+    options += ["--device", "cpu", "--json", "--store", str(store)]
     lo = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
 
     def start(machine):
