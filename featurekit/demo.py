@@ -32,10 +32,10 @@ from .transfer import TransferClassifier
 _FOLDS = 5
 _RAW_SIDE = 32
 # Images of 8 x 8 pixels hold nothing that larger ones would show; at 224 pixels the demo takes twice as long.
-_DIGITS_SIDE = 112
+_DIGITS_SIDE = 96
 _MOST_TUNED = 3000
 _TUNING: dict[str, Any] = {
-    "unfreeze": 2,
+    "unfreeze": 3,
     "epochs": 6,
     "learning_rate": 1e-3,
     "augment": "none",  # digits must not be mirrored
@@ -180,7 +180,7 @@ def run_demo(
         say(further)
 
     model = home / "model"
-    final = TransferClassifier(head=rows[best].head).fit(store)
+    final = TransferClassifier(head=rows[best].head, image_size=side).fit(store)
     score = round(rows[best].evaluation.accuracy, 4)
     final.save(model, notes={f"accuracy in {_FOLDS}-fold cross-validation": score})
     picture = draw_confusion_matrix(
@@ -207,7 +207,8 @@ def _fine_tuned(
     """One split: raw pixels, frozen features, and a network whose upper stages are trained; and what they say."""
     raw, raw_name, frozen = known
     train, test = holdout(y, 0.3, 0, groups)
-    say(f"4. Fine-tuning: {len(train)} images to learn from, {len(test)} to score; the last 2 stages are trained.")
+    stages = f"the last {_TUNING['unfreeze']} stages are trained"
+    say(f"4. Fine-tuning: {len(train)} images to learn from, {len(test)} to score; {stages}.")
     rows, said = [], []
 
     def note(name: str, head: str, predicted: NDArray[Any], begun: float) -> None:

@@ -31,7 +31,7 @@ def noise(number, seed=0):
 def test_solved_classes_are_advised_to_stay_frozen(tmp_path):
     images, labels = colours(100)
     said = []
-    found = advise(images, labels=labels, output=tmp_path, budget=60, say=said.append)
+    found = advise(images, labels=labels, output=tmp_path, budget=60, say=said.append, image_size=64)
     assert (found.verdict, found.do, found.sure) == ("transfer", "transfer", "clear")
     assert found.evidence.pilot is None
     assert found.evidence.growth is None
@@ -46,7 +46,7 @@ def test_solved_classes_are_advised_to_stay_frozen(tmp_path):
 def test_shuffled_labels_give_nothing_to_learn(tmp_path):
     images, labels = colours(40)
     shuffled = np.random.default_rng(0).permutation(labels)
-    found = advise(images, labels=shuffled.tolist(), output=tmp_path, budget=60)
+    found = advise(images, labels=shuffled.tolist(), output=tmp_path, budget=60, image_size=64)
     assert (found.verdict, found.sure) == ("nothing to learn", "likely")
     assert not found.evidence.beats_chance
     assert any("Look at the labels" in reason for reason in found.reasons)
