@@ -157,6 +157,7 @@ print(json.dumps(runs))
 @pytest.mark.slow
 def test_a_full_disk(digits_folder, tmp_path):
     """A real full file system, at several stages of the work: one message, no crash, and the next run goes on."""
+    extract(digits_folder, output=tmp_path / "before.h5", image_size=64).close()  # a conversion would be said below
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(
