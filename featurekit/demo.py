@@ -221,7 +221,7 @@ def _fine_tuned(
         head = fit_head(make_head("logreg", y[train]), X[train], y[train], groups=groups[train])
         note(name, "logreg", head.predict(X[test]), begun)
     begun = time.perf_counter()
-    options = {"cache": home / "features.h5", "image_size": side, **_TUNING}
+    options: dict[str, Any] = {"cache": home / "features.h5", "image_size": side, **_TUNING}
     model = FineTuneClassifier(say=lambda line: say(f"   {line}"), **options)
     model.fit([origins[i] for i in train], y[train], groups=groups[train])
     note(f"{DEFAULT_BACKBONE}, fine-tuned", "linear", model.predict([origins[i] for i in test]), begun)
