@@ -1,4 +1,4 @@
-"""Real photos end to end: an accuracy that was measured, the same by Python and by command, and an independent reference.
+"""Real photos end to end: a measured accuracy, the same by Python and by command, and an independent reference.
 
 Skipped where `../shared/data` is absent.
 """
