@@ -10,16 +10,17 @@ from featurekit import extract
 from featurekit.evaluation import cross_validate_head
 
 digits = load_digits()
-images = list((digits.images[:400] * 15).astype(np.uint8))
+images = list((digits.images[:200] * 15).astype(np.uint8))
 layers = ["blocks.1", "blocks.2", "blocks.4", "blocks.6", "penultimate"]
 
 # Each image is decoded once, the network runs once over it, and each layer gets a store of its own.
 stores = extract(
     images,
-    labels=digits.target[:400],
+    labels=digits.target[:200],
     output=Path(tempfile.mkdtemp(), "digits.{layer}.h5"),
     layer=layers,
+    image_size=96,
 )
 for store in stores:
-    result = cross_validate_head(store.X, store.y, "logreg", cv=5)
+    result = cross_validate_head(store.X, store.y, "logreg", cv=3)
     print(f"{store.space.layer:12s} d = {store.space.dim:4d}   accuracy {result.mean:.3f} ({result.std:.3f})")

@@ -32,9 +32,11 @@ from .transfer import TransferClassifier
 
 _FOLDS = 5
 _RAW_SIDE = 32
+# Images of 8 x 8 pixels hold nothing that larger ones would show; at 224 pixels the demo takes twice as long.
+_DIGITS_SIDE = 96
 _MOST_TUNED = 3000
 _TUNING: dict[str, Any] = {
-    "unfreeze": 2,
+    "unfreeze": 3,
     "epochs": 6,
     "learning_rate": 1e-3,
     "augment": "none",  # digits must not be mirrored
@@ -134,8 +136,10 @@ def run_demo(
     except OSError as error:
         raise FeaturekitError(f"cannot write the demo to {home}: {error.strerror or error}") from error
     origins = {item.path: item.origin for item in read_source(images).items}
-    say(f"1. Images: {images}" + (" (scikit-learn's scanned digits, 8x8 pixels)" if source is None else ""))
-    store = extract(images, output=home / "features.h5", replace=True, progress=progress)
+    side = _DIGITS_SIDE if source is None else None
+    about = f" (scikit-learn's scanned digits, 8x8 pixels, enlarged to {side})" if source is None else ""
+    say(f"1. Images: {images}{about}")
+    store = extract(images, output=home / "features.h5", image_size=side, replace=True, progress=progress)
     _tell_store(store, say)
 
     chosen = np.flatnonzero(store.y != "")
@@ -171,13 +175,13 @@ def run_demo(
     if len(y) <= _MOST_TUNED:
         say("")
         pictures = [origins[paths[index]] for index in chosen]
-        tuned, further = _fine_tuned(home, pictures, y, together.ids, (raw, raw_name, frozen), say)
+        tuned, further = _fine_tuned(home, pictures, side, y, together.ids, (raw, raw_name, frozen), say)
         verdict += f"\n{further}"
         say("")
         say(further)
 
     model = home / "model"
-    final = TransferClassifier(head=rows[best].head).fit(store)
+    final = TransferClassifier(head=rows[best].head, image_size=side).fit(store)
     score = round(rows[best].evaluation.accuracy, 4)
     final.save(model, notes={f"accuracy in {_FOLDS}-fold cross-validation": score})
     picture = draw_confusion_matrix(
@@ -195,6 +199,7 @@ def run_demo(
 def _fine_tuned(
     home: Path,
     origins: list[Any],
+    side: int | None,
     y: NDArray[np.str_],
     groups: NDArray[np.intp],
     known: tuple[NDArray[np.float32], str, NDArray[np.float32]],
@@ -203,7 +208,8 @@ def _fine_tuned(
     """One split: raw pixels, frozen features, and a network whose upper stages are trained; and what they say."""
     raw, raw_name, frozen = known
     train, test = holdout(y, 0.3, 0, groups)
-    say(f"4. Fine-tuning: {len(train)} images to learn from, {len(test)} to score; the last 2 stages are trained.")
+    stages = f"the last {_TUNING['unfreeze']} stages are trained"
+    say(f"4. Fine-tuning: {len(train)} images to learn from, {len(test)} to score; {stages}.")
     rows, said = [], []
 
     def note(name: str, head: str, predicted: NDArray[Any], begun: float) -> None:
@@ -216,7 +222,8 @@ def _fine_tuned(
         head = fit_head(make_head("logreg", y[train]), X[train], y[train], groups=groups[train])
         note(name, "logreg", head.predict(X[test]), begun)
     begun = time.perf_counter()
-    model = FineTuneClassifier(cache=home / "features.h5", say=lambda line: say(f"   {line}"), **_TUNING)
+    options: dict[str, Any] = {"cache": home / "features.h5", "image_size": side, **_TUNING}
+    model = FineTuneClassifier(say=lambda line: say(f"   {line}"), **options)
     model.fit([origins[i] for i in train], y[train], groups=groups[train])
     note(f"{DEFAULT_BACKBONE}, fine-tuned", "linear", model.predict([origins[i] for i in test]), begun)
     model.save(home / "tuned", notes={"accuracy on images held out": round(rows[-1].evaluation.accuracy, 4)})
@@ -302,7 +309,7 @@ def _verdict(frozen: DemoRow, paired: tuple[float, float, float], *, digits: boo
         return f"{measured}\nThe interval holds zero: on this many images the two cannot be told apart."
     why = (
         "An 8x8 scan of a digit is far from the photographs that the network learned from, and blown up to\n"
-        "224 pixels it is a blur with little of what the network looks for."
+        f"{_DIGITS_SIDE} pixels it is a blur with little of what the network looks for."
         if digits
         else "The images are probably far from the photographs that the network learned from."
     )

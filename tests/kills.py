@@ -49,6 +49,9 @@ from featurekit.store import (
 # is not faster with two threads while this process watches it from one of two processors.
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
+# Of the images that the network sees: what its rows are worth does not matter here.
+SIDE = 64
+
 Contents = dict[str, tuple[str, tuple[int, ...], bytes]]
 """Type, shape and bytes of every dataset of a store."""
 Tell = Callable[[Columns], object]
@@ -201,7 +204,7 @@ def run_extraction(photos: Path, target: Path, tell: Tell, summary: Path) -> Non
         tell(columns)
 
     ShardCache.add, forward._SAVE_ROWS = add_and_tell, 8
-    store = extract(photos, output=target, batch_size=8, device="cpu", offline=True)
+    store = extract(photos, output=target, batch_size=8, device="cpu", offline=True, image_size=SIDE)
     summary.write_text(str(store.summary.computed))
 
 
@@ -233,7 +236,7 @@ def kill(pid: int, delay: float, begun: Callable[[], bool]) -> int:
 def kill_extractions(folder: Path, name: str, kills: int, seed: int) -> Counter[str]:
     """Kill extractions of a folder of images that changes, each until it is done."""
     rng, counts, log, summary = random.Random(seed), Counter[str](), folder / "log", folder / "summary"
-    backbone = find("efficientnet_lite0", offline=True)
+    backbone = find("efficientnet_lite0", offline=True, image_size=SIDE)
     photos, sources = Photos(folder / "photos", rng), 0
     while counts["kills"] < kills or (counts["merging"] < kills // 4 and sources < kills):
         if sources % 3 == 0:

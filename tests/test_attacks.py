@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -132,10 +133,31 @@ def test_settings_are_checked_in_estimators_too(digits_folder):
             FeatureExtractor(**settings).fit_transform(paths)
 
 
+# Runs the command with less and less of the disk taken, all in one process, which a crash would end.
+_FILL_UP = """
+import contextlib, io, json, shutil, sys
+from pathlib import Path
+from featurekit_cli.main import main
+
+photos, disk = sys.argv[1], Path(sys.argv[2])
+runs = []
+for free in (20, 200, 400, 500, 600, 680, 700, 720):  # the shard takes about 330 kB, the store as much
+    for old in disk.glob("s.h5*"):
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
+    (disk / "fill").write_bytes(bytes((2048 - free) * 1024))
+    said = io.StringIO()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
+        code = main(["extract", photos, "-o", str(disk / "s.h5"), "--image-size", "64"])
+    runs.append([free, code, said.getvalue(), (disk / "s.h5").exists()])
+print(json.dumps(runs))
+"""
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux") or os.geteuid() != 0, reason="mounts a small file system")
 @pytest.mark.slow
 def test_a_full_disk(digits_folder, tmp_path):
     """A real full file system, at several stages of the work: one message, no crash, and the next run goes on."""
+    extract(digits_folder, output=tmp_path / "before.h5", image_size=64).close()  # a conversion would be said below
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(
@@ -143,19 +165,21 @@ def test_a_full_disk(digits_folder, tmp_path):
     ).returncode:
         pytest.skip("file systems cannot be mounted here")
     try:
-        command = [sys.executable, "-m", "featurekit_cli", "extract", str(digits_folder), "-o", str(disk / "s.h5")]
-        for free in (20, 200, 400, 500, 600, 680, 700, 720):  # the shard takes about 330 kB, the store as much
-            for old in disk.glob("s.h5*"):
-                shutil.rmtree(old) if old.is_dir() else old.unlink()
-            (disk / "fill").write_bytes(bytes((2048 - free) * 1024))
-            out = subprocess.run(command, capture_output=True, text=True, check=False)
-            if out.returncode:
-                assert out.returncode == 1, (free, out.stderr)
-                assert out.stderr.startswith("featurekit: error: cannot write"), (free, out.stderr)
-                assert out.stderr.count("\n") == 1, (free, out.stderr)
-                assert not (disk / "s.h5").exists()
+        out = subprocess.run(
+            [sys.executable, "-c", _FILL_UP, digits_folder, disk], capture_output=True, text=True, check=False
+        )
+        assert out.returncode == 0, out.stderr
+        runs = json.loads(out.stdout)
+        failed = [run for run in runs if run[1]]
+        assert len(runs) == 8
+        assert len(failed) >= 4
+        for free, code, said, published in failed:
+            assert code == 1, (free, said)
+            assert said.startswith("featurekit: error: cannot write"), (free, said)
+            assert said.count("\n") == 1, (free, said)
+            assert not published
         (disk / "fill").unlink()
-        assert len(extract(digits_folder, output=disk / "s.h5")) == 60
+        assert len(extract(digits_folder, output=disk / "s.h5", image_size=64)) == 60
         assert [path.name for path in Path(disk).iterdir()] == ["s.h5"]
     finally:
         subprocess.run(["umount", disk], check=False)

@@ -24,7 +24,7 @@ EXPECTED = {
     r"best epoch \d(.|\n)*test accuracy: frozen 0\.\d+, fine-tuned 0\.\d+\nSVC on its rows: 0\.\d+",
     "07_advise.py": r"\((clear|likely|unsure)\); now: (transfer|fine-tune)\n250 images, 10 classes(.|\n)*frozen "
     r"features, efficientnet_lite0 with \w+: \d\d\.\d% right(.|\n)*expected gain of fine-tuning: [+-]\d+\.\d points",
-    "08_several_machines.py": r"200 rows by \w+(.|\n)*3 folds on (?P<where>ray|dask): best C = [\d.]+, accuracy 0\.\d+",
+    "08_several_machines.py": r"120 rows by \w+(.|\n)*3 folds on (?P<where>ray|dask): best C = [\d.]+, accuracy 0\.\d+",
 }
 
 

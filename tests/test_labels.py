@@ -262,7 +262,8 @@ def test_fit_of_numbers_names_contradicting_files(twice_store):
 def test_fine_tuning_names_contradicting_files(twice_folder):
     paths = sorted(twice_folder.glob("*/*.png"))
     said = []
-    FineTuneClassifier(unfreeze=1, epochs=1, image_size=32, say=said.append).fit(paths, [p.parent.name for p in paths])
+    model = FineTuneClassifier(unfreeze=1, epochs=1, image_size=32, runtime="torch", say=said.append)
+    model.fit(paths, [p.parent.name for p in paths])
     assert any("0/000.png (0)" in line and "1/copy.png (1)" in line for line in said)
 
 

@@ -31,7 +31,7 @@ def noise(number, seed=0):
 def test_solved_classes_are_advised_to_stay_frozen(tmp_path):
     images, labels = colours(100)
     said = []
-    found = advise(images, labels=labels, output=tmp_path, budget=60, say=said.append)
+    found = advise(images, labels=labels, output=tmp_path, budget=60, say=said.append, image_size=64)
     assert (found.verdict, found.do, found.sure) == ("transfer", "transfer", "clear")
     assert found.evidence.pilot is None
     assert found.evidence.growth is None
@@ -46,7 +46,7 @@ def test_solved_classes_are_advised_to_stay_frozen(tmp_path):
 def test_shuffled_labels_give_nothing_to_learn(tmp_path):
     images, labels = colours(40)
     shuffled = np.random.default_rng(0).permutation(labels)
-    found = advise(images, labels=shuffled.tolist(), output=tmp_path, budget=60)
+    found = advise(images, labels=shuffled.tolist(), output=tmp_path, budget=60, image_size=64)
     assert (found.verdict, found.sure) == ("nothing to learn", "likely")
     assert not found.evidence.beats_chance
     assert any("Look at the labels" in reason for reason in found.reasons)
@@ -98,7 +98,7 @@ def test_a_pilot_where_the_answer_is_open(tmp_path, digits_folder):
         target.parent.mkdir(parents=True, exist_ok=True)
         grain = rng.normal(0, 60, pixels.shape)
         Image.fromarray(np.clip(pixels + grain, 0, 255).astype(np.uint8)).save(target)
-    found = advise(tmp_path / "digits", output=tmp_path / "advice", budget=900, image_size=96)
+    found = advise(tmp_path / "digits", output=tmp_path / "advice", budget=900, image_size=64, runtime="torch")
     e = found.evidence
     assert e.pilot is not None, e.untested
     assert e.pilot.scored == 12 * e.pilot.folds

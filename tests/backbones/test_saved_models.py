@@ -23,7 +23,7 @@ def test_the_backbone_of_a_frozen_model_is_its_own(digits_store, tmp_path):
 def test_the_size_of_its_images_is_the_models(digits_folder, tmp_path):
     paths = sorted(digits_folder.glob("*/*.png"))[::4]
     y = [path.parent.name for path in paths]
-    TransferClassifier(head="centroid", image_size=64).fit(paths, y).save(tmp_path / "m")
+    TransferClassifier(head="centroid", image_size=64, runtime="torch").fit(paths, y).save(tmp_path / "m")
     assert find(str(tmp_path / "m")).preprocessing.crop == 64
     assert find(str(tmp_path / "m"), image_size=96).preprocessing.crop == 96
 

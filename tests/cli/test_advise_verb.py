@@ -7,7 +7,8 @@ import pytest
 
 @pytest.mark.slow
 def test_advice_and_its_page(run, digits_folder, tmp_path):
-    code, out, err = run("advise", digits_folder, "--budget", "15s", "--report", "report")
+    options = ("--budget", "15s", "--image-size", 64, "--runtime", "torch")
+    code, out, err = run("advise", digits_folder, *options, "--report", "report")
     assert code == 0, err
     assert "frozen features, efficientnet_lite0 with" in out
     assert "Next: featurekit" in out
@@ -15,7 +16,7 @@ def test_advice_and_its_page(run, digits_folder, tmp_path):
     page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     assert page.index("<h2>Advice</h2>") < page.index("<h2>Heads</h2>")
     assert (tmp_path / "digits.advice").is_dir() or any(tmp_path.glob("*.advice"))
-    code, out, err = run("advise", digits_folder, "--budget", "15s", "--json", "-q")
+    code, out, err = run("advise", digits_folder, *options, "--json", "-q")
     assert (code, err) == (0, "")
     found = json.loads(out)
     assert {"verdict", "do", "sure", "reasons", "command", "gain", "untested", "heads", "seconds"} <= set(found)

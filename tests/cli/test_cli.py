@@ -293,7 +293,7 @@ def test_ctrl_c_keeps_the_work(tmp_path):
     """A person presses Ctrl-C in the middle of a run that watches a terminal."""
     folder = tmp_path / "photos"
     folder.mkdir()
-    for i in range(600):
+    for i in range(300):
         picture(i).save(folder / f"{i:04d}.png")
     terminal, end = pty.openpty()
     command = [sys.executable, "-m", "featurekit_cli", "extract", str(folder), "-o", str(tmp_path / "s.h5")]
@@ -301,7 +301,7 @@ def test_ctrl_c_keeps_the_work(tmp_path):
     os.close(end)
     seen = b""
     deadline = time.monotonic() + 120
-    while b"96/600" not in seen and time.monotonic() < deadline:
+    while b"96/300" not in seen and time.monotonic() < deadline:
         seen += os.read(terminal, 1000)
     assert b"images/s" in seen  # the progress bar has a rate
     process.send_signal(signal.SIGINT)
@@ -318,7 +318,7 @@ def test_ctrl_c_keeps_the_work(tmp_path):
     command += ["--json"]
     data = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     assert data["reused"] >= 32  # two more batches may have been under way
-    assert data["computed"] + data["reused"] == 600
+    assert data["computed"] + data["reused"] == 300
 
 
 def test_help_needs_nothing_heavy():
@@ -357,10 +357,10 @@ def test_probabilities_of_one_run_equal_the_librarys(run, store, model):
 
 
 @pytest.mark.slow
-@pytest.mark.conversion
 def test_several_backbones_and_layers_in_one_command(digits_folder, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     two = ["extract", str(digits_folder), "--backbone", "efficientnet_lite0,efficientnet_lite1"]
+    two += ["--image-size", "64", "--runtime", "torch"]
     assert main([*two, "--layer", "blocks.0,penultimate", "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
     assert [(s["backbone"], s["layer"], s["computed"]) for s in data["stores"]] == [
@@ -404,7 +404,7 @@ def test_impossible_options_are_refused_with_a_reason(digits_folder, tmp_path, c
 @pytest.mark.slow
 def test_a_model_remembers_layer_precision_and_decoder(digits_folder, tmp_path, capsys):
     store, model = str(tmp_path / "s.h5"), str(tmp_path / "model")
-    options = ["--layer", "blocks.4", "--decoder", "pillow"]
+    options = ["--layer", "blocks.4", "--decoder", "pillow", "--image-size", "64", "--runtime", "torch"]
     assert main(["extract", str(digits_folder), "-o", store, *options]) == 0
     assert main(["fit", store, "-o", model, "--cv", "0"]) == 0
     capsys.readouterr()

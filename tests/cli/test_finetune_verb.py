@@ -9,12 +9,16 @@ from PIL import Image
 
 from featurekit import load_model
 
+# A network of its own is converted for ten seconds, which is longer than PyTorch takes for these few images.
+TORCH = ("--runtime", "torch")
+SMALL = ("--image-size", 64, *TORCH)
+
 
 @pytest.mark.slow
 def test_a_tuned_model_is_classifier_backbone_and_start(run, digits_folder, digits_store_path, tmp_path):
     """Train, go on from the model, use it as a backbone, as a classifier, and as a start."""
-    common = ("--epochs", 2, "--unfreeze", 1, "--store", tmp_path / "digits.h5", "--png", "history.png")
-    code, out, err = run("finetune", digits_folder, "-o", "tuned", *common)
+    common = ("--epochs", 2, "--unfreeze", 1, "--store", tmp_path / "digits.h5", "--png", "history.png", *TORCH)
+    code, out, err = run("finetune", digits_folder, "-o", "tuned", "--image-size", 64, *common)
     assert code == 0, err
     assert out.startswith("tuned: efficientnet_lite0, ")
     assert "on 60 images of 3 classes" in out
@@ -25,9 +29,9 @@ def test_a_tuned_model_is_classifier_backbone_and_start(run, digits_folder, digi
     with Image.open("history.png") as picture:
         assert picture.size[0] > 500
     assert load_model("tuned").classes_.tolist() == ["0", "1", "2"]
-    code, out, _ = run("evaluate", digits_folder, "-m", "tuned", "--json")
+    code, out, _ = run("evaluate", digits_folder, "-m", "tuned", "--json", *TORCH)
     assert json.loads(out)["accuracy"] > 0.95
-    assert run("extract", digits_folder, "--backbone", "tuned", "-o", "rows.h5")[0] == 0
+    assert run("extract", digits_folder, "--backbone", "tuned", "-o", "rows.h5", *TORCH)[0] == 0
     code, out, _ = run("evaluate", "rows.h5", "--head", "knn")
     assert code == 0
     with warnings.catch_warnings():
@@ -88,10 +92,10 @@ def test_nothing_of_the_users_is_deleted(run, digits_folder, tmp_path):
     (tmp_path / "all").symlink_to(digits_folder)
     some(tmp_path / "m.training")
     before = sorted(tmp_path.glob("m.training/*/*"))
-    code, _, err = run("finetune", "m.training", "-o", "m", "--epochs", 1, "--unfreeze", 0)
+    code, _, err = run("finetune", "m.training", "-o", "m", "--epochs", 1, "--unfreeze", 0, *SMALL)
     assert code == 0, err
     assert sorted(tmp_path.glob("m.training/*/*")) == before
-    code, _, err = run("finetune", "m.training", "-o", "m2", "--epochs", 1, "--unfreeze", 0, "--work", ".")
+    code, _, err = run("finetune", "m.training", "-o", "m2", "--epochs", 1, "--unfreeze", 0, "--work", ".", *SMALL)
     assert code == 0, err
     assert {"m", "m2", "m.training"} <= {path.name for path in tmp_path.iterdir()}
 
@@ -103,9 +107,8 @@ def test_an_image_that_is_listed_twice_keeps_both_labels(run, digits_folder, tmp
         lines += [f"{path},{label}" for path in sorted((digits_folder / label).glob("*.png"))[:6]]
     lines += [line.replace(",1", ",2") for line in lines if line.endswith(",1")]
     Path("man.csv").write_text("\n".join(lines))
-    code, out, err = run(
-        "finetune", "man.csv", "-o", "m", "--root", digits_folder, "--epochs", 1, "--unfreeze", 0, "--json"
-    )
+    options = ("--epochs", 1, "--unfreeze", 0, "--json", *SMALL)
+    code, out, err = run("finetune", "man.csv", "-o", "m", "--root", digits_folder, *options)
     assert code == 0, err
     assert (json.loads(out)["n"], json.loads(out)["classes"]) == (18, ["0", "1", "2"])
 
@@ -137,13 +140,13 @@ def test_the_output_is_looked_at_before_all_work(run, digits_folder):
 def test_stores_are_called_by_their_weights(run, digits_folder, tmp_path):
     (tmp_path / "all").symlink_to(digits_folder)
     some(tmp_path / "photos")
-    assert run("fit", "photos", "-o", "frozen", "--store", "x.h5")[0] == 0
+    assert run("fit", "photos", "-o", "frozen", "--store", "x.h5", *SMALL)[0] == 0
     # The network of a tuned model without training it: its weights are in a file of its own.
-    code, _, err = run("finetune", "photos", "-o", "tuned", "--scratch", "--epochs", 1, "--augment", "none")
+    code, _, err = run("finetune", "photos", "-o", "tuned", "--scratch", "--epochs", 1, "--augment", "none", *SMALL)
     assert code == 0, err
-    assert run("extract", "photos", "--backbone", "tuned/")[0] == 0
+    assert run("extract", "photos", "--backbone", "tuned/", *TORCH)[0] == 0
     assert Path("photos.tuned.h5").is_file()
-    assert run("fit", "photos", "-o", "plain")[0] == 0
+    assert run("fit", "photos", "-o", "plain", *SMALL)[0] == 0
     assert Path("photos.efficientnet_lite0.h5").is_file()
-    code, _, err = run("finetune", "photos", "-o", "again", "--from", "tuned", "--epochs", 1, "--unfreeze", 0)
+    code, _, err = run("finetune", "photos", "-o", "again", "--from", "tuned", "--epochs", 1, "--unfreeze", 0, *TORCH)
     assert code == 0, err

@@ -58,7 +58,7 @@ def test_a_file_and_a_saved_model_are_shown(run, tmp_path):
     code, out, _ = run("models", "show", "efficientnet_lite0", "--weights", file)
     assert (code, f"usable offline: yes (file): {file}" in out) == (0, True)
     pixels = np.random.default_rng(0).integers(0, 256, (12, 40, 40, 3), dtype=np.uint8)
-    TransferClassifier(head="knn", image_size=96).fit(list(pixels), [0, 1] * 6).save("model")
+    TransferClassifier(head="knn", image_size=96, runtime="torch").fit(list(pixels), [0, 1] * 6).save("model")
     code, out, _ = run("models", "show", "model")
     assert (code, "images: shorter side 110" in out) == (0, True), out
 

@@ -49,7 +49,8 @@ def test_training_goes_on_with_other_classes(run, digits_folder, tuned, tmp_path
     for number, word in enumerate(("zero", "one", "two")):
         (tmp_path / "words" / word).symlink_to(digits_folder / str(number))
     code, _, errors = run(
-        *("finetune", "words", "--from", tuned, "--unfreeze", "1", "--epochs", "1", "-o", "new", "--json")
+        *("finetune", "words", "--from", tuned, "--unfreeze", "1", "--epochs", "1", "-o", "new", "--json"),
+        *("--runtime", "torch"),
     )
     assert code == 0, errors
     assert "knows the classes 0, 1, 2, and these images have one, two, zero: its network is taken" in errors

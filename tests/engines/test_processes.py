@@ -73,8 +73,8 @@ def test_the_store_is_that_of_one_process(photos, tmp_path):
 @pytest.mark.slow
 def test_shards_that_were_lost_or_damaged_are_computed_again(photos, tmp_path):
     """The same rows make a shard of the same name."""
-    here = extract(photos, output=tmp_path / "here.h5")
-    options = {"output": tmp_path / "far", "engine": "processes", "device": "cpu,cpu"}
+    here = extract(photos, output=tmp_path / "here.h5", image_size=64)
+    options = {"output": tmp_path / "far", "engine": "processes", "device": "cpu,cpu", "image_size": 64}
     extract(photos, **options)
     first, second = sorted((tmp_path / "far").glob("rows-*.h5"))[:2]
     first.unlink()
@@ -89,7 +89,7 @@ def test_shards_that_were_lost_or_damaged_are_computed_again(photos, tmp_path):
 @pytest.mark.slow
 def test_a_shard_that_vanishes_meanwhile_is_no_row(photos, tmp_path, monkeypatch):
     """What was lost is computed again; if it is lost again, that is said, and the published state stays."""
-    options = {"output": tmp_path / "far", "engine": "processes", "device": "cpu,cpu"}
+    options = {"output": tmp_path / "far", "engine": "processes", "device": "cpu,cpu", "image_size": 64}
     extract(photos / "0", **options)
     before = set((tmp_path / "far").glob("rows-*.h5"))
     index = (tmp_path / "far" / "index.h5").read_bytes()
@@ -110,7 +110,7 @@ def test_a_shard_that_vanishes_meanwhile_is_no_row(photos, tmp_path, monkeypatch
     most = 1
     store = extract(photos, replace=True, **options)
     assert len(gone) == 1
-    here = extract(photos, output=tmp_path / "here.h5")
+    here = extract(photos, output=tmp_path / "here.h5", image_size=64)
     assert store.paths == here.paths
     assert np.array_equal(store.X[:], here.X[:])
 

@@ -27,7 +27,7 @@ paths = [str(path) for path in sorted(Path(folder).glob("*/*"))]
 y = [Path(path).parent.name for path in paths]
 rows = str(Path(work).parent / "rows")
 options = dict(unfreeze=1, epochs=int(epochs), patience=99, augment="none", runtime="torch")
-options |= dict(batch_size=16, image_size=96, say=lambda line: print(line, flush=True))
+options |= dict(batch_size=16, image_size=64, say=lambda line: print(line, flush=True))
 model = FineTuneClassifier(checkpoint=work, cache=rows, **options)
 model.fit(paths, y)
 print("end", hashlib.sha256(model.network_ + model.head_.coef_.tobytes()).hexdigest(), model.best_epoch_, flush=True)

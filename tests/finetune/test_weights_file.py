@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from featurekit_cli.main import main
 from safetensors.torch import load, save_file
 
 from featurekit import FeatureExtractor, FeatureStore, FineTuneClassifier
@@ -24,20 +25,25 @@ def test_damage_of_the_same_length_is_mended(monkeypatch, tmp_path):
 @pytest.mark.slow
 def test_what_was_trained_here_is_a_backbone_in_another_process(digits_folder, tmp_path):
     """From safetensors, and from a .pth file as training programs write it: the rows of the trained model."""
+    options = {"image_size": 64, "runtime": "torch"}
     paths = sorted(digits_folder.glob("*/*.png"))
     labels = [path.parent.name for path in paths]
-    model = FineTuneClassifier(pretrained=False, epochs=1, image_size=64).fit(paths, labels)
+    model = FineTuneClassifier(pretrained=False, epochs=1, **options).fit(paths, labels)
     state = load(model.network_)
     save_file(state, tmp_path / "trained.safetensors")
     torch.save({"epoch": 1, "state_dict": {f"module.{k}": v for k, v in state.items()}}, tmp_path / "trained.pth")
     rows = []
     for file in ("trained.safetensors", "trained.pth"):
-        command = [sys.executable, "-m", "featurekit_cli", "extract", digits_folder, "-q", "--image-size", "64"]
-        subprocess.run([*command, "--weights", tmp_path / file, "-o", tmp_path / f"{file}.h5"], check=True)
+        arguments = ["extract", digits_folder, "-q", "--image-size", 64, "--runtime", "torch"]
+        arguments = [str(each) for each in [*arguments, "--weights", tmp_path / file, "-o", tmp_path / f"{file}.h5"]]
+        if file.endswith(".pth"):
+            assert main(arguments) == 0
+        else:
+            subprocess.run([sys.executable, "-m", "featurekit_cli", *arguments], check=True)
         with FeatureStore(tmp_path / f"{file}.h5") as store:
             rows.append(store.X[:])
     assert np.array_equal(rows[0], rows[1])
     assert np.array_equal(rows[0], model.extractor_.transform(paths))
     with FeatureStore(tmp_path / "trained.pth.h5") as store:
-        frozen = FeatureExtractor(image_size=64).fit_transform(paths)
+        frozen = FeatureExtractor(**options).fit_transform(paths)
         assert np.abs(store.X[:] - frozen).max() > 1e-3

@@ -129,7 +129,8 @@ def test_two_classes_rows_of_length_one_and_no_probabilities(digits_store, tmp_p
 @pytest.mark.slow
 def test_another_layer_is_exported(digits_folder, tmp_path, photos):
     paths = sorted(digits_folder.glob("*/*.png"))[::4]
-    classifier = TransferClassifier(head="ridge", layer="blocks.4").fit(paths, [path.parent.name for path in paths])
+    classifier = TransferClassifier(head="ridge", layer="blocks.4", runtime="torch")
+    classifier.fit(paths, [path.parent.name for path in paths])
     found = export_onnx(classifier, tmp_path / "m.onnx")
     assert found.agreement.features < 1e-5
     pixels = pixels_of(photos[:1], classifier.space_.preprocessing)

@@ -132,34 +132,35 @@ def test_other_weights_and_layers_are_other_files(monkeypatch, tmp_path):
     monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path))
     for seed in (0, 1):
         torch.manual_seed(seed)
-        torch.save(torchvision.models.mobilenet_v3_small().state_dict(), tmp_path / f"{seed}.pth")
-    first = find("mobilenet_v3_small", tmp_path / "0.pth")
+        torch.save(torchvision.models.squeezenet1_1().state_dict(), tmp_path / f"{seed}.pth")
+    first = find("squeezenet1_1", tmp_path / "0.pth", image_size=64)
     converted_network(first, [first.rows], 2)
-    converted_network(first, [find("mobilenet_v3_small", tmp_path / "0.pth", layer="features.3").rows], 2)
-    converted_network(find("mobilenet_v3_small", tmp_path / "1.pth"), [first.rows], 2)
+    converted_network(first, [find("squeezenet1_1", tmp_path / "0.pth", layer="features.3", image_size=64).rows], 2)
+    converted_network(find("squeezenet1_1", tmp_path / "1.pth", image_size=64), [first.rows], 2)
     assert len(list((tmp_path / "networks").iterdir())) == 3
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "networks").iterdir()}
-    converted_network(find("mobilenet_v3_small", tmp_path / "0.pth", decoder="pillow"), [first.rows], 2)
+    converted_network(find("squeezenet1_1", tmp_path / "0.pth", decoder="pillow", image_size=64), [first.rows], 2)
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "networks").iterdir()}
 
 
 @pytest.mark.slow
-def test_a_network_that_cannot_be_converted_is_run_by_pytorch(monkeypatch, tmp_path, caplog):
+def test_a_network_that_cannot_be_converted_is_run_by_pytorch(kept, monkeypatch, tmp_path, caplog):
     """A conversion that gives other rows than PyTorch is refused, and nothing wrong reaches the disk."""
     from featurekit.runtime import _load, converted
 
     monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path))
+    small = kept[0]
     monkeypatch.setattr(converted, "_LARGEST_ERROR", 0.0)  # no conversion is that exact
     with pytest.raises(ConversionError, match="as OpenVINO runs it is not PyTorch's network"):
-        converted_network(LITE0, [LITE0.rows], 4)
+        converted_network(small, [small.rows], 4)
     assert not (tmp_path / "networks").exists()
     _load.cache_clear()
     try:
         with caplog.at_level(logging.WARNING):
-            assert load_runtime(LITE0, "cpu").description.startswith("torch ")
+            assert load_runtime(small, "cpu").description.startswith("torch ")
         assert "PyTorch is used instead" in caplog.text
         with pytest.raises(ConversionError):
-            load_runtime(LITE0, "cpu", "openvino")
+            load_runtime(small, "cpu", "openvino")
     finally:
         _load.cache_clear()
 
