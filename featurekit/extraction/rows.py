@@ -256,7 +256,8 @@ def _upwards(folder: str) -> Iterator[str]:
 def check_sizes_leaving(old: Old, listing: Source, replace: bool) -> None:
     """Raise StoreError, before any image is read, if rows would leave because no image of the source is of their size.
 
-    A row of another place stays if the source has its content under whatever name, and then a file of its size.
+    A row of another place stays if the source has its content under whatever name, and then a file of its size. Where
+    the root is the same, the row of a listed path may stay whatever the size is: see :func:`keep_known`.
     """
     if old.columns is None or replace or _is_continued(old, listing):
         return
@@ -273,7 +274,9 @@ def check_sizes_leaving(old: Old, listing: Source, replace: bool) -> None:
         else:
             return  # nothing is known before it is read
     gone = np.flatnonzero(~np.isin(old.columns.size, np.array(sorted(here), dtype=np.int64)))
-    _check_leaving(old, listing, decode(old.columns.path[gone]), "at least ")
+    listed = {item.path for item in listing.items} if _root(old) == listing.root else set()
+    leaving = [path for path in decode(old.columns.path[gone]) if path not in listed]
+    _check_leaving(old, listing, leaving, "at least ")
 
 
 def check_contents_leaving(old: Old, listing: Source, columns: Columns, replace: bool) -> None:
