@@ -20,7 +20,7 @@ from typing import IO
 from ..errors import ImageError, SourceError, UnavailableError
 from ..folders import is_url, open_regular
 from .blocks import Blocks
-from .budget import max_bytes
+from .budget import max_bytes, too_many_bytes
 from .faults import reason_of
 from .items import Ignored, Item, Member, Source, Unlisted, as_label, is_image
 from .remote import FileInfo, fetch, file_info, file_size
@@ -107,7 +107,7 @@ def read_member(member: Member) -> bytes:
         return b""
     size = max(member.end - member.start, member.size, member.packed)
     if size > max_bytes():
-        raise UnavailableError(f"{size} bytes are too many for an image")
+        raise UnavailableError(too_many_bytes(size))
     if not member.zipped:
         return _part(member, member.end)
     # How long the header is stands in it; what the list of the archive says is a good guess.
@@ -208,9 +208,9 @@ def _members(file: str, opened: IO[bytes], ignored: Ignored) -> Iterator[Item]:
     with zipfile.ZipFile(opened) as archive:
         # Of two of one name, the last counts, as it does when they are unpacked.
         infos = {info.filename: info for info in archive.infolist() if not info.is_dir()}
-        for name in [name for name in infos if not _is_image(name)]:
+        for name in [name for name in infos if not is_image(_cleaned(name))]:
             del infos[name]
-            ignored.add(name)
+            ignored.add(_cleaned(name))
         last = archive.start_dir
         shared = _overlapping(archive.infolist(), last)
     for info in sorted(infos.values(), key=lambda info: info.filename.split("/")):
@@ -274,12 +274,12 @@ def _entries(file: str, opened: IO[bytes], state: FileInfo | None, ignored: Igno
                         labels.setdefault(name[:-4], set()).add(_label(text))
                     except ValueError as error:
                         wrong[name[:-4]] = f"{name} holds no label: {error}"
-                elif _is_image(name) and not member.isdir():
+                elif is_image(_cleaned(name)) and not member.isdir():
                     # Of two of one name, the last counts, as it does when they are unpacked.
                     found.pop(name, None)
                     found[name] = _entry(file, member, name, state, found)
                 elif member.isfile():
-                    ignored.add(name)
+                    ignored.add(_cleaned(name))
                 tar.members = []  # type: ignore[attr-defined]  # else it keeps all it has seen
     except tarfile.TarError as error:
         if not found:
@@ -307,9 +307,9 @@ def _entry(file: str, member: tarfile.TarInfo, name: str, state: FileInfo | None
     return Item(name, Member(file, start, start + member.size, state=state), "", "", problem, known)
 
 
-def _is_image(name: str) -> bool:
-    """Whether it is called as one, wherever its name leads."""
-    return is_image("/".join(part for part in name.split("/") if part not in {".", ".."}))
+def _cleaned(name: str) -> str:
+    """The name of a file in an archive without the parts "." and "..", whose dots do not make a file hidden."""
+    return "/".join(part for part in name.split("/") if part not in {".", ".."})
 
 
 def _problem(name: str) -> str:
