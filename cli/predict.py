@@ -51,7 +51,7 @@ def add_parser(verbs: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Predict and write the table."""
-    if len(arguments.source) == 1 and not _is_some_file(arguments.source[0]):
+    if len(arguments.source) == 1 and not _is_unknown_file(arguments.source[0]):
         (arguments.source,) = arguments.source
     elif several := [source for source in arguments.source if _holds_several(source)]:
         _common.note(arguments, f"{several[0]} is no image file: name a folder, table, archive or store alone")
@@ -62,9 +62,9 @@ def run(arguments: argparse.Namespace) -> int:
     from featurekit.outputs import check_output
 
     as_json = bool(arguments.output) and Path(arguments.output).suffix.lower() == ".json"
-    mark = b'{\n  "model": ' if as_json else b"path,label,probability"
+    first_bytes = b'{\n  "model": ' if as_json else b"path,label,probability"
     if arguments.output:
-        check_output(arguments.output, mark)
+        check_output(arguments.output, first_bytes)
     model = load_model(arguments.model, weights=arguments.weights, trusted=arguments.trust)
     _common.take_options_of(arguments, model)
     if arguments.abstain_below is not None and model.target_ != "class":
@@ -75,29 +75,32 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         with _common.rows_of(arguments, keep=False) as store:
             lines = _lines(arguments, model, store, classes)
-            _tell(arguments, lines, classes, as_json, mark)
+            _write_table(arguments, lines, classes, as_json, first_bytes)
             return _common.tell_failed(arguments, store)
     except SourceError as error:
         if not error.failures:
             raise
         # Not one image could be read: the table says so of each, as it does where others could be.
         lines = [{"path": path, "label": None, "error": reason} for path, reason in error.failures]
-        _tell(arguments, lines, classes, as_json, mark)
+        _write_table(arguments, lines, classes, as_json, first_bytes)
         raise
 
 
-def _is_some_file(source: str) -> bool:
-    """Tell whether a source is a file whose name does not say what it is: it is looked into as one image."""
-    from featurekit.images import LISTED_SUFFIXES
+def _is_unknown_file(source: str) -> bool:
+    """Tell whether neither the name nor the first bytes of a file say what it is: its line says why it is no image."""
+    from featurekit.images import LISTED_SUFFIXES, begins_as_image
 
-    return Path(source).is_file() and not _holds_several(source) and Path(source).suffix.lower() not in LISTED_SUFFIXES
+    if not Path(source).is_file() or Path(source).suffix.lower() in LISTED_SUFFIXES:
+        return False
+    return not _holds_several(source) and not begins_as_image(source)
 
 
 def _holds_several(source: str) -> bool:
     """Tell whether a source names several images: a folder, a table, an archive, or a store."""
-    from featurekit.images import is_archive, is_manifest
+    from featurekit.images import is_archive, is_compressed_tar, is_manifest
 
-    return Path(source).is_dir() or is_manifest(source) or is_archive(source) or _sources.is_store(source)
+    is_packed = is_archive(source) or is_compressed_tar(source)
+    return Path(source).is_dir() or is_manifest(source) or is_packed or _sources.is_store(source)
 
 
 def _lines(arguments: argparse.Namespace, model: Any, store: FeatureStore, classes: list[str]) -> list[dict[str, Any]]:
@@ -125,8 +128,8 @@ def _lines(arguments: argparse.Namespace, model: Any, store: FeatureStore, class
     return lines
 
 
-def _tell(
-    arguments: argparse.Namespace, lines: list[dict[str, Any]], classes: list[str], as_json: bool, mark: bytes
+def _write_table(
+    arguments: argparse.Namespace, lines: list[dict[str, Any]], classes: list[str], as_json: bool, first_bytes: bytes
 ) -> None:
     """Write the table to where it was asked for."""
     from featurekit import FeaturekitError
@@ -136,7 +139,7 @@ def _tell(
         text = io.StringIO(newline="")
         _write(text, lines, classes, as_json or (arguments.json and not arguments.output), arguments.model)
         if arguments.output:
-            write_output(arguments.output, text.getvalue().encode("utf-8", "surrogateescape"), mark)
+            write_output(arguments.output, text.getvalue().encode("utf-8", "surrogateescape"), first_bytes)
             if not arguments.quiet:
                 print(f"{arguments.output}: {_common.count(len(lines), 'image')}", file=sys.stderr)
         else:

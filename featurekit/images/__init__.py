@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .archives import is_archive
+from .archives import is_archive, is_compressed_tar
 from .blocks import Blocks
 from .budget import Room, max_pixels
 from .colors import to_rgb
@@ -15,7 +15,7 @@ from .opening import file_state, located, open_origin, read_bytes, read_origin
 from .perceptual import HASH_SIDE, NO_HASH, PERCEPTUAL_BYTES, has_hash, mirror_mask, perceptual_hash
 from .remote import FileInfo
 from .remote import joined as below
-from .sources import read_source
+from .sources import begins_as_image, read_source
 from .urls import public
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "Source",
     "Stored",
     "Unlisted",
+    "begins_as_image",
     "below",
     "centre_box",
     "check_sequence",
@@ -43,6 +44,7 @@ __all__ = [
     "file_state",
     "has_hash",
     "is_archive",
+    "is_compressed_tar",
     "is_fast",
     "is_manifest",
     "items_from",
