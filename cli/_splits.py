@@ -63,14 +63,14 @@ def _parts(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_NAMES[name] for name in names))
 
 
-def split_of(arguments: argparse.Namespace, needed: Sequence[str], otherwise: str) -> Split | None:
+def split_of(arguments: argparse.Namespace, needed: Sequence[Sequence[str]], otherwise: str) -> Split | None:
     """Find the split that a manifest or a store holds, before anything is computed.
 
     Parameters
     ----------
     arguments : argparse.Namespace
-    needed : sequence of str
-        Parts that must have labeled images; of one with a slash in it, either will do.
+    needed : sequence of sequence of str
+        Parts that must have labeled images: at least one of each of these sequences.
     otherwise : str
         What the verb does if it follows no split, for messages: ``every labeled image is learned``.
 
@@ -100,19 +100,22 @@ def split_of(arguments: argparse.Namespace, needed: Sequence[str], otherwise: st
     for path, _, text in lines:
         part = _NAMES.get(text.lower(), "")
         if parts.setdefault(path, part) != part and all(name.lower() in _NAMES for name in texts):
+            first, second = (repr(name) if name else "no part" for name in (parts[path], part))
             raise FeaturekitError(
-                f"{source}: {path} is in two parts of the split, {parts[path] or 'none'!r} and {part or 'none'!r} "
-                f"({called}). Keep one of these lines."
+                f"{source}: {path} is in two parts of the split, {first} and {second} ({called}). Keep one of these "
+                "lines."
             )
     labels = [(parts[path], label) for path, label, _ in lines if label]
     labeled = {part for part, _ in labels}
+    if not called:
+        raise FeaturekitError(f"{source} holds no split. Leave {' and '.join(options)} out: then {otherwise}.")
     if not texts:
         problem = f"{called} names no parts of a split"
     elif any(text.lower() not in _NAMES for text in texts):
         shown = ", ".join(map(repr, texts[:5])) + (", ..." if len(texts) > 5 else "")
         problem = f"{called} holds {shown}; expected train, validation (or val) and test"
-    elif lacking := [part for part in needed if not labeled & set(part.split("/"))]:
-        problem = f"{called} puts no labeled image into the part {lacking[0]}"
+    elif lacking := [either for either in needed if not labeled & set(either)]:
+        problem = f"{called} puts no labeled image into the part {' or '.join(lacking[0])}"
     else:
         return Split(called, parts, labels)
     if options:
@@ -124,16 +127,23 @@ def split_of(arguments: argparse.Namespace, needed: Sequence[str], otherwise: st
 def note_every(arguments: argparse.Namespace, source: str, done: str) -> None:
     """Say that a verb follows no split, if the source has one."""
     called, lines = _read(argparse.Namespace(**vars(arguments) | {"source": source}))
+    parts = {_NAMES.get(text.lower(), "") for _, _, text in lines if text}
+    if not parts:
+        return
+    known = TEST in parts and "" not in parts
+    more = ", so that what is chosen by the result has seen the test images, too" if known else ""
+    _common.note(arguments, f"{source}: {called} is not followed: every labeled image is {done}{more}.")
+
+
+def note_drawn(arguments: argparse.Namespace) -> None:
+    """Say that ``--test-size`` takes the place of a split, if the source has one."""
+    called, lines = _read(arguments)
     if any(text for _, _, text in lines):
-        _common.note(
-            arguments,
-            f"{source}: {called} is not followed: every labeled image is {done}, so that what is chosen by the result "
-            "has seen the test images, too.",
-        )
+        _common.note(arguments, f"--test-size is given: {called} is not followed.")
 
 
 def _read(arguments: argparse.Namespace) -> tuple[str, list[tuple[str, str, str]]]:
-    """How the split of the source is called, and path, label and split of each image; no image if there is none."""
+    """How the split of the source is called, and path, label and split of each image; both empty if there is none."""
     from featurekit import FeatureStore
     from featurekit.images import is_manifest
 
@@ -142,14 +152,14 @@ def _read(arguments: argparse.Namespace) -> tuple[str, list[tuple[str, str, str]
         _sources.check_no_columns(arguments, source)
         with FeatureStore(source) as store:
             rows = zip(store.paths, store.y.tolist(), store.splits.tolist(), strict=True) if store.has_splits else ()
-            return "the store's split" if store.has_splits else "it", list(rows)
+            return "the store's split" if store.has_splits else "", list(rows)
     if not is_manifest(source):
         if arguments.split_column is not None:
             arguments.wrong_usage(f"--split-column is for manifests, and {source} is none")
-        return "it", []
+        return "", []
     listing = _sources.read(arguments)
     lines = zip(listing.items, listing.splits, strict=True) if listing.splits else ()
-    called = f"the column {arguments.split_column or 'split'!r}" if listing.splits else "it"
+    called = f"the column {arguments.split_column or 'split'!r}" if listing.splits else ""
     return called, [(item.path, item.label, text) for item, text in lines]
 
 

@@ -97,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
         if classifier is None:
             _common.check_labels(arguments, labels if split is None else split.labels_of([_splits.TRAIN]))
         elif target == "class":
-            check_known(classifier, labels)
+            check_known(classifier, labels if split is None else split.labels_of(_scored(arguments, split)))
 
     with _common.rows_of(arguments, keep=classifier is None, labelled=check) as store:
         _common.note_other_targets(arguments, store)
@@ -141,24 +141,29 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _split(arguments: argparse.Namespace) -> _splits.Split | None:
     """The split that is followed."""
-    scored = arguments.split or (f"{_splits.TEST}/{_splits.VALIDATION}",)
-    size = arguments.test_size or _TEST_SIZE
-    drawn = f"a part of {size:.0%}, drawn at random, is scored by a head that is fitted on the others"
-    split = _splits.split_of(
-        arguments,
-        [*scored, *([_splits.TRAIN] if arguments.head else [])],
-        drawn if arguments.head else "every labeled image is scored",
-    )
-    if split is not None and arguments.test_size is not None:
-        _common.note(arguments, f"--test-size is given: {split.called} is not followed.")
+    if arguments.test_size is not None:
+        _splits.note_drawn(arguments)
         return None
-    return split
+    scored = [(part,) for part in arguments.split] if arguments.split else [(_splits.TEST, _splits.VALIDATION)]
+    return _splits.split_of(
+        arguments,
+        [*scored, *([(_splits.TRAIN,)] if arguments.head else [])],
+        f"a part of {_TEST_SIZE:.0%}, drawn at random, is scored by a head that is fitted on the others"
+        if arguments.head
+        else "every labeled image is scored",
+    )
+
+
+def _scored(arguments: argparse.Namespace, split: _splits.Split) -> Sequence[str]:
+    """The parts of the split that are scored."""
+    there = {part for part, _ in split.labels}
+    return arguments.split or ((_splits.TEST if _splits.TEST in there else _splits.VALIDATION),)
 
 
 def _parts(arguments: argparse.Namespace, store: FeatureStore, split: _splits.Split) -> tuple[Any, Any]:
     """Which rows are for training and which are scored, as two masks."""
     found = [part for part, label in zip(split.of(store.paths), store.columns.label, strict=True) if label]
-    scored = arguments.split or ((_splits.TEST if _splits.TEST in found else _splits.VALIDATION),)
+    scored = _scored(arguments, split)
     roles = {_splits.TRAIN: "fitted on"} if arguments.head else {}
     _splits.note_followed(arguments, split, found, **roles, **dict.fromkeys(scored, "scored on"))
     train = _splits.chosen_rows(split, store, [_splits.TRAIN]) if arguments.head else None

@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     from featurekit.bundle import is_bundle
 
     parts = arguments.split or (_splits.TRAIN,)
-    split = _splits.split_of(arguments, parts, "every labeled image is learned")
+    split = _splits.split_of(arguments, [(part,) for part in parts], "every labeled image is learned")
 
     def check(labels: Sequence[str]) -> None:
         _common.check_labels(arguments, labels if split is None else split.labels_of(parts))

@@ -120,7 +120,7 @@ def test_an_unknown_part_is_wrong_usage(table, run):
 def test_a_split_that_is_not_there_is_an_error(digits_store_path, run, tmp_path):
     code, _, said = run("fit", digits_store_path, *FIT, "--split", "train")
     assert code == 1
-    assert "names no parts of a split" in said
+    assert f"{digits_store_path} holds no split. Leave --split out: then every labeled image is learned." in said
     assert not (tmp_path / "model").exists()
 
 
