@@ -72,11 +72,16 @@ def safe_streams() -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """Print a message of the command on standard error.
+    """Print a message of the command on standard error."""
+    print(as_message(text), file=sys.stderr)
+
+
+def as_message(text: str) -> str:
+    """Mark a text as a message of the command.
 
     Lines after the first are indented, so that a name with a line break in it cannot pass for a message.
     """
-    print("featurekit: " + text.replace("\n", "\n  "), file=sys.stderr)
+    return "featurekit: " + text.replace("\n", "\n  ")
 
 
 def write_data(text: str) -> None:

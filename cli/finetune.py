@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import _common, _sources, _splits
+from ._terminal import as_message
 
 if TYPE_CHECKING:
     from featurekit import FeatureStore
@@ -152,7 +153,7 @@ def _say(line: str) -> None:
     """A line above the progress bar."""
     from tqdm import tqdm
 
-    tqdm.write(f"featurekit: {line}", file=sys.stderr)
+    tqdm.write(as_message(line), file=sys.stderr)
 
 
 def _stages(text: str) -> int | str:
@@ -224,7 +225,7 @@ def run(arguments: argparse.Namespace) -> int:
     drawn = arguments.validation is None
     split = _splits.split_of(
         arguments,
-        [_splits.TRAIN],
+        [(_splits.TRAIN,)],
         "the epoch is chosen by a part of the images, drawn at random"
         if drawn
         else "every labeled image is trained on",
