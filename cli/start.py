@@ -23,9 +23,10 @@ INTERRUPTED = 130
 
 MESSAGE = "featurekit: interrupted. What was complete is kept: run the same command again."
 
-# A process whose main thread does not learn of a signal within this many seconds, since it is in C code or imports a
-# module, is ended. A main thread that knows of it, and saves what was computed, gets longer. Stores and checkpoints are
-# replaced in one step, so that what is not saved by then is computed again, and nothing else is lost.
+# Both times run from the first signal. A process whose main thread has not learned of it by the end of the shorter one,
+# since it is in C code or imports a module, is ended. A main thread that knows of it may save what was computed until
+# the end of the longer one. Stores and checkpoints are replaced in one step, so that what is not saved by then is
+# computed again, and nothing else is lost.
 _STUCK_SECONDS = 1.0
 _SAVING_SECONDS = 1.75
 _POLL_SECONDS = 0.05

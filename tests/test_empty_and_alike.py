@@ -10,7 +10,7 @@ from featurekit.errors import HeadError, ImageError, SourceError
 from featurekit.labels import LabelFindings, find_alike
 from featurekit.transfer import label_findings
 
-NOTHING = "no row of .* is selected, so that there is nothing to do"
+NOTHING = "the selection of .* has no rows"
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from ..heads import head_name, make_head
 from ..metrics import Evaluation, paired_difference
 from ..splits import can_be_split
 from ..store import FeatureStore
-from ..transfer import label_findings, without_labels
+from ..transfer import label_findings, nothing_to_learn
 from .kept import Kept
 from .result import Compared, Comparison
 
@@ -113,7 +113,7 @@ def compare(
     chosen = np.flatnonzero(stores[0].columns.label != b"")
     y = stores[0].y[chosen]
     if not len(y):
-        raise without_labels(stores[0])
+        raise nothing_to_learn(stores[0])
     check(y)
     together = group_rows(stores, chosen)
     labels = label_findings(stores[0], y, chosen=chosen, pairs=together.pairs)

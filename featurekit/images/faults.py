@@ -1,4 +1,4 @@
-"""What an error of a server, or of a library that talks to one, says of a file."""
+"""Errors of servers, and of libraries that talk to them: is another try of use, and how is the fault told."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class NoSuchFileError(ImageError):
 
 
 def is_lasting(error: Exception) -> bool:
-    """Whether another try would end in the same way: no such file, no permission, no such address.
+    """Tell whether another try would end in the same way: no such file, no permission, no such address.
 
     Examples
     --------
@@ -34,7 +34,7 @@ def is_lasting(error: Exception) -> bool:
 
 
 def _is_garbled(error: Exception) -> bool:
-    """Whether an answer could not be understood: aiohttp gives it the status 400, which the server did not answer."""
+    """Tell whether an answer could not be understood: aiohttp gives it the status 400, which no server answered."""
     return hasattr(error, "status") and hasattr(error.__cause__, "code")
 
 

@@ -223,11 +223,11 @@ def as_label(value: object) -> str:
 
 
 def is_image(name: str) -> bool:
-    """Whether a name is that of an image file, readable or not, that is not hidden."""
+    """Tell whether a name is that of an image file, readable or not, that is not hidden."""
     _, dot, ending = name.rpartition("/")[2].rpartition(".")
     return not is_hidden(name) and bool(dot) and f".{ending.lower()}" in LISTED_SUFFIXES
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file, or a folder above it, is hidden, or made by macOS beside what was packed."""
+    """Tell whether a file, or a folder above it, is hidden, or made by macOS beside what was packed."""
     return name.startswith((".", "__MACOSX/")) or "/." in name

@@ -268,7 +268,7 @@ class _Walk:
 
 
 def begins_as_image(path: str | os.PathLike[str]) -> bool:
-    """Whether the first bytes of a file are those of an image."""
+    """Tell whether the first bytes of a file are those of an image."""
     try:
         with open_regular(path) as file:
             return is_image_content(file.read(HEAD_BYTES))

@@ -9,11 +9,11 @@ _SLACK = 64  # bytes that compression and checksum may add to a chunk, beside a 
 
 
 class Chunks:
-    """The chunks of all datasets of a file, none of which may lie where another one does.
+    """The chunks of all datasets of a file: no two compressed chunks overlap, and all together fit into the file.
 
-    The bytes of all of them together are at most those of the file. That bounds what is read of a dataset that is not
-    compressed, since it declares no more bytes than it stores. Compressed chunks, which grow when they are read, are
-    looked at one by one; of the others there may be hundreds of thousands.
+    The second rule bounds what is read of a dataset that is not compressed, since it declares no more bytes than it
+    stores. Only compressed chunks, which grow when they are read, are looked at one by one: of the others there may be
+    hundreds of thousands.
 
     Parameters
     ----------

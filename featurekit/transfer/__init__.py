@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import is_large, without_labels
+from .base import is_large, nothing_to_learn
 from .classifier import TransferClassifier
 from .regressor import TransferRegressor
 from .saved import load_model
@@ -18,7 +18,7 @@ __all__ = [
     "is_large",
     "label_findings",
     "load_model",
+    "nothing_to_learn",
     "share_seen",
     "sketch_of",
-    "without_labels",
 ]

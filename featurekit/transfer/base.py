@@ -198,7 +198,7 @@ class TransferEstimator(BaseEstimator):
             return
         extractor.check_store(X)
         if not len(X):
-            raise without_labels(X)
+            raise nothing_to_learn(X)
         for start in range(0, len(X), _BLOCK):
             yield X.X[start : start + _BLOCK].astype(np.float32, copy=False)
 
@@ -251,10 +251,10 @@ def is_large(store: FeatureStore) -> bool:
     return len(store) * store.space.dim * 4 > _MOST_BYTES
 
 
-def without_labels(store: FeatureStore) -> HeadError:
-    """Make the error for a store, or a selection of its rows, of which no row has a label."""
+def nothing_to_learn(store: FeatureStore) -> HeadError:
+    """Make the error for a store none of whose rows has a label, or for a selection that has no rows."""
     if not len(store):
-        return HeadError(f"no row of {store.path} is selected, so that there is nothing to do. Select some.")
+        return HeadError(f"the selection of {store.path} has no rows")
     return HeadError(f"none of the {len(store)} rows of {store.path} has a label. {LABELS_COME_FROM}")
 
 
@@ -281,5 +281,5 @@ def given_or_stored(
         raise ValueError("groups and sample_weight are for images with y; a store has its own groups")
     chosen = np.flatnonzero(X.columns.label != b"")
     if not len(chosen):
-        raise without_labels(X)
+        raise nothing_to_learn(X)
     return X.y[chosen], chosen

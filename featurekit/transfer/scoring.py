@@ -21,7 +21,7 @@ from ..proportions import abstain
 from ..store import FeatureStore
 from ..target_metrics import LabelEvaluation, NumberEvaluation, evaluate_labels, evaluate_numbers
 from ..targets import LabelTable, as_classes, as_numbers, label_table, numbers
-from .base import TransferEstimator, say, without_labels
+from .base import TransferEstimator, nothing_to_learn, say
 from .telling import label_findings
 
 
@@ -144,7 +144,7 @@ def _truth(X: Any, y: Any, target: str, estimator: Any) -> tuple[NDArray[np.intp
         raise ValueError("y is missing: scoring needs the true label of each image (only a store brings its own)")
     chosen = np.flatnonzero(X.columns.label != b"")
     if not len(chosen):
-        raise without_labels(X)
+        raise nothing_to_learn(X)
     if target == "number":
         return chosen, numbers(X.y[chosen])
     return chosen, X.y[chosen] if target == "class" else label_table(X.y[chosen], list(estimator.classes_))
