@@ -97,3 +97,16 @@ def test_predict_says_nothing_of_labels(predict, tmp_path):
     (tmp_path / "new.csv").write_text("path,kind\ngood.png,a\n")
     _, _, said = predict("new.csv")
     assert "label" not in said
+
+
+def test_a_compressed_tar_file_is_told_how_to_be_read(predict, tmp_path):
+    (tmp_path / "photos.tar.gz").write_bytes(b"\x1f\x8b")
+    code, lines, said = predict("photos.tar.gz")
+    assert (code, lines) == (1, [])
+    assert "can only be read from its beginning: unpack it" in said
+
+
+def test_an_image_without_an_ending_has_the_path_that_one_with_an_ending_has(predict, tmp_path):
+    (tmp_path / "folder" / "IM0001").write_bytes((tmp_path / "good.png").read_bytes())
+    _, (line,), _ = predict("folder/IM0001")
+    assert line["path"] == "IM0001"

@@ -12,6 +12,7 @@ import xml.etree.ElementTree
 
 import pytest
 from featurekit_cli._terminal import SafeStream
+from featurekit_cli.finetune import _say as say_above_bar
 from featurekit_cli.main import main
 from odd_files import encoded, picture
 from tqdm import tqdm
@@ -202,3 +203,8 @@ def test_quiet_command_after_another_in_one_process_is_quiet(run, digits_store_p
     level = logging.getLogger("featurekit").level
     assert run("store", "info", digits_store_path)[0] == 0
     assert logging.getLogger("featurekit").level == level
+
+
+def test_lines_above_a_bar_are_indented_as_those_of_other_messages(capsys):
+    say_above_bar("epoch 1 of a\nfeaturekit: done")
+    assert capsys.readouterr().err == "featurekit: epoch 1 of a\n  featurekit: done\n"

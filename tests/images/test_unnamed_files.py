@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import zipfile
 
 import pytest
 from PIL import Image
@@ -98,3 +99,11 @@ def test_a_note_can_be_copied_and_pickled():
     copy = pickle.loads(pickle.dumps(note))
     assert copy == note == "A note. Do this (root=...)."
     assert (copy.remedies, copy.about_labels) == (note.remedies, True)
+
+
+def test_a_dot_as_a_folder_of_a_zip_hides_no_file(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("./cat/a.png", "./notes.txt", "cat/../b.txt", "./.hidden"):
+            archive.writestr(name, CONTENTS["PNG"])
+    source = read_source(tmp_path / "a.zip")
+    assert source.notes == ["Ignored 2 x .txt: not image file names.", "Ignored 1 hidden file or folder."]
