@@ -36,7 +36,7 @@ _LOCAL_HEADER = struct.Struct("<26xHH")  # of a member of a ZIP file: the length
 
 
 def is_archive(place: str) -> bool:
-    """Whether a source is an archive, or several of them in webdataset's way.
+    """Tell whether a source is an archive, or several of them in webdataset's way.
 
     Examples
     --------
@@ -47,7 +47,7 @@ def is_archive(place: str) -> bool:
 
 
 def is_compressed_tar(place: str) -> bool:
-    """Whether a source is a tar file that can only be read from its beginning."""
+    """Tell whether a source is a tar file that can only be read from its beginning."""
     return public(place).lower().endswith((".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst"))
 
 

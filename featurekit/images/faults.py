@@ -1,4 +1,4 @@
-"""Errors of servers, and of libraries that talk to them: is another try of use, and how is the fault told."""
+"""Faults of servers, and of libraries that talk to them: which of them last, and how they are told."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _is_garbled(error: Exception) -> bool:
 
 
 def lasting_fault(error: Exception, url: str) -> ImageError:
-    """What to raise for an error that is lasting: a missing file, or a server that refuses."""
+    """Make the error to raise for a lasting fault: a missing file, or a server that refuses."""
     cause = error.__cause__ if isinstance(error, FileNotFoundError) else error  # fsspec raises it for much else
     answer = getattr(cause, "response", None)  # of an object store
     code = answer.get("Error", {}).get("Code") if isinstance(answer, dict) else getattr(cause, "status", None)
@@ -72,7 +72,7 @@ def reason_of(error: Exception, url: str) -> str:
 
 
 def _what_is_missing(error: ImportError, kind: str) -> str:
-    """What knows a kind of URL is imported when one is met; it may be missing, or there and broken."""
+    """Say why the package that reads a kind of URL cannot be imported: it may be missing, or there and broken."""
     cause = error.__cause__ if isinstance(error.__cause__, ImportError) else error
     if not isinstance(cause, ModuleNotFoundError):
         return f"what reads {kind}:// is installed and cannot be used: {cause}"
