@@ -11,6 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from featurekit.wording import count as count
+
 from . import _sources
 from ._parser import Parser as Parser
 from ._terminal import say
@@ -401,11 +403,6 @@ def take_options_of(arguments: argparse.Namespace, classifier: TransferClassifie
 def show_progress(arguments: argparse.Namespace) -> bool:
     """A progress bar is for a person who watches."""
     return not arguments.quiet and sys.stderr.isatty()
-
-
-def count(number: int, thing: str) -> str:
-    """``1 row``, ``2 rows``."""
-    return f"{number} {thing}" + ("" if number == 1 else "s")
 
 
 def print_json(data: dict[str, Any]) -> None:
