@@ -226,7 +226,10 @@ def find_duplicates(
         stuck = (named_class & (sizes > 1) & (groups_in < 2))[codes]
     among = stuck[ends].any(axis=1)
     if among.any():
-        ids = connected_ids(n, [*known, (first[~among], second[~among])])
+        # The first search gives enough pairs to connect pictures, not all: without those that are separated now, others
+        # may need pairs that it passed over.
+        left, right, _ = near_pairs(np.where((stuck | (same != np.arange(n)))[:, None], 0, table), distance)
+        ids = connected_ids(n, [*known, (left, right)])
     return Groups(
         ids=ids,
         exact=int(np.sum(same != np.arange(n))),
