@@ -357,11 +357,12 @@ def groups_of(
     store : FeatureStore
     chosen : ndarray of bool or int
     sides : two ndarrays of int, optional
-        Rows, among the chosen ones, to fit on and to score, where the user says which: then groups may be on both.
+        Rows, among the chosen ones, to fit on and to score, where the user says which: then groups may be on both, and
+        near duplicates are kept together whatever their class, since no class has to be split.
     """
     from featurekit.duplicates import group_rows
 
-    found = group_rows(store, chosen, classes=arguments.target == "class")
+    found = group_rows(store, chosen, classes=arguments.target == "class" and sides is None)
     if found.notable:
         note(arguments, found.sentence(None if sides is None else found.shared(*sides)))
     return found
