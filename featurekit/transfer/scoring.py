@@ -45,8 +45,9 @@ def evaluate(
     groups : array-like, shape (n,), optional
         Of each image, what it belongs to, such as a patient; empty or missing where it belongs to nothing. Intervals
         count a group once. Duplicates, and the groups of a store, are known without it; groups that are given come on
-        top of these. With fewer than 6 groups there are no intervals (None), and with fewer than 10 they are mostly too
-        narrow; `interval_note` of the result says so.
+        top of these. With fewer than 6 groups there are no intervals (None), but those of the accuracy and the top-k
+        accuracy where no image belongs to a group; with fewer than 10 they are mostly too narrow. `interval_note` of
+        the result says so.
     abstain_below : float, optional
         Also say how good the classifier is where its largest probability is at least this.
 
