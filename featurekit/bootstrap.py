@@ -14,8 +14,8 @@ from .wording import count
 Interval = tuple[float | None, float | None]
 """Low and high end of an interval; two times None where there are too few groups for one."""
 
-Difference = tuple[float, float | None, float | None]
-"""A paired difference, and the ends of its interval."""
+WithInterval = tuple[float, float | None, float | None]
+"""A value, and the ends of its interval."""
 
 FEWEST_GROUPS = 6
 """Groups that a 95% interval needs.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .backbones import DEFAULT_BACKBONE
-from .bootstrap import Difference, points_text, range_text
+from .bootstrap import WithInterval, points_text, range_text
 from .duplicates import group_rows
 from .errors import FeaturekitError, HeadError
 from .evaluation import cross_validate_head
@@ -296,7 +296,7 @@ def _comparison(rows: list[DemoRow]) -> str:
     )
 
 
-def _verdict(frozen: DemoRow, paired: Difference, *, digits: bool) -> str:
+def _verdict(frozen: DemoRow, paired: WithInterval, *, digits: bool) -> str:
     difference, low, high = paired
     measured = f"Frozen features with {frozen.head}, minus raw pixels: {100 * difference:+.1f} points"
     if low is None or high is None:

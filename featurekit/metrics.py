@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .bootstrap import FEWEST_GROUPS, TAILS, Difference, Interval, interval_note, percentiles, resampled
+from .bootstrap import FEWEST_GROUPS, TAILS, Interval, WithInterval, interval_note, percentiles, resampled
 from .proportions import Z95, Abstention, grouped_wilson
 
 _BINS = 15
@@ -320,7 +320,7 @@ def paired_difference(
     second: ArrayLike,
     groups: ArrayLike | None = None,
     z: float = Z95,
-) -> Difference:
+) -> WithInterval:
     """Accuracy of `first` minus that of `second` on the same images, with a 95% interval.
 
     Being right and wrong together cancels out, so the interval is narrower than that of two separate

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..bootstrap import points_text
+from ..bootstrap import WithInterval, points_text
 from ..comparison import Comparison
 from .belief import Gain
 from .growth import Growth
@@ -59,7 +59,7 @@ class Evidence:
     comparison : Comparison or None
         Heads on the frozen features, cross-validated.
     neighbours : (accuracy, low, high) or None
-        Leave-one-out nearest neighbour.
+        Leave-one-out nearest neighbour; low and high are None with too few groups of images.
     gap : float or None
         Accuracy of the best head on the images that it learned from, less that in cross-validation.
     beats_chance : bool
@@ -81,7 +81,7 @@ class Evidence:
 
     size: Size | None = None
     comparison: Comparison | None = None
-    neighbours: tuple[float, float, float] | None = None
+    neighbours: WithInterval | None = None
     gap: float | None = None
     beats_chance: bool = True
     scores: dict[str, float] = field(default_factory=dict)

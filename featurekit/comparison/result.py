@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
-from ..bootstrap import Difference
+from ..bootstrap import WithInterval
 from ..duplicates import Groups
 from ..evaluation import CrossValidation, CurvePoint
 from ..labels import NO_FINDINGS, LabelFindings
@@ -51,7 +51,7 @@ class Compared:
     dim: int
     folded: CrossValidation
     evaluation: Evaluation
-    difference: Difference
+    difference: WithInterval
     fingerprint: str
     reused: bool
 

@@ -79,11 +79,12 @@ def evaluate(
     together = None if groups is None else _given_groups(groups, len(X))[chosen]
     predictions, probabilities, features = _predicted(estimator, X)
     contents = None
+    # Nothing is split here, so near duplicates are one draw whatever their class.
     if isinstance(X, FeatureStore):
-        found, contents = group_rows(X, chosen, classes=target == "class"), X.columns.sha256[chosen]
+        found, contents = group_rows(X, chosen, classes=False), X.columns.sha256[chosen]
     elif features is not None:  # without a store, every image is chosen
         contents = features.contents
-        found = find_duplicates(features.perceptual, contents=contents, labels=y if target == "class" else None)
+        found = find_duplicates(features.perceptual, contents=contents)
     if contents is not None:
         together = found.ids if together is None else _joined(found.ids, together)
         label_findings(X, y, contents, chosen, pairs=found.pairs, target=target).warn()
