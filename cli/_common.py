@@ -11,6 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from featurekit.wording import count as count
+
 from . import _sources
 from ._parser import Parser as Parser
 from ._terminal import say
@@ -355,11 +357,12 @@ def groups_of(
     store : FeatureStore
     chosen : ndarray of bool or int
     sides : two ndarrays of int, optional
-        Rows, among the chosen ones, to fit on and to score, where the user says which: then groups may be on both.
+        Rows, among the chosen ones, to fit on and to score, where the user says which: then groups may be on both, and
+        near duplicates are kept together whatever their class, since no class has to be split.
     """
     from featurekit.duplicates import group_rows
 
-    found = group_rows(store, chosen, classes=arguments.target == "class")
+    found = group_rows(store, chosen, classes=arguments.target == "class" and sides is None)
     if found.notable:
         note(arguments, found.sentence(None if sides is None else found.shared(*sides)))
     return found
@@ -401,11 +404,6 @@ def take_options_of(arguments: argparse.Namespace, classifier: TransferClassifie
 def show_progress(arguments: argparse.Namespace) -> bool:
     """A progress bar is for a person who watches."""
     return not arguments.quiet and sys.stderr.isatty()
-
-
-def count(number: int, thing: str) -> str:
-    """``1 row``, ``2 rows``."""
-    return f"{number} {thing}" + ("" if number == 1 else "s")
 
 
 def print_json(data: dict[str, Any]) -> None:

@@ -9,8 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .wording import count
+
 Interval = tuple[float | None, float | None]
 """Low and high end of an interval; two times None where there are too few groups for one."""
+
+WithInterval = tuple[float, float | None, float | None]
+"""A value, and the ends of its interval."""
 
 FEWEST_GROUPS = 6
 """Groups that a 95% interval needs.
@@ -80,45 +85,63 @@ def grouped(table: Any, ids: NDArray[np.intp]) -> Any:
     return csr_array((np.ones(n), (ids, np.arange(n))), shape=(int(ids.max()) + 1, n)) @ table
 
 
-def interval_note(groups: int, n: int) -> str:
-    """What a user should know of intervals of `n` images in so many independent groups; nothing if there are enough.
+def interval_note(groups: int, images: int, kept: str = "") -> str:
+    """Say why there are no intervals, or why they are rough; nothing if there are enough groups.
+
+    Parameters
+    ----------
+    groups : int
+        Independent groups of images.
+    images : int
+        As many as there are groups: then each is one by itself.
+    kept : str
+        Scores that have an interval of any number of single images.
 
     Examples
     --------
     >>> interval_note(3, 40)
-    'no 95% interval: of 3 groups of images nothing says how much others differ; at least 6 are needed'
+    '3 groups of images are too few for 95% intervals; at least 6 are needed'
+    >>> interval_note(4, 4, "the accuracy")
+    '4 images are too few for 95% intervals other than that of the accuracy; at least 6 are needed'
     >>> interval_note(10, 40)
     ''
     """
     if groups >= ROUGH_GROUPS:
         return ""
-    what = (
-        f"{groups} image{'' if groups == 1 else 's'}"
-        if groups == n
-        else f"{groups} group{'' if groups == 1 else 's'} of images"
-    )
-    if groups < FEWEST_GROUPS:
-        but = " but that of the accuracy" if groups == n else ""
-        return (
-            f"no 95% interval{but}: of {what} nothing says how much others differ; at least {FEWEST_GROUPS} are needed"
-        )
-    return f"95% intervals of {what} are rough, and mostly too narrow: {ROUGH_GROUPS} or more give better ones"
+    single = groups == images
+    drawn = count(groups, "image") if single else f"{count(groups, 'group')} of images"
+    if groups >= FEWEST_GROUPS:
+        return f"95% intervals of {drawn} are rough, and mostly too narrow: {ROUGH_GROUPS} or more give better ones"
+    others = f" other than that of {kept}" if single and kept else ""
+    verb = "is" if groups == 1 else "are"
+    return f"{drawn} {verb} too few for 95% intervals{others}; at least {FEWEST_GROUPS} are needed"
 
 
-def between(low: float | None, high: float | None, form: str = ".4f") -> str:
+def range_text(low: float | None, high: float | None, form: str = ".4f") -> str:
     """Spell an interval: ``0.8421 to 0.9012``, or ``no interval``.
 
     Examples
     --------
-    >>> between(0.25, 0.75, ".1%"), between(None, None)
+    >>> range_text(0.25, 0.75, ".1%"), range_text(None, None)
     ('25.0% to 75.0%', 'no interval')
     """
     return "no interval" if low is None or high is None else f"{low:{form}} to {high:{form}}"
 
 
+def points_text(low: float | None, high: float | None) -> str:
+    """Spell the interval of a difference in points: ``-0.5 to +2.9``, or ``no interval``.
+
+    Examples
+    --------
+    >>> points_text(-0.005, 0.029)
+    '-0.5 to +2.9'
+    """
+    return "no interval" if low is None or high is None else range_text(100 * low, 100 * high, "+.1f")
+
+
 def interval_text(low: float | None, high: float | None, form: str = ".4f") -> str:
     """Spell a 95% interval for a sentence: ``95% interval 0.8421 to 0.9012``, or ``no 95% interval``."""
-    return "no 95% interval" if low is None else f"95% interval {between(low, high, form)}"
+    return "no 95% interval" if low is None else f"95% interval {range_text(low, high, form)}"
 
 
 def percentiles(drawn: dict[str, NDArray[Any]]) -> dict[str, tuple[float, float]]:

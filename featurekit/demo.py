@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from .backbones import DEFAULT_BACKBONE
-from .bootstrap import between
+from .bootstrap import WithInterval, points_text, range_text
 from .duplicates import group_rows
 from .errors import FeaturekitError, HeadError
 from .evaluation import cross_validate_head
@@ -232,8 +232,7 @@ def _fine_tuned(
     differences = []
     for place, name in enumerate(("raw pixels", "frozen features")):
         found = paired_difference(y[test], said[2], said[place], groups=groups[test])
-        difference, low, high = (100 * value for value in found)
-        differences.append(f"minus {name} {difference:+.1f} points ({low:+.1f} to {high:+.1f})")
+        differences.append(f"minus {name} {100 * found[0]:+.1f} points ({points_text(*found[1:])})")
     return rows, f"Fine-tuned, {' and '.join(differences)}, paired."
 
 
@@ -288,7 +287,7 @@ def _comparison(rows: list[DemoRow]) -> str:
                 row.features,
                 row.head,
                 f"{row.evaluation.accuracy:.3f}",
-                between(row.evaluation.low, row.evaluation.high, ".3f"),
+                range_text(row.evaluation.low, row.evaluation.high, ".3f"),
                 f"{row.seconds:.1f} s",
             ]
             for row in rows
@@ -297,12 +296,12 @@ def _comparison(rows: list[DemoRow]) -> str:
     )
 
 
-def _verdict(frozen: DemoRow, paired: tuple[float, float, float], *, digits: bool) -> str:
-    difference, low, high = (100 * value for value in paired)
-    measured = (
-        f"Frozen features with {frozen.head}, minus raw pixels: {difference:+.1f} points "
-        f"(95% interval {low:+.1f} to {high:+.1f}, paired)."
-    )
+def _verdict(frozen: DemoRow, paired: WithInterval, *, digits: bool) -> str:
+    difference, low, high = paired
+    measured = f"Frozen features with {frozen.head}, minus raw pixels: {100 * difference:+.1f} points"
+    if low is None or high is None:
+        return f"{measured} (paired).\nThe groups of images are too few for an interval: the two cannot be told apart."
+    measured += f" (95% interval {points_text(low, high)}, paired)."
     if low > 0:
         return f"{measured}\nThe frozen features win: transfer learning works on these images."
     if high >= 0:

@@ -18,6 +18,7 @@ from .images import PERCEPTUAL_BYTES, has_hash
 from .labels import connected_ids, content_ids
 from .near_duplicates import NEAR_DISTANCE, hash_distance, near_pairs
 from .store import FeatureStore
+from .wording import count
 
 __all__ = ["NEAR_DISTANCE", "Groups", "find_duplicates", "group_rows", "hash_distance"]
 
@@ -84,9 +85,9 @@ class Groups:
         shared : (int, int), optional
             Where a given split is followed: what :meth:`shared` says of it. Default: no split separates a group.
         """
-        found = [counted(self.exact, "equal file"), counted(self.near, "near duplicate")]
+        found = [count(self.exact, "equal file"), count(self.near, "near duplicate")]
         if self.given:
-            found.append(f"{counted(self.given, 'group')} of the source")
+            found.append(f"{count(self.given, 'group')} of the source")
         lacking = (
             f"{self.unknown} of {len(self.ids)} images have no perceptual hash (blank, smaller than 16 pixels, or "
             "stored by an older version and not read again since): near duplicates of them are not found"
@@ -98,7 +99,7 @@ class Groups:
             sentence += "kept on one side of every split"
         elif shared[0]:
             sentence += (
-                f"the split that is given is followed, and {shared[0]} of {counted(shared[1], 'scored image')} "
+                f"the split that is given is followed, and {shared[0]} of {count(shared[1], 'scored image')} "
                 f"{'is a duplicate' if shared[0] == 1 else 'are duplicates'} of images that the head is fitted on, or "
                 "of a group with them. Scores on new images will be lower"
             )
@@ -214,7 +215,7 @@ def find_duplicates(
     known = [(np.arange(n), same), (members, members[_first_of_equal(named[members])])]
 
     # Equal files are one picture: the first stands for all of them.
-    first, second, _ = near_pairs(np.where((same == np.arange(n))[:, None], table, 0), distance)
+    first, second, _ = near_pairs(np.where((same != np.arange(n))[:, None], 0, table), distance)
     ends = np.stack([first, second], axis=1)
     ids = connected_ids(n, [*known, (first, second)])
     stuck = np.zeros(n, dtype=bool)
@@ -225,7 +226,10 @@ def find_duplicates(
         stuck = (named_class & (sizes > 1) & (groups_in < 2))[codes]
     among = stuck[ends].any(axis=1)
     if among.any():
-        ids = connected_ids(n, [*known, (first[~among], second[~among])])
+        # The first search gives enough pairs to connect pictures, not all: without those that are separated now, others
+        # may need pairs that it passed over.
+        left, right, _ = near_pairs(np.where((stuck | (same != np.arange(n)))[:, None], 0, table), distance)
+        ids = connected_ids(n, [*known, (left, right)])
     return Groups(
         ids=ids,
         exact=int(np.sum(same != np.arange(n))),
@@ -236,17 +240,6 @@ def find_duplicates(
         kept=not among.any(),
         unknown=int(np.sum(~has_hash(table))),
     )
-
-
-def counted(number: int, thing: str) -> str:
-    """Spell a number of things.
-
-    Examples
-    --------
-    >>> counted(1, "equal file"), counted(2, "equal file")
-    ('1 equal file', '2 equal files')
-    """
-    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _first_of_equal(values: NDArray[Any]) -> NDArray[np.intp]:

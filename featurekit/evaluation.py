@@ -84,7 +84,12 @@ class CrossValidation:
         repeats = len(self.predictions)
         table = None if self.probabilities is None else self.probabilities.reshape(-1, len(self.classes))
         return evaluate_predictions(
-            np.tile(self.y, repeats), self.predictions.ravel(), table, self.classes, np.tile(self.groups, repeats)
+            np.tile(self.y, repeats),
+            self.predictions.ravel(),
+            table,
+            self.classes,
+            np.tile(self.groups, repeats),
+            repeats=repeats,
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .bootstrap import FEWEST_GROUPS, TAILS, Interval, interval_note, percentiles, resampled
+from .bootstrap import FEWEST_GROUPS, TAILS, Interval, WithInterval, interval_note, percentiles, resampled
 from .proportions import Z95, Abstention, grouped_wilson
 
 _BINS = 15
@@ -38,7 +38,7 @@ class Evaluation:
         Fraction of correct predictions.
     low, high : float or None
         95% interval of the accuracy: Wilson's score interval, with as many independent images as the groups leave.
-        None with fewer than 6 groups of images; `interval_note` says so.
+        None with fewer than 6 groups of images, unless each image is a group of its own; `interval_note` says so.
     balanced_accuracy : float
         Mean recall over the classes that occur in the true labels.
     macro_f1 : float
@@ -56,6 +56,7 @@ class Evaluation:
         95% interval of each score, by its name. Wilson's of the accuracy and the top-k accuracy; of the calibration
         error, whose value is on average too large, by inversion of a test; of the others percentiles of a bootstrap.
         Where draws are simulated, they are of images (or groups), and there is no interval with fewer than 6 of them.
+        Wilson's are there for any number of single images.
     per_class : list of ClassScore
         In the order of `classes`.
     classes : list of str
@@ -99,6 +100,7 @@ def evaluate_predictions(
     probabilities: ArrayLike | None = None,
     classes: ArrayLike | None = None,
     groups: ArrayLike | None = None,
+    repeats: int = 1,
 ) -> Evaluation:
     """Score predicted labels, and probabilities if there are any, against true labels.
 
@@ -112,7 +114,10 @@ def evaluate_predictions(
     groups : array-like, shape (n,), optional
         Images that are no independent draws: duplicates, or several predictions for one image. The intervals
         take each group as one draw. With fewer than 6 groups there are none, since not even the range of the scores of
-        5 groups holds their middle in 95 of 100 cases; with fewer than 10 they are mostly too narrow.
+        5 groups holds their middle in 95 of 100 cases; with fewer than 10 they are mostly too narrow. Images that all
+        are groups of their own keep the intervals of the accuracy and the top-k accuracy, however few they are.
+    repeats : int
+        How many predictions there are for each image. Those of one image belong to one group.
 
     Returns
     -------
@@ -138,7 +143,9 @@ def evaluate_predictions(
     n = len(true)
     ids = np.arange(n) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     point = scores.all()
-    intervals = _intervals(scores, ids, point)
+    images, number = n // repeats, int(ids.max()) + 1
+    intervals = _intervals(scores, ids, point, images)
+    kept = "the accuracy" if scores.in_top is None else f"the accuracy and the top-{scores.top_k} accuracy"
     low, high = intervals["accuracy"]
     recall, precision, f1, support = (values[0] for values in scores.counts(scores.whole))
     k = len(scores.classes)
@@ -161,8 +168,8 @@ def evaluate_predictions(
         ],
         classes=scores.classes,
         confusion_matrix=matrix.tolist(),
-        groups=int(ids.max()) + 1,
-        interval_note=interval_note(int(ids.max()) + 1, n),
+        groups=number,
+        interval_note=interval_note(number, images, kept),
     )
 
 
@@ -258,7 +265,7 @@ def _sparse(parts: list[tuple[Any, Any]], n: int, width: int) -> Any:
     return coo_array((values, (np.tile(np.arange(n), len(parts)), columns)), shape=(n, width)).tocsr()
 
 
-def _intervals(scores: _Scores, ids: NDArray[np.intp], point: dict[str, float]) -> dict[str, Interval]:
+def _intervals(scores: _Scores, ids: NDArray[np.intp], point: dict[str, float], images: int) -> dict[str, Interval]:
     """95% intervals of all scores; what is drawn are groups, with replacement."""
     intervals: dict[str, Interval] = dict.fromkeys(point, (None, None))
     if ids.max() + 1 >= FEWEST_GROUPS:
@@ -266,9 +273,9 @@ def _intervals(scores: _Scores, ids: NDArray[np.intp], point: dict[str, float]) 
         intervals |= percentiles(scores.of(drawn))
         if scores.in_top is not None:
             intervals["calibration_error"] = _calibration_interval(scores.gaps(scores.whole)[0], scores.gaps(drawn))
-    intervals["accuracy"] = grouped_wilson(scores.hit, ids)
+    intervals["accuracy"] = grouped_wilson(scores.hit, ids, images)
     if scores.in_top is not None:
-        intervals["top_k_accuracy"] = grouped_wilson(scores.in_top, ids)
+        intervals["top_k_accuracy"] = grouped_wilson(scores.in_top, ids, images)
     return intervals
 
 
@@ -313,7 +320,7 @@ def paired_difference(
     second: ArrayLike,
     groups: ArrayLike | None = None,
     z: float = Z95,
-) -> tuple[float, float, float]:
+) -> WithInterval:
     """Accuracy of `first` minus that of `second` on the same images, with a 95% interval.
 
     Being right and wrong together cancels out, so the interval is narrower than that of two separate
@@ -330,11 +337,13 @@ def paired_difference(
 
     Returns
     -------
-    difference, low, high : float
+    difference : float
+    low, high : float or None
+        None with fewer than 6 groups, or single images.
 
     Examples
     --------
-    >>> paired_difference([0, 0, 1, 1], [0, 0, 1, 1], [0, 0, 1, 1])
+    >>> paired_difference([0, 0, 0, 1, 1, 1], [0, 0, 0, 1, 1, 1], [0, 0, 0, 1, 1, 1])
     (0.0, 0.0, 0.0)
     """
     truth = np.asarray(y_true)
@@ -343,6 +352,8 @@ def paired_difference(
     apart = difference - mean
     if groups is not None:
         apart = np.bincount(np.unique(np.asarray(groups), return_inverse=True)[1], weights=apart)
+    if len(apart) < FEWEST_GROUPS:
+        return mean, None, None
     one = len(difference) / len(apart)  # the size of a group, on average
     if not difference.any():
         return 0.0, 0.0, 0.0

@@ -36,7 +36,10 @@ from .images import HASH_SIDE, PERCEPTUAL_BYTES, has_hash, mirror_mask
 from .labels import connected_ids
 
 NEAR_DISTANCE = 36
-"""Bits, of 255, in which the hashes of two near duplicates differ at most."""
+"""Bits, of 255, in which the hashes of two near duplicates differ at most.
+
+With 44, magnetic resonance images of different brains were chained to one another, slice by slice.
+"""
 
 _FEW = 256  # Up to so many pictures, each is compared with each.
 _ORDERS = 64
@@ -82,9 +85,9 @@ def near_pairs(
     Returns
     -------
     first, second : ndarray of int, shape (p,)
-        Row numbers, ``first < second``, the closest pairs first. Of more than 256 different hashes not all pairs, but
-        enough to connect each picture with all that it can be reached from by close pairs. Rows with equal hashes are
-        paired with the first of them.
+        Row numbers, ``first < second``, the closest pairs first. With more than 256 different hashes, these are not all
+        pairs, but enough to connect each picture with all that it can be reached from by close pairs. Rows with equal
+        hashes are paired with the first of them.
     bits : ndarray of int, shape (p,)
         Their distances.
 

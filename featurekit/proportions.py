@@ -69,7 +69,7 @@ def wilson_interval(p: float, n: float, z: float = Z95) -> tuple[float, float]:
     return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
 
 
-def grouped_wilson(hit: NDArray[Any], ids: NDArray[np.intp]) -> Interval:
+def grouped_wilson(hit: NDArray[Any], ids: NDArray[np.intp], images: int | None = None) -> Interval:
     """Wilson score interval of the share of hits, with as many images as the groups leave independent.
 
     Parameters
@@ -77,6 +77,8 @@ def grouped_wilson(hit: NDArray[Any], ids: NDArray[np.intp]) -> Interval:
     hit : ndarray of bool, shape (n,)
     ids : ndarray of int, shape (n,)
         Numbers of the groups, from 0.
+    images : int, optional
+        Different images, if some are there several times. Default: n.
 
     Returns
     -------
@@ -84,7 +86,7 @@ def grouped_wilson(hit: NDArray[Any], ids: NDArray[np.intp]) -> Interval:
         None if there are fewer groups than `FEWEST_GROUPS`, and fewer than images.
     """
     groups = int(ids.max()) + 1
-    if groups < min(len(hit), FEWEST_GROUPS):
+    if groups < min(len(hit) if images is None else images, FEWEST_GROUPS):
         return None, None
     return wilson_interval(float(hit.mean()), independent_images(hit, ids))
 

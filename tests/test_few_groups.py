@@ -36,8 +36,8 @@ def test_fewer_than_six_groups_have_no_intervals_and_a_note_says_why(groups):
     assert (found.low, found.high) == (None, None)
     assert set(found.intervals.values()) == {(None, None)}
     assert found.groups == groups
-    assert found.interval_note.startswith(f"no 95% interval: of {groups} group")
-    assert "at least 6 are needed" in found.interval_note
+    assert found.interval_note.startswith(f"{groups} group")
+    assert found.interval_note.endswith("too few for 95% intervals; at least 6 are needed")
 
 
 @pytest.mark.parametrize("groups", [6, 9])
@@ -55,13 +55,41 @@ def test_single_images_keep_the_interval_of_the_accuracy_and_no_other():
     found = evaluate_predictions([0, 0, 1, 1], [0, 1, 1, 1])
     assert found.low < found.accuracy < found.high
     assert found.intervals["macro_f1"] == (None, None)
-    assert found.interval_note.startswith("no 95% interval but that of the accuracy: of 4 images")
+    assert found.interval_note.startswith("4 images are too few for 95% intervals other than that of the accuracy;")
+
+
+def test_single_images_keep_the_interval_of_the_top_k_accuracy():
+    found = evaluate_predictions([0, 0, 1, 1], [0, 1, 1, 1], [[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.1, 0.9]], [0, 1])
+    assert {name for name, (low, _) in found.intervals.items() if low is not None} == {"accuracy", "top_k_accuracy"}
+    assert "other than that of the accuracy and the top-2 accuracy;" in found.interval_note
+
+
+def test_numbers_and_labels_of_few_single_images_promise_no_interval():
+    for found in (evaluate_numbers([1.0, 2, 3, 4], [1, 2, 3, 6]), evaluate_labels(np.eye(4), np.eye(4))):
+        assert set(found.intervals.values()) == {(None, None)}
+        assert found.interval_note == "4 images are too few for 95% intervals; at least 6 are needed"
+
+
+def test_repeated_predictions_of_few_single_images_have_the_interval_of_the_accuracy():
+    found = evaluate_predictions(
+        np.tile([0, 0, 0, 1, 1], 2), [0, 0, 1, 1, 1, 0, 0, 0, 1, 0], groups=np.tile(np.arange(5), 2), repeats=2
+    )
+    assert found.low < found.accuracy < found.high
+    assert found.interval_note.startswith("5 images are too few for 95% intervals other than that of the accuracy;")
+
+
+def test_repeated_predictions_of_images_in_few_groups_have_no_interval():
+    found = evaluate_predictions(
+        np.tile([0, 0, 0, 1, 1], 2), [0, 0, 1, 1, 1, 0, 0, 0, 1, 0], groups=np.tile([0, 1, 2, 3, 3], 2), repeats=2
+    )
+    assert found.low is None
+    assert found.interval_note.startswith("4 groups of images are too few for 95% intervals;")
 
 
 def test_text_says_that_there_is_no_interval():
     text = evaluation_text(scored(3))
     assert "(no 95% interval, n = 60)" in text
-    assert "of 3 groups of images" in text
+    assert "\n3 groups of images are too few" in text
 
 
 def test_json_has_null_for_the_ends():
@@ -82,7 +110,7 @@ def test_numbers_of_few_groups_have_no_intervals():
     found = evaluate_numbers(TRUE, SAID, groups=np.arange(N) % 2)
     assert set(found.intervals.values()) == {(None, None)}
     assert "(no 95% interval)" in evaluation_text(found)
-    assert "of 2 groups of images" in evaluation_text(found)
+    assert "\n2 groups of images are too few" in evaluation_text(found)
 
 
 def test_answers_of_few_groups_have_no_interval():

@@ -84,10 +84,10 @@ def test_bootstrap_intervals_cover_about_what_they_say():
 
 
 def test_a_difference_that_never_varies_is_no_certainty():
-    assert paired_difference([1] * 4, [1] * 4, [1] * 4) == (0, 0, 0)
-    difference, low, high = paired_difference([1] * 4, [1] * 4, [0] * 4)
-    assert (difference, high - low) == (1, pytest.approx(2 * 1.96 / 4, abs=1e-3))
-    copies = paired_difference([1] * 8, [1] * 8, [0] * 8, groups=[0, 0, 1, 1, 2, 2, 3, 3])
+    assert paired_difference([1] * 8, [1] * 8, [1] * 8) == (0, 0, 0)
+    difference, low, high = paired_difference([1] * 8, [1] * 8, [0] * 8)
+    assert (difference, high - low) == (1, pytest.approx(2 * 1.96 / 8, abs=1e-3))
+    copies = paired_difference([1] * 16, [1] * 16, [0] * 16, groups=np.repeat(np.arange(8), 2))
     assert copies == pytest.approx((difference, low, high))
 
 

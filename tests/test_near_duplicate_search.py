@@ -1,11 +1,10 @@
-"""The work and the recall of the search for near duplicates among pictures that are alike."""
+"""The recall of the search for near duplicates among pictures that are alike."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from featurekit import near_duplicates
 from featurekit.images import PERCEPTUAL_BYTES
 from featurekit.labels import connected_ids
 from featurekit.near_duplicates import NEAR_DISTANCE, hash_distance, near_pairs
@@ -39,35 +38,6 @@ def with_bits_changed(hashes, count):
         for half in picture:
             half[rng.choice(np.arange(1, 256), count, replace=False)] ^= 1
     return np.packbits(bits.reshape(len(hashes), -1), axis=1)
-
-
-@pytest.fixture
-def compared_in_full(monkeypatch):
-    """Count the pairs of which the distance is computed in full, one after the other; the real function runs."""
-    counts = []
-    distances = near_duplicates._distances
-
-    def counting(hashes, one, other):
-        counts.append(len(one))
-        return distances(hashes, one, other)
-
-    monkeypatch.setattr(near_duplicates, "_distances", counting)
-    return counts
-
-
-@pytest.mark.parametrize("kind", ["equal low coefficients", "like low coefficients"])
-def test_pictures_that_are_alike_but_no_duplicates_are_not_compared_again_and_again(kind, compared_in_full):
-    near_pairs(alike(kind, 1000))
-    assert sum(compared_in_full) < 1000
-
-
-def test_crowd_of_near_duplicates_costs_a_few_comparisons_for_each(compared_in_full):
-    rng = np.random.default_rng(3)
-    one = np.unpackbits(rng.integers(0, 128, PERCEPTUAL_BYTES, dtype=np.uint8))
-    hashes = np.packbits((one ^ (rng.random((600, 512)) < 0.03)).astype(np.uint8), axis=1)
-    first, second, _ = near_pairs(hashes)
-    assert len(np.unique(connected_ids(600, [(first, second)]))) == 1
-    assert sum(compared_in_full) < 3 * 600
 
 
 @pytest.mark.parametrize("kind", ALIKE)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..proportions import independent_images, wilson_interval
+from ..bootstrap import WithInterval
+from ..proportions import grouped_wilson
 
 _BLOCK = 1024
 
 
-def nearest_neighbour(X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> tuple[float, float, float]:
+def nearest_neighbour(X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = None) -> WithInterval:
     """Share of rows whose nearest other row, by cosine, has the same label, with a 95% interval.
 
     Parameters
@@ -24,7 +25,9 @@ def nearest_neighbour(X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = Non
 
     Returns
     -------
-    accuracy, low, high : float
+    accuracy : float
+    low, high : float or None
+        None with fewer than 6 groups, unless each image is one.
 
     Examples
     --------
@@ -40,5 +43,4 @@ def nearest_neighbour(X: ArrayLike, y: ArrayLike, groups: ArrayLike | None = Non
         near = unit[start : start + _BLOCK] @ unit.T
         near[ids[start : start + _BLOCK, np.newaxis] == ids] = -np.inf
         hit[start : start + _BLOCK] = labels[near.argmax(axis=1)] == labels[start : start + _BLOCK]
-    accuracy = float(hit.mean())
-    return accuracy, *wilson_interval(accuracy, independent_images(hit, ids))
+    return float(hit.mean()), *grouped_wilson(hit, ids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..bootstrap import points_text
 from ..finetune import FineTuneClassifier
 from ..heads import fit_head, make_head
 from ..metrics import paired_difference
@@ -35,8 +37,10 @@ class Pilot:
     frozen, tuned : float
         Accuracy of the frozen features' best head, and of the fine-tuned network, on the same images; both learned from
         the same.
-    difference, low, high : float
-        Paired, with a 95% interval.
+    difference : float
+        Paired.
+    low, high : float or None
+        Its 95% interval; None with fewer than 6 groups of images.
     seconds : float
     """
 
@@ -48,22 +52,28 @@ class Pilot:
     frozen: float
     tuned: float
     difference: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     seconds: float
 
     @property
     def standard_error(self) -> float:
-        """Of the difference. Where the frozen network was kept, it will mostly be kept again: then there is none."""
+        """Of the difference; infinite if nothing is known of it.
+
+        Where the frozen network was kept, it will mostly be kept again: then it is close to 0.
+        """
+        if self.low is None or self.high is None:
+            return math.inf
         return max((self.high - self.low) / (2 * Z95), _SURE_OF_NOTHING)
 
     def sentence(self) -> str:
         """What it says."""
-        d, low, high = (100 * value for value in (self.difference, self.low, self.high))
+        interval = points_text(self.low, self.high)
         what = "the whole network" if self.unfreeze == "all" else f"the last {self.unfreeze} stages"
         return (
             f"pilot, {what} fine-tuned for {EPOCHS} epochs on {self.learned} images, scored on {self.scored}: "
-            f"{self.tuned:.1%} against {self.frozen:.1%} frozen, {d:+.1f} points ({low:+.1f} to {high:+.1f}, paired)"
+            f"{self.tuned:.1%} against {self.frozen:.1%} frozen, {100 * self.difference:+.1f} points "
+            f"({interval}, paired)"
             + (f"; in {self.kept} of {self.folds} folds the frozen network was kept" if self.kept else "")
         )
 

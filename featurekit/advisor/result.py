@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..bootstrap import WithInterval, points_text
 from ..comparison import Comparison
 from .belief import Gain
 from .growth import Growth
@@ -29,21 +30,23 @@ class Alternative:
     options : dict
         What makes them: ``backbone``, ``layer``, ``image_size``.
     accuracy : float
-    difference, low, high : float
-        To the first features, paired, with a 95% interval.
+    difference : float
+        To the first features, paired.
+    low, high : float or None
+        Its 95% interval; None with fewer than 6 groups of images.
     """
 
     name: str
     options: dict[str, Any]
     accuracy: float
     difference: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
     def sentence(self) -> str:
         """What it says."""
-        d, low, high = (100 * value for value in (self.difference, self.low, self.high))
-        return f"{self.name}: {self.accuracy:.1%}, {d:+.1f} points ({low:+.1f} to {high:+.1f}, paired)"
+        interval = points_text(self.low, self.high)
+        return f"{self.name}: {self.accuracy:.1%}, {100 * self.difference:+.1f} points ({interval}, paired)"
 
 
 @dataclass(slots=True)
@@ -56,7 +59,7 @@ class Evidence:
     comparison : Comparison or None
         Heads on the frozen features, cross-validated.
     neighbours : (accuracy, low, high) or None
-        Leave-one-out nearest neighbour.
+        Leave-one-out nearest neighbour; low and high are None with too few groups of images.
     gap : float or None
         Accuracy of the best head on the images that it learned from, less that in cross-validation.
     beats_chance : bool
@@ -78,7 +81,7 @@ class Evidence:
 
     size: Size | None = None
     comparison: Comparison | None = None
-    neighbours: tuple[float, float, float] | None = None
+    neighbours: WithInterval | None = None
     gap: float | None = None
     beats_chance: bool = True
     scores: dict[str, float] = field(default_factory=dict)

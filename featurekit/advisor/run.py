@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..backbones import DEFAULT_BACKBONE
-from ..bootstrap import between
+from ..bootstrap import range_text
 from ..comparison import Comparison
 from ..errors import SourceError
 from ..folders import on_disk
@@ -133,7 +133,7 @@ def _reasons(e: Evidence) -> list[str]:
     if e.comparison is not None and e.neighbours is not None and e.gap is not None:
         best = e.comparison.best
         score = best.evaluation
-        interval = between(score.low, score.high, ".1%")
+        interval = range_text(score.low, score.high, ".1%")
         said.append(
             f"frozen features, {best.features} with {best.head}: {score.accuracy:.1%} right in "
             f"{e.comparison.folds}-fold cross-validation ({interval}); the nearest neighbour "
@@ -148,7 +148,7 @@ def _options(e: Evidence, comparison: Comparison, do: str) -> dict[str, Any]:
     best = comparison.best
     if do == FINE_TUNE:
         return {"backbone": best.backbone, "unfreeze": stages_to_train(e)}
-    better = [other for other in e.alternatives if other.low > 0]
+    better = [other for other in e.alternatives if other.low is not None and other.low > 0]
     chosen = max(better, key=lambda other: other.difference).options if better else {"backbone": best.backbone}
     return chosen | {"head": best.head}
 

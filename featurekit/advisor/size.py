@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..duplicates import Groups, counted
+from ..duplicates import Groups
 from ..images import Item, open_origin
 from ..labels import NO_FINDINGS, LabelFindings
+from ..wording import count
 
 _LOOKED_AT = 200
 
@@ -68,12 +69,13 @@ class Size:
         if self.failed or self.unlabelled:
             said.append(f"{self.failed} images cannot be read, {self.unlabelled} have no label: left out")
         if self.equal or self.near:
-            found = [counted(self.equal, "equal file"), counted(self.near, "near duplicate")]
+            found = [count(self.equal, "equal file"), count(self.near, "near duplicate")]
             said.append(f"{' and '.join(found)}: kept on one side of every split")
         said += self.labels.sentences()
         if self.smallest < 5:
-            few = f"{self.smallest} image{'' if self.smallest == 1 else 's'}"
-            said.append(f"the smallest class has {few}: too few to say anything of it by itself")
+            said.append(
+                f"the smallest class has {count(self.smallest, 'image')}: too few to say anything of it by itself"
+            )
         if self.classes > 1 and self.largest > 10 * self.smallest:
             said.append("classes are of very unequal size: accuracy says little of the small ones")
         return said

@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from ..bootstrap import WithInterval
 from ..duplicates import Groups
 from ..evaluation import CrossValidation, CurvePoint
 from ..labels import NO_FINDINGS, LabelFindings
@@ -34,8 +35,9 @@ class Compared:
         The predictions.
     evaluation : Evaluation
         Their scores.
-    difference : tuple of float
-        Accuracy minus that of the best line, on the same images, and its 95% interval.
+    difference : (float, float, float), or (float, None, None)
+        Accuracy minus that of the best line, on the same images, and its 95% interval; no interval with fewer than 6
+        groups of images.
     fingerprint : str
         Of the feature space.
     reused : bool
@@ -49,7 +51,7 @@ class Compared:
     dim: int
     folded: CrossValidation
     evaluation: Evaluation
-    difference: tuple[float, float, float]
+    difference: WithInterval
     fingerprint: str
     reused: bool
 
@@ -117,8 +119,8 @@ class Comparison:
 
     @property
     def equals(self) -> list[Compared]:
-        """The lines that cannot be told apart from the best: the interval of the difference holds zero."""
-        return [line for line in self.results[1:] if line.difference[2] >= 0]
+        """The lines that cannot be told apart from the best: the interval of the difference holds zero, or is None."""
+        return [line for line in self.results[1:] if line.difference[2] is None or line.difference[2] >= 0]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain Python objects, ready for JSON."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..backbones import DEFAULT_BACKBONE
+from ..bootstrap import WithInterval
 from ..duplicates import Groups, group_rows
 from ..errors import HeadError, SourceError
 from ..evaluation import CrossValidation, CurvePoint, cross_validate_head, learning_curve
@@ -262,7 +263,7 @@ def _features(store: FeatureStore) -> str:
     return space.backbone if space.layer == PENULTIMATE else f"{space.backbone}.{space.layer}"
 
 
-def _difference(found: CrossValidation, best: CrossValidation) -> tuple[float, float, float]:
+def _difference(found: CrossValidation, best: CrossValidation) -> WithInterval:
     repeats = len(found.predictions)
     return paired_difference(
         np.tile(found.y, repeats), found.predictions.ravel(), best.predictions.ravel(), np.tile(found.groups, repeats)

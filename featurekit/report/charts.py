@@ -81,7 +81,7 @@ class Axes:
         )
 
 
-def ends_or(y: float, low: float | None, high: float | None) -> tuple[float, float]:
+def interval_or_point(y: float, low: float | None, high: float | None) -> tuple[float, float]:
     """The ends of an interval, or the point itself where there is none."""
     return y if low is None else low, y if high is None else high
 
@@ -89,7 +89,7 @@ def ends_or(y: float, low: float | None, high: float | None) -> tuple[float, flo
 def growing(curve: Iterable[tuple[float, float, float | None, float | None]], said: str) -> str:
     """A learning curve: rows, accuracy and its interval; `said` is what it is, in words."""
     points = [
-        Point(rows, accuracy, *ends_or(accuracy, low, high), f"{rows:.0f} images: {accuracy:.3f}")
+        Point(rows, accuracy, *interval_or_point(accuracy, low, high), f"{rows:.0f} images: {accuracy:.3f}")
         for rows, accuracy, low, high in curve
     ]
     ends = [value for p in points for value in (p.low, p.high)]

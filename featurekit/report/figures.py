@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..bootstrap import between
+from ..bootstrap import range_text
 from ..errors import FeaturekitError
 from ..escapes import printable
 from ..metrics import Evaluation
@@ -67,7 +67,7 @@ def draw_confusion_matrix(evaluation: Evaluation, path: str | os.PathLike[str], 
     axes.set_yticks(range(k), names, parse_math=False)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    interval = between(evaluation.low, evaluation.high, ".3f")
+    interval = range_text(evaluation.low, evaluation.high, ".3f")
     score = f"accuracy {evaluation.accuracy:.3f} ({interval}), n = {evaluation.n}"
     axes.set_title(f"{_drawable(title)}\n{score}" if title else score, fontsize=11, parse_math=False)
     if k <= _MOST_NUMBERS:

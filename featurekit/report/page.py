@@ -10,7 +10,7 @@ import numpy as np
 
 from .._version import __version__
 from ..advisor import Advice
-from ..bootstrap import between, interval_text
+from ..bootstrap import interval_text, points_text, range_text
 from ..comparison import Compared, Comparison
 from ..errors import FeaturekitError
 from ..escapes import escape
@@ -18,7 +18,7 @@ from ..folders import on_disk
 from ..outputs import write_output
 from ..store import FAILED, FeatureStore
 from .advice import advice_sections
-from .charts import Axes, Point, ends_or, growing, heat_map
+from .charts import Axes, Point, growing, heat_map, interval_or_point
 from .order import natural_order
 from .style import SCRIPT, STYLE
 from .thumbnails import thumbnail
@@ -155,12 +155,12 @@ def _table(c: Comparison) -> str:
     lines = []
     for line in c.results:
         e, (difference, low, high) = line.evaluation, line.difference
-        behind = f"{100 * difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+        behind = f"{100 * difference:+.1f} ({points_text(low, high)})"
         values: list[tuple[float | str | None, str]] = [
             (line.features, line.features),
             (line.head, line.head),
             (e.accuracy, f"{e.accuracy:.3f}"),
-            (e.low, between(e.low, e.high, ".3f")),
+            (e.low, range_text(e.low, e.high, ".3f")),
             (difference, "best" if line is c.best else behind),
             (e.balanced_accuracy, f"{e.balanced_accuracy:.3f}"),
             (e.macro_f1, f"{e.macro_f1:.3f}"),
@@ -193,7 +193,7 @@ def _cost(c: Comparison) -> str:
         Point(
             max(line.folded.fit_seconds, 1e-3),
             line.evaluation.accuracy,
-            *ends_or(line.evaluation.accuracy, line.evaluation.low, line.evaluation.high),
+            *interval_or_point(line.evaluation.accuracy, line.evaluation.low, line.evaluation.high),
             f"{_name(line)}: {line.evaluation.accuracy:.3f}, {line.folded.fit_seconds:.2f} s",
             kinds.index(line.features),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ..bootstrap import between, interval_text
+from ..bootstrap import interval_text, points_text, range_text
 from ..comparison import Comparison
 from ..escapes import printable
 from ..metrics import Evaluation
@@ -132,8 +132,8 @@ def comparison_text(comparison: Comparison) -> str:
                 line.features,
                 line.head,
                 f"{e.accuracy:.3f}",
-                between(e.low, e.high, ".3f"),
-                "" if line is c.best else f"{100 * difference:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})",
+                range_text(e.low, e.high, ".3f"),
+                "" if line is c.best else f"{100 * difference:+.1f} ({points_text(low, high)})",
                 f"{e.macro_f1:.3f}",
                 "" if e.log_loss is None else f"{e.log_loss:.3f}",
                 "" if e.calibration_error is None else f"{e.calibration_error:.3f}",

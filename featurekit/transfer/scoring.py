@@ -45,8 +45,9 @@ def evaluate(
     groups : array-like, shape (n,), optional
         Of each image, what it belongs to, such as a patient; empty or missing where it belongs to nothing. Intervals
         count a group once. Duplicates, and the groups of a store, are known without it; groups that are given come on
-        top of these. With fewer than 6 groups there are no intervals (None), and with fewer than 10 they are mostly too
-        narrow; `interval_note` of the result says so.
+        top of these. With fewer than 6 groups there are no intervals (None), but those of the accuracy and the top-k
+        accuracy where no image belongs to a group; with fewer than 10 they are mostly too narrow. `interval_note` of
+        the result says so.
     abstain_below : float, optional
         Also say how good the classifier is where its largest probability is at least this.
 
@@ -78,11 +79,12 @@ def evaluate(
     together = None if groups is None else _given_groups(groups, len(X))[chosen]
     predictions, probabilities, features = _predicted(estimator, X)
     contents = None
+    # Nothing is split here, so near duplicates are one draw whatever their class.
     if isinstance(X, FeatureStore):
-        found, contents = group_rows(X, chosen, classes=target == "class"), X.columns.sha256[chosen]
+        found, contents = group_rows(X, chosen, classes=False), X.columns.sha256[chosen]
     elif features is not None:  # without a store, every image is chosen
         contents = features.contents
-        found = find_duplicates(features.perceptual, contents=contents, labels=y if target == "class" else None)
+        found = find_duplicates(features.perceptual, contents=contents)
     if contents is not None:
         together = found.ids if together is None else _joined(found.ids, together)
         label_findings(X, y, contents, chosen, pairs=found.pairs, target=target).warn()

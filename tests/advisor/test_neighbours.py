@@ -20,6 +20,11 @@ def test_the_nearest_neighbour_is_scored_leaving_one_out():
     assert low < accuracy < high
 
 
+def test_rows_of_few_groups_have_no_interval():
+    X = np.random.default_rng(0).normal(size=(20, 3))
+    assert nearest_neighbour(X, np.arange(20) % 2, np.arange(20) // 2 % 5)[1:] == (None, None)
+
+
 def test_members_of_a_group_are_no_neighbours():
     X = np.repeat(np.random.default_rng(0).normal(size=(10, 6)), 2, axis=0)
     y = np.repeat(np.arange(10), 2)
