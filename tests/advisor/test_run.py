@@ -52,6 +52,7 @@ def test_shuffled_labels_give_nothing_to_learn(tmp_path):
     assert any("Look at the labels" in reason for reason in found.reasons)
 
 
+@pytest.mark.slow
 def test_two_images_of_each_class_ask_for_more_labels(tmp_path):
     found = advise(noise(6), labels=list("aabbcc"), output=tmp_path, budget=60)
     assert (found.verdict, found.do, found.sure) == ("more labels", "transfer", "clear")

@@ -28,6 +28,7 @@ def paths(digits_folder):
     return sorted(digits_folder.glob("*/*.png"))[::6]
 
 
+@pytest.mark.slow
 def test_rows_of_a_module_equal_those_of_the_named_backbone(network, tmp_path, paths):
     torch.save(network.state_dict(), tmp_path / "w.pth")
     # One by OpenVINO, one by PyTorch.
@@ -114,6 +115,7 @@ def test_a_last_layer_that_is_followed_by_others_is_no_classifier():
     assert find(network[:-1]).spec.classifier == ("3",)
 
 
+@pytest.mark.slow
 def test_an_inner_layer_is_read_before_later_layers_write_into_it():
     """The ReLU that follows writes into it."""
     torch.manual_seed(0)
@@ -165,8 +167,9 @@ def test_modules_without_a_classifier_are_taken_as_they_are():
 
 @pytest.mark.parametrize(
     "make",
-    [pytest.param(lambda: timm.create_model("resnet18", in_chans=1), marks=pytest.mark.slow), lambda: _small(1)],
+    [lambda: timm.create_model("resnet18", in_chans=1), lambda: _small(1)],
 )
+@pytest.mark.slow
 def test_a_network_for_grey_images_sees_the_luminance(make, paths):
     torch.manual_seed(0)
     module = make().eval()

@@ -196,6 +196,7 @@ def test_pictures_from_memory_are_measured_too(photos):
     assert Fidelity.of(extractor.transform(photos), exact).cosine > 0.999
 
 
+@pytest.mark.slow
 def test_a_file_that_is_gone_when_it_is_measured(photos_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(forward, "open_origin", _gone)
     store = extract(photos_folder, output=tmp_path / "s.h5", decoder="torchcodec")

@@ -17,6 +17,9 @@ from featurekit.advisor.similarity import Similarity
 from featurekit.errors import FeaturekitError
 from featurekit.report import advice_text, charts, write_page
 
+# Two networks are compared first, which takes longer than the other tests of reports together.
+pytestmark = pytest.mark.slow
+
 NASTY = '<img src=x onerror="document.title=1">&amp;'
 ARGUMENTS = [
     "--no-sandbox",

@@ -102,6 +102,7 @@ def made_again(kept, tmp_path, monkeypatch, caplog, content):
         pytest.param(lambda data: b"", id="empty", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_a_damaged_file_is_made_again(kept, tmp_path, monkeypatch, caplog, spoil):
     said = made_again(kept, tmp_path, monkeypatch, caplog, spoil(kept[1].read_bytes()))
     assert "is damaged and is made again" in said

@@ -129,6 +129,7 @@ def test_stores_from_windows_and_linux_are_merged(tmp_path):
     assert merge([a, b], tmp_path / "s.h5").paths == ["1.jpg", "2.jpg"]
 
 
+@pytest.mark.slow
 def test_many_stores_are_merged(tmp_path):
     """What is noted of where they come from does not grow beyond what a file can hold."""
     stores = [put(tmp_path / f"{'long' * 40}-{i}.h5", [f"{i}.jpg"], [i]) for i in range(150)]
