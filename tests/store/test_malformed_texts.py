@@ -163,9 +163,7 @@ def test_bytes_that_are_no_utf_8_are_text_that_was_not_written(tmp_path):
         del file["label/data"]
         put(file, "label/data", np.full(size, 0xFF, np.uint8))
     with FeatureStore(tmp_path / "s.h5") as store:
-        with pytest.raises(
-            StoreFormatError, match="labels, groups, splits or hashes are not as they were written"
-        ):
+        with pytest.raises(StoreFormatError, match="labels, groups, splits or hashes are not as they were written"):
             _ = store.columns
 
 
