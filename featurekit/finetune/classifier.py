@@ -95,7 +95,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
     comparison_ : dict
         On the validation images: ``n``, ``accuracy``, ``frozen_accuracy``, ``log_loss``, ``frozen_log_loss`` (both
         calibrated), the paired ``difference`` with its 95% interval ``low``, ``high`` (-1 and 1 below 6 images); images
-        ``won`` and ``lost``. The best epoch is a little too good. ``tried``: the same where the frozen network was kept.
+        ``won``, ``lost``. The best epoch is a little too good. ``tried``: the same where the frozen network was kept.
     moved_ : dict of str to float
         Of each trained stage, how long the change of its parameters is, relative to these; the head's with its damping.
     trained_ : list of str
