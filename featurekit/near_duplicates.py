@@ -39,7 +39,7 @@ from .labels import connected_ids
 NEAR_DISTANCE = 36
 """Bits, of 255, in which the hashes of two near duplicates differ at most.
 
-With 44, magnetic resonance images of different brains were chained to one another, slice by slice.
+With 44, slices of different brains (magnetic resonance images) were chained to one another.
 """
 
 _FEW = 256  # Up to so many pictures, each is compared with each.
