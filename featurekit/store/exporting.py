@@ -142,13 +142,14 @@ def _write_parquet(store: FeatureStore, target: Path) -> None:
 def _write_hdf5(store: FeatureStore, target: Path) -> None:
     with replacing_hdf5(target, beside(target)) as (file, check):
         x = file.create_dataset("X", store.X.shape, store.dtype)
-        for name in _texts_of(store):
+        names = _texts_of(store)
+        for name in names:
             file.create_dataset(name, (len(store),), h5py.string_dtype())
         file.attrs["format"] = np.bytes_(EXPORT_FORMAT)
         file.attrs["space"] = store.space.to_json()
         for start, rows, texts in _parts(store):
             x[start : start + len(rows)] = rows
-            for name, column in zip(_texts_of(store), zip(*texts, strict=True), strict=True):
+            for name, column in zip(names, zip(*texts, strict=True), strict=True):
                 file[name][start : start + len(rows)] = [value.encode("utf-8", "surrogateescape") for value in column]
             check()
 

@@ -36,10 +36,10 @@ from .schema import (
     MAX_ATTRIBUTE,
     NUMBER_COLUMNS,
     READABLE_VERSIONS,
-    SPLIT,
     TEXT_COLUMNS,
     TEXT_FACTOR,
     TEXT_FREE,
+    text_columns,
 )
 from .texts import MAX_TEXT
 
@@ -230,7 +230,7 @@ def _check_layout(file: h5py.File, dim: int, version: int) -> None:
     _check_hard_links(file)
     rows = set(_PLACES) if set(_PLACES) & set(file) else {"X", "check"} if version > 1 else {"X"}
     hashes = [*HASH_COLUMNS] if version > 2 else ["sha256"]
-    texts = [*TEXT_COLUMNS, *([SPLIT] if version > 2 and SPLIT in file else [])]
+    texts = text_columns(file) if version > 2 else TEXT_COLUMNS
     _check_names(file, {*hashes, "ledger", *texts, *NUMBER_COLUMNS, *rows})
     ledger = file["ledger"]
     if not isinstance(ledger, h5py.Group):

@@ -43,7 +43,7 @@ version 3.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple, overload
 
@@ -82,6 +82,17 @@ TEXT_FACTOR, TEXT_FREE = 64, 256 * 2**20
 DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype("<f4"), "float16": np.dtype("<f2")}
 
 Rows = NDArray[np.floating[Any]]
+
+
+def text_columns(present: Container[str]) -> tuple[str, ...]:
+    """Name the text columns of a store, by the names that are present in its file.
+
+    Examples
+    --------
+    >>> text_columns({"path", "split"})
+    ('path', 'label', 'group', 'split')
+    """
+    return (*TEXT_COLUMNS, SPLIT) if SPLIT in present else TEXT_COLUMNS
 
 
 class LedgerEntry(NamedTuple):

@@ -17,7 +17,7 @@ from .far import Place
 from .guards import is_whole
 from .reader import FeatureStore
 from .reading import damaged_rows_of, read_dataset, salvage, salvage_text
-from .schema import HASH_COLUMNS, LEDGER_TEXT, NUMBER_COLUMNS, SPLIT, TEXT_COLUMNS, Columns
+from .schema import HASH_COLUMNS, LEDGER_TEXT, NUMBER_COLUMNS, Columns, text_columns
 from .texts import decode
 from .writer import parts_folder, shards_in
 
@@ -108,13 +108,9 @@ def salvage_columns(store: FeatureStore) -> tuple[Columns, NDArray[np.bool_]]:
         logger.warning("%s", error)
         values, damaged = {}, np.zeros(len(store), dtype=np.bool_)
         file = store._file()
-        for name in (
-            *TEXT_COLUMNS,
-            "sha256",
-            *NUMBER_COLUMNS,
-            *(name for name in ("perceptual", SPLIT) if name in file),
-        ):
-            values[name], bad = (salvage_text if name in {*TEXT_COLUMNS, SPLIT} else salvage)(file[name])
+        texts, hashes = text_columns(file), [name for name in HASH_COLUMNS if name in file]
+        for name in (*texts, *hashes, *NUMBER_COLUMNS):
+            values[name], bad = (salvage_text if name in texts else salvage)(file[name])
             damaged |= bad
         if not damaged.any():  # something is wrong, and nothing says where
             damaged[:] = True
@@ -169,13 +165,13 @@ def damaged_rows(store: FeatureStore, problems: list[str] | None = None) -> NDAr
 
 def _damaged_parts(store: FeatureStore) -> list[str]:
     """Datasets other than ``X`` with a wrong checksum: ``label: 12 values are damaged``."""
-    hashes = [name for name in HASH_COLUMNS if name in store._file()]
-    splits = [SPLIT] if SPLIT in store._file() else []
-    names = [*TEXT_COLUMNS, *splits, *hashes, *NUMBER_COLUMNS, *(f"ledger/{name}" for name in (*LEDGER_TEXT, "row"))]
+    file = store._file()
+    hashes = [name for name in HASH_COLUMNS if name in file]
+    names = [*text_columns(file), *hashes, *NUMBER_COLUMNS, *(f"ledger/{name}" for name in (*LEDGER_TEXT, "row"))]
     names += ["shards", "shard", "row"] if store.is_folder else []
     found = []
     for name in names:
-        part = store._file()[name]
+        part = file[name]
         _, damaged = (salvage_text if isinstance(part, h5py.Group) else salvage)(part, keep=False)
         if damaged.any():
             found.append(f"{name}: {damaged.sum()} of {len(damaged)} values are damaged")
