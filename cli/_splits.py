@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from featurekit import FeatureStore
+    from featurekit import FeaturekitError, FeatureStore
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 _NAMES = {
@@ -143,7 +143,7 @@ def note_drawn(arguments: argparse.Namespace) -> None:
 
 
 def _read(arguments: argparse.Namespace) -> tuple[str, list[tuple[str, str, str]]]:
-    """How the split of the source is called, and path, label and split of each image; both empty if there is none."""
+    """Find the name of the source's split, and path, label and split of each image; both empty if there is none."""
     from featurekit import FeatureStore
     from featurekit.images import is_manifest
 
@@ -164,7 +164,7 @@ def _read(arguments: argparse.Namespace) -> tuple[str, list[tuple[str, str, str]
 
 
 def chosen_rows(split: Split, store: FeatureStore, parts: Sequence[str]) -> NDArray[np.bool_]:
-    """Which labeled rows are in these parts.
+    """Find the labeled rows in these parts.
 
     Raises
     ------
@@ -173,12 +173,22 @@ def chosen_rows(split: Split, store: FeatureStore, parts: Sequence[str]) -> NDAr
     """
     import numpy as np
 
-    from featurekit import FeaturekitError
-
     found: NDArray[np.bool_] = np.isin(np.array(split.of(store.paths)), parts) & (store.columns.label != b"")
     if not found.any():
-        raise FeaturekitError(f"no labeled image of the part {' or '.join(parts)} could be read ({split.called})")
+        raise nothing_readable(split, parts)
     return found
+
+
+def nothing_readable(split: Split, parts: Sequence[str]) -> FeaturekitError:
+    """Make the error for parts of which no labeled image could be read."""
+    from featurekit import FeaturekitError
+
+    return FeaturekitError(f"no labeled image of the part {' or '.join(parts)} could be read ({split.called})")
+
+
+def parts_of(split: Split, store: FeatureStore) -> list[str]:
+    """List the part of each labeled row."""
+    return [part for part, label in zip(split.of(store.paths), store.columns.label, strict=True) if label]
 
 
 def note_followed(arguments: argparse.Namespace, split: Split, found: Sequence[str], **roles: str) -> None:

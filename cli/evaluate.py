@@ -162,10 +162,11 @@ def _scored(arguments: argparse.Namespace, split: _splits.Split) -> Sequence[str
 
 def _parts(arguments: argparse.Namespace, store: FeatureStore, split: _splits.Split) -> tuple[Any, Any]:
     """Which rows are for training and which are scored, as two masks."""
-    found = [part for part, label in zip(split.of(store.paths), store.columns.label, strict=True) if label]
     scored = _scored(arguments, split)
     roles = {_splits.TRAIN: "fitted on"} if arguments.head else {}
-    _splits.note_followed(arguments, split, found, **roles, **dict.fromkeys(scored, "scored on"))
+    _splits.note_followed(
+        arguments, split, _splits.parts_of(split, store), **roles, **dict.fromkeys(scored, "scored on")
+    )
     train = _splits.chosen_rows(split, store, [_splits.TRAIN]) if arguments.head else None
     return train, _splits.chosen_rows(split, store, scored)
 

@@ -393,8 +393,6 @@ def _followed(
     arguments: argparse.Namespace, images: list[_Image], split: _splits.Split
 ) -> tuple[list[_Image], list[_Image] | None]:
     """Images to train on, and those to choose the best epoch by, as a split names them."""
-    from featurekit import FeaturekitError
-
     found = split.of([image.path for image in images])
     chosen = arguments.validation is None and arguments.validation_share is None
     roles = {_splits.TRAIN: "trained on"} | ({_splits.VALIDATION: "the epoch is chosen by"} if chosen else {})
@@ -409,5 +407,5 @@ def _followed(
             "split is followed, and scores are too good",
         )
     if not parts[_splits.TRAIN]:
-        raise FeaturekitError(f"no labeled image of the part train could be read ({split.called})")
+        raise _splits.nothing_readable(split, [_splits.TRAIN])
     return parts[_splits.TRAIN], others or None

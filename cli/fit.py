@@ -117,8 +117,7 @@ def _part(
     arguments: argparse.Namespace, store: FeatureStore, split: _splits.Split, parts: Sequence[str]
 ) -> FeatureStore:
     """Select the labeled rows of the parts that are learned, and say so."""
-    found = [part for part, label in zip(split.of(store.paths), store.columns.label, strict=True) if label]
-    _splits.note_followed(arguments, split, found, **dict.fromkeys(parts, "learned from"))
+    _splits.note_followed(arguments, split, _splits.parts_of(split, store), **dict.fromkeys(parts, "learned from"))
     return store.select(_splits.chosen_rows(split, store, parts))
 
 

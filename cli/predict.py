@@ -104,7 +104,7 @@ def _holds_several(source: str) -> bool:
 
 
 def _lines(arguments: argparse.Namespace, model: Any, store: FeatureStore, classes: list[str]) -> list[dict[str, Any]]:
-    """What the model says of each image, or why that one could not be read."""
+    """Predict the line of each image, or say in it why that one could not be read."""
     has_probabilities = hasattr(model, "predict_proba")
     labels = [_text(model.target_, classes, said) for said in model.predict(store)]
     table = model.predict_proba(store).tolist() if has_probabilities else [None] * len(labels)

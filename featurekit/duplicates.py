@@ -68,7 +68,7 @@ class Groups:
         return self.any or self.unknown > 0
 
     def shared(self, fitted: NDArray[np.intp], scored: NDArray[np.intp]) -> tuple[int, int]:
-        """How many of the scored images belong together with an image that a head is fitted on, and how many there are.
+        """Count the scored images that belong together with an image that a head is fitted on, and all scored images.
 
         Parameters
         ----------
@@ -172,8 +172,8 @@ def find_duplicates(
 
     Two images are near duplicates if their perceptual hashes differ in at most `distance` of 255 bits. A photograph
     that was saved again, scaled, mirrored, brightened, or cropped by a twentieth is found, one that was turned by 2
-    degrees mostly. ``tests/benchmarks/duplicates.py`` measures how many, and how many different photographs are taken
-    for one. The time grows with n, not with n^2 (``tests/benchmarks/duplicate_search.py``).
+    degrees often is not. ``tests/benchmarks/duplicates.py`` measures how many, and how many different photographs are
+    taken for one. The time grows with n, not with n^2 (``tests/benchmarks/duplicate_search.py``).
 
     Parameters
     ----------

@@ -58,7 +58,7 @@ class Pilot:
 
     @property
     def standard_error(self) -> float:
-        """Of the difference; infinite if nothing is known of it.
+        """Standard error of the difference; infinite if nothing is known of it.
 
         Where the frozen network was kept, it will mostly be kept again: then it is close to 0.
         """

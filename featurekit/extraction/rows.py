@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -263,16 +262,12 @@ def check_sizes_leaving(old: Old, listing: Source, replace: bool) -> None:
         return
     here = set()
     for item in listing.items:
-        origin = item.origin
         if item.problem:
             continue
-        if item.info is not None:
-            here.add(item.info.size)
-        elif isinstance(origin, str) and not is_url(origin):
-            with suppress(OSError):
-                here.add(os.path.getsize(origin))
-        else:
+        if item.info is None and (not isinstance(item.origin, str) or is_url(item.origin)):
             return  # nothing is known before it is read
+        if info := file_state(item):
+            here.add(info.size)
     gone = np.flatnonzero(~np.isin(old.columns.size, np.array(sorted(here), dtype=np.int64)))
     listed = {item.path for item in listing.items} if _root(old) == listing.root else set()
     leaving = [path for path in decode(old.columns.path[gone]) if path not in listed]
@@ -312,7 +307,7 @@ def _check_leaving(old: Old, listing: Source, leaving: Sequence[str], bound: str
 
 
 def _is_continued(old: Old, listing: Source) -> bool:
-    """Whether the source is the one of the last run: an image that is not there any more was deleted."""
+    """Tell whether the source is the one of the last run: an image that is not there any more was deleted."""
     return _same_place(old, listing) and _root(old) == listing.root
 
 

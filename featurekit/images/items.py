@@ -125,7 +125,7 @@ class Item:
 
     @property
     def has_name(self) -> bool:
-        """Whether it is a file, whose name tells the user which one."""
+        """Tell whether it is a file, whose name tells the user which one."""
         return isinstance(self.origin, str | Member)
 
     def shown(self, index: int) -> str:

@@ -18,7 +18,7 @@ class Confined(str):
 
 
 def is_far_url(url: str) -> bool:
-    """Whether a URL is of a kind that leads away from this machine: what a manifest from elsewhere may name."""
+    """Tell whether a URL is of a kind that leads away from this machine: what a manifest from elsewhere may name."""
     return "::" not in url and url.partition("://")[0].lower() in _FAR
 
 

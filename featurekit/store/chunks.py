@@ -1,4 +1,4 @@
-"""Where the chunks of a store's datasets lie: a small file must not unfold into a large one."""
+"""Places of the chunks of a store's datasets: a small file must not unfold into a large one."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ class FeatureStore:
 
     @property
     def has_splits(self) -> bool:
-        """Whether the source named a part of a split for some rows, without reading these."""
+        """Tell whether the source named a part of a split for some rows, without reading these."""
         return self._read(lambda file: SPLIT in file)
 
     @property

@@ -91,7 +91,7 @@ def columns_digest(columns: Columns, version: int = VERSION) -> str:
 
 
 def has_split(columns: Columns) -> bool:
-    """Whether the source named a part of a split for any row."""
+    """Tell whether the source named a part of a split for any row."""
     return bool((columns.split != b"").any())
 
 

@@ -50,7 +50,7 @@ def odd(tmp_path_factory):
 
 
 def harmful(text):
-    """What a terminal would obey, and lines that pretend to be the command's."""
+    """Find what a terminal would obey, and lines that pretend to be the command's."""
     found = [c for c in text if c != "\n" and unicodedata.category(c) in {"Cc", "Cf", "Zl", "Zp"}]
     return found + [line for line in text.splitlines() if line.startswith(FORGED)]
 

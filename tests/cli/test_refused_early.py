@@ -1,4 +1,4 @@
-"""What cannot be done is refused before anything is computed, and leaves nothing behind."""
+"""Refusals that come before anything is computed, and leave nothing behind."""
 
 from __future__ import annotations
 

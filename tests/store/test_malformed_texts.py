@@ -66,11 +66,11 @@ READINGS = {
     "select": lambda s: s.select([1, 3]).paths,
     "batches": lambda s: [(X.tolist(), y.tolist()) for X, y in s.iter_batches(3)],
 }
-"""What reads the whole of a store or a part, and gives what can be compared."""
+"""Readers of the whole of a store or a part, which give what can be compared."""
 
 
 def copies(path, folder):
-    """What reads a store file, or makes another of it, and gives what can be compared."""
+    """Name what reads a store file, or makes another of it, and gives what can be compared."""
     return {
         "joined": lambda: JoinedStores([path]).y[...].tolist(),
         "merge": lambda: FeatureStore(merge([path], folder / "merged.h5").path).paths,
