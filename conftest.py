@@ -99,50 +99,41 @@ def digits_folder(shared_by_workers):
 
 @pytest.fixture(scope="session")
 def digits_store_path(digits_folder, shared_by_workers):
-    """Where the store of `digits_folder` lies: written once, not to be changed."""
-
-    def make(folder):
-        from featurekit import extract
-
-        extract(digits_folder, output=folder / "digits.h5").close()
-
-    return shared_by_workers("store", make) / "digits.h5"
+    """Path of the store of `digits_folder`: written once, not to be changed."""
+    return _digits_store(digits_folder, shared_by_workers, "store", "digits.h5")
 
 
 @pytest.fixture(scope="session")
 def digits_folder_store_path(digits_folder, shared_by_workers):
-    """Where the same rows lie as a folder store: written once, not to be changed."""
-
-    def make(folder):
-        from featurekit import extract
-
-        extract(digits_folder, output=folder / "digits").close()
-
-    return shared_by_workers("folder-store", make) / "digits"
+    """Path of a folder store of the same rows: written once, not to be changed."""
+    return _digits_store(digits_folder, shared_by_workers, "folder-store", "digits")
 
 
 @pytest.fixture(scope="session")
 def small_store_path(digits_folder, shared_by_workers):
-    """Where the store of `digits_folder` by `small.extract` lies: written once, not to be changed."""
+    """Path of the store of `digits_folder` by `small.extract`: written once, not to be changed."""
+    from small import SIDE
 
-    def make(folder):
-        from small import extract
-
-        extract(digits_folder, output=folder / "digits.h5").close()
-
-    return shared_by_workers("small-store", make) / "digits.h5"
+    return _digits_store(digits_folder, shared_by_workers, "small-store", "digits.h5", image_size=SIDE)
 
 
 @pytest.fixture(scope="session")
 def small_folder_store_path(digits_folder, shared_by_workers):
-    """Where the same rows lie as a folder store: written once, not to be changed."""
+    """Path of a folder store of the same rows: written once, not to be changed."""
+    from small import SIDE
+
+    return _digits_store(digits_folder, shared_by_workers, "small-folder-store", "digits", image_size=SIDE)
+
+
+def _digits_store(digits_folder, shared_by_workers, shared, name, **options):
+    """Extract a store of `digits_folder` once for all processes of tests, and return its path."""
 
     def make(folder):
-        from small import extract
+        from featurekit import extract
 
-        extract(digits_folder, output=folder / "digits").close()
+        extract(digits_folder, output=folder / name, **options).close()
 
-    return shared_by_workers("small-folder-store", make) / "digits"
+    return shared_by_workers(shared, make) / name
 
 
 @pytest.fixture
@@ -173,17 +164,11 @@ def scipy_array_api():
 @pytest.fixture
 def forwards(monkeypatch):
     """Counts the images that the network runs over, in this process."""
+    from calls import lengths
+
     from featurekit.runtime.openvino_runtime import OpenVinoRuntime
 
-    counted = []
-    original = OpenVinoRuntime.submit
-
-    def count(self, batch):
-        counted.append(len(batch))
-        return original(self, batch)
-
-    monkeypatch.setattr(OpenVinoRuntime, "submit", count)
-    return counted
+    return lengths(monkeypatch, OpenVinoRuntime, "submit", argument=1)
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,11 @@ import tarfile
 import threading
 from contextlib import contextmanager
 from datetime import datetime
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 
 import numpy as np
 import pytest
+from servers import serving
 from small import SIDE, extract
 
 from featurekit.errors import ImageError, StoreError, UnavailableError
@@ -396,15 +397,8 @@ def server(folder):
         def log_message(self, *_):
             pass
 
-    web = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=web.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{web.server_port}", answers
-    finally:
-        web.shutdown()
-        web.server_close()
-        thread.join()
+    with serving(Handler) as (url, _):
+        yield url, answers
 
 
 @pytest.mark.parametrize(
@@ -446,14 +440,8 @@ def test_a_reason_that_a_server_makes_long_is_cut(photos, tmp_path):
         def log_message(self, *_):
             pass
 
-    web = ThreadingHTTPServer(("127.0.0.1", 0), Talkative)
-    threading.Thread(target=web.serve_forever, daemon=True).start()
-    try:
-        images = [str(photos / "0/000.png"), f"http://127.0.0.1:{web.server_port}/a.png"]
-        store = extract(images, output=tmp_path / "s.h5")
-    finally:
-        web.shutdown()
-        web.server_close()
+    with serving(Talkative) as (url, _):
+        store = extract([str(photos / "0/000.png"), f"{url}/a.png"], output=tmp_path / "s.h5")
     reason = store.ledger[1].reason
     assert len(reason) == 500
     assert reason.endswith("...")

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from calls import lengths
 from made_stores import SPACE, make_rows
 
 from featurekit import FeatureStore, TransferClassifier, duplicates
@@ -36,15 +37,7 @@ def store(tmp_path):
 @pytest.fixture
 def searches(monkeypatch):
     """The numbers of rows among which near duplicates were searched; the real search runs."""
-    rows = []
-    search = duplicates.near_pairs
-
-    def counting(hashes, distance):
-        rows.append(len(hashes))
-        return search(hashes, distance)
-
-    monkeypatch.setattr(duplicates, "near_pairs", counting)
-    return rows
+    return lengths(monkeypatch, duplicates, "near_pairs")
 
 
 def test_evaluate_of_a_head_searches_once(store, searches, run):

@@ -13,6 +13,7 @@ import time
 
 import pytest
 from odd_files import picture
+from servers import serving
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 
@@ -24,7 +25,6 @@ class _Slow(http.server.BaseHTTPRequestHandler):
     """Answers no request for an image before the test is over."""
 
     asked = threading.Event()
-    over = threading.Event()
 
     def do_HEAD(self):
         self.send_response(200)
@@ -33,7 +33,7 @@ class _Slow(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.asked.set()
-        self.over.wait(120)
+        self.server.stop.wait(120)
 
     def log_message(self, *_):
         pass
@@ -43,14 +43,8 @@ class _Slow(http.server.BaseHTTPRequestHandler):
 def slow_server():
     """The address of a server on which every image takes two minutes."""
     _Slow.asked.clear()
-    _Slow.over.clear()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Slow)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    _Slow.over.set()
-    server.shutdown()
-    server.server_close()
+    with serving(_Slow) as (url, _):
+        yield url
 
 
 def heed_hang_ups():

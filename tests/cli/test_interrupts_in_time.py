@@ -6,9 +6,10 @@ import signal
 import subprocess
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
+from servers import serving
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="sends POSIX signals")
 
@@ -52,26 +53,20 @@ def test_saving_that_takes_longer_is_ended():
 @pytest.fixture
 def images_that_never_come(tmp_path):
     """A manifest of images whose server does not answer, and what is set when it was asked."""
-    asked, over = threading.Event(), threading.Event()
+    asked = threading.Event()
 
     class Silent(BaseHTTPRequestHandler):
         def do_GET(self):
             asked.set()
-            over.wait(120)
+            self.server.stop.wait(120)
 
         def log_message(self, *_):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Silent)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}"
-    manifest = tmp_path / "list.csv"
-    manifest.write_text("path,label\n" + "".join(f"{url}/{i}.png,{'ab'[i % 2]}\n" for i in range(6)))
-    yield manifest, asked
-    over.set()
-    server.shutdown()
-    server.server_close()
+    with serving(Silent) as (url, _):
+        manifest = tmp_path / "list.csv"
+        manifest.write_text("path,label\n" + "".join(f"{url}/{i}.png,{'ab'[i % 2]}\n" for i in range(6)))
+        yield manifest, asked
 
 
 @pytest.mark.slow

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import threading
 import tracemalloc
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from odd_files import encoded, picture
+from servers import serving
 
 from featurekit.errors import ImageError, UnavailableError
 from featurekit.images import Member, read_origin, read_source
@@ -62,16 +61,8 @@ class _Odd(BaseHTTPRequestHandler):
         self.end_headers()
 
 
-@contextmanager
 def odd_server():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Odd)
-    server.asked, server.daemon_threads = [], True
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", server.asked
-    finally:
-        server.shutdown()
-        server.server_close()
+    return serving(_Odd)
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,14 @@ import gzip
 import os
 import struct
 import subprocess
-import threading
 import time
 import zipfile
 import zlib
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from odd_files import encoded, picture
+from servers import serving
 
 from featurekit.errors import ImageError, SourceError
 from featurekit.images import read_origin, read_source
@@ -70,16 +69,8 @@ class _Hostile(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
 
-@contextmanager
 def hostile_server():
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hostile)
-    server.asked, server.daemon_threads = [], True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", server.asked
-    finally:
-        server.shutdown()
-        server.server_close()
+    return serving(_Hostile)
 
 
 @pytest.mark.parametrize("name", ["endless.png", "bomb.png"])

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import pytest
+from servers import serving
 
 from featurekit import compare
 from featurekit.fingerprint import content_hash
@@ -22,13 +21,10 @@ def image(digits_folder):
     return path, content_hash(path.read_bytes())
 
 
-@contextmanager
 def recording_server(data):
-    asked = []
-
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
-            asked.append(self.path)
+            self.server.asked.append(self.path)
             self.send_response(200)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
@@ -37,13 +33,7 @@ def recording_server(data):
         def log_message(self, *args):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
-    finally:
-        server.shutdown()
-        server.server_close()
+    return serving(Handler)
 
 
 def test_a_file_below_the_folder_is_shown(image):

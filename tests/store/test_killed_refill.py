@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
 import numpy as np
 import pytest
 from odd_files import encoded, picture
 from old_layout import write_version_2
+from servers import serving
 
 from featurekit import FeatureStore, extract
 from featurekit.backbones import find
@@ -39,13 +40,9 @@ def server():
         def log_message(self, *_):
             pass
 
-    found = ThreadingHTTPServer(("127.0.0.1", 0), Waiting)
-    found.daemon_threads = True
-    threading.Thread(target=found.serve_forever, args=(0.05,), daemon=True).start()
-    yield f"http://127.0.0.1:{found.server_port}/last.png", asked, may
-    may.set()
-    found.shutdown()
-    found.server_close()
+    with serving(Waiting) as (url, _):
+        yield f"{url}/last.png", asked, may
+        may.set()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="sends SIGKILL")

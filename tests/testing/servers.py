@@ -57,12 +57,20 @@ class _Handler(SimpleHTTPRequestHandler):
         pass
 
 
-@contextmanager
 def http_server(folder):
-    """The URL of a server of this folder, and the list of what it is asked for."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), lambda *args: _Handler(*args, directory=str(folder)))
+    """Serve the files of a folder, as :func:`serving` does."""
+    return serving(lambda *args: _Handler(*args, directory=str(folder)))
+
+
+@contextmanager
+def serving(handler):
+    """Run a server whose requests `handler` answers; yield its URL, and the list of requests that the handler fills.
+
+    The handler has both at `self.server`: `asked`, and the event `stop`, which is set when the server ends.
+    """
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.asked, server.stop, server.daemon_threads = [], threading.Event(), True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}", server.asked
     finally:
