@@ -54,7 +54,7 @@ def main() -> None:
         scored = evaluate(model, store)
         store.close()
     right = int(np.sum(said == truth))
-    low, high = wilson_interval(right, len(truth))
+    low, high = wilson_interval(right / len(truth), len(truth))
     print(f"accuracy {right / len(truth):.4f}, binomial interval {low:.4f} to {high:.4f} (width {high - low:.4f})")
     print(f"evaluate says {scored.low:.4f} to {scored.high:.4f}")
     for name, groups in ids.items():
