@@ -28,6 +28,9 @@ FAITHFUL_DECODERS = ("auto", "pillow")
 PENULTIMATE = "penultimate"
 """The layer that ends in what the removed classifier saw."""
 
+STAGES = "stages"
+"""The stem and all stages side by side: the whole network in one row."""
+
 OUTPUT = "output"
 """What the classifier says that is removed otherwise."""
 
@@ -82,7 +85,8 @@ class FeatureSpace:
     weights : str
         SHA-256 of the weight file, hexadecimal.
     layer : str
-        Where the features are taken; ``"penultimate"`` is the input of the removed classifier.
+        Where the features are taken; ``"penultimate"`` is the input of the removed classifier, ``"stages"`` the whole
+        network. Several layers that make one row are joined by ``+``.
     pooling : str
         How a feature map becomes a vector; of the penultimate layer ``"avg"`` is the network's own way.
     precision : str
@@ -97,6 +101,9 @@ class FeatureSpace:
         Whether a row is the mean of that of the image and that of its mirror image.
     l2 : bool
         Whether rows have the length 1.
+    blocks : tuple of (str, int)
+        Of a row of several layers, the name of each layer and the number of its columns, in their order; empty for a
+        row of one layer.
 
     Examples
     --------
@@ -115,6 +122,16 @@ class FeatureSpace:
     preprocessing: Preprocessing
     flip: bool = False
     l2: bool = False
+    blocks: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def columns(self) -> dict[str, slice]:
+        """The columns of each layer in a row, by the layer's name."""
+        ranges, start = {}, 0
+        for name, width in self.blocks or ((self.layer, self.dim),):
+            ranges[name] = slice(start, start + width)
+            start += width
+        return ranges
 
     @property
     def fingerprint(self) -> str:
@@ -173,6 +190,7 @@ class FeatureSpace:
                 dim=int(data.pop("dim")),
                 flip=_flag(data.pop("flip", False)),
                 l2=_flag(data.pop("l2", False)),
+                blocks=tuple((str(name), int(width)) for name, width in data.pop("blocks", ())),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a feature space: {error!r}") from error
@@ -180,6 +198,9 @@ class FeatureSpace:
             raise ValueError(f"unknown precision or decoder: {space.precision!r}, {space.preprocessing.decoder!r}")
         if not 0 < space.preprocessing.crop <= space.preprocessing.resize < _LARGEST or space.dim < 1:
             raise ValueError(f"sizes that cannot be: {space.preprocessing}, {space.dim} numbers in a row")
+        widths = [width for _, width in space.blocks]
+        if widths and (min(widths) < 1 or sum(widths) != space.dim or len(space.columns) != len(widths)):
+            raise ValueError(f"blocks that cannot be: {space.blocks}, {space.dim} numbers in a row")
         if data or pre:
             raise ValueError(f"unknown parts of a feature space: {sorted(data) + sorted(pre)}")
         return space
@@ -192,7 +213,7 @@ class FeatureSpace:
 
 _LARGEST = 10**6
 _USUAL_PREPROCESSING = {"decoder": "auto", "squash": False, "changed": False}
-_USUAL = {"flip": False, "l2": False}
+_USUAL = {"flip": False, "l2": False, "blocks": ()}
 _TEXT_FIELDS = ("backbone", "weights", "layer", "pooling", "precision")
 
 

@@ -110,6 +110,22 @@ class Anatomy:
         blocks = [layer for layer in trained if self._children(layer.name)]
         return tuple(blocks or trained)
 
+    @property
+    def stem(self) -> Layer | None:
+        """The layer whose output the first stage reads; None where that is the image itself."""
+        if not self.stages:
+            return None
+        first = self.stages[0]
+        before = [
+            layer
+            for layer in self.layers[: self.layers.index(first)]
+            if layer.layout in {"map", "map-last", "tokens"} and not first.name.startswith(f"{layer.name}.")
+        ]
+        if not before:
+            return None
+        last = before[-1].name
+        return next(layer for layer in before if last == layer.name or last.startswith(f"{layer.name}."))
+
     def with_classes(self, classifiers: Sequence[str], classes: int) -> Self:
         """Return the same network with another number of classes.
 

@@ -31,6 +31,9 @@ def _lite(
     )
 
 
+LITE_STEM = ("bn1", 32)
+"""The layer that the first stage reads, and its channels: the same in all of them."""
+
 LITE = {
     spec.name: spec
     for spec in (

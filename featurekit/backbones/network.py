@@ -200,10 +200,11 @@ class LayerRows(nn.Module):
     def __init__(self, network: nn.Module, rows: Sequence[Rows], *, flip: bool = False) -> None:
         super().__init__()
         self._wanted = tuple(rows)
+        self._single = tuple(part for each in rows for part in each.parts or (each,))
         self._flip = flip
-        layers = {each.layer for each in rows} - {PENULTIMATE, OUTPUT}
+        layers = {each.layer for each in self._single} - {PENULTIMATE, OUTPUT}
         self._notes = {
-            layer: _Notes(network.get_submodule(layer), [each for each in rows if each.layer == layer])
+            layer: _Notes(network.get_submodule(layer), [each for each in self._single if each.layer == layer])
             for layer in sorted(layers)
         }
         self.network = network
@@ -213,6 +214,11 @@ class LayerRows(nn.Module):
         rows = self._rows(images)
         if self._flip:
             rows = [(a + b) / 2 for a, b in zip(rows, self._rows(images.flip(3)), strict=True)]
+        single = iter(rows)
+        rows = [
+            torch.cat([next(single) for _ in wanted.parts], 1) if wanted.parts else next(single)
+            for wanted in self._wanted
+        ]
         rows = [
             functional.normalize(part.float()).to(part.dtype) if wanted.l2 else part
             for part, wanted in zip(rows, self._wanted, strict=True)
@@ -224,7 +230,7 @@ class LayerRows(nn.Module):
             notes.clear()
         last: Tensor = self.network(images)
         taken = {layer: notes.take() for layer, notes in self._notes.items()}
-        return [taken[each.layer][each] if each.layer in taken else pooled(last, each) for each in self._wanted]
+        return [taken[each.layer][each] if each.layer in taken else pooled(last, each) for each in self._single]
 
 
 class _Notes:

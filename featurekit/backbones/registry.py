@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..bundle import NETWORK, is_bundle, read_manifest
 from ..errors import BackboneError, Remedy, WeightsError
-from ..fingerprint import DECODERS, OUTPUT, PENULTIMATE, PRECISIONS, FeatureSpace, Preprocessing
+from ..fingerprint import DECODERS, OUTPUT, PENULTIMATE, PRECISIONS, STAGES, FeatureSpace, Preprocessing
 from .anatomy import Anatomy
 from .catalog import anatomy, describe
+from .lite import LITE, LITE_STEM
 from .spec import MODULE, Backbone, BackboneSpec, Rows, check_pooling
 from .weights import download, local_weights, missing_weights
 
@@ -110,6 +111,15 @@ def find(
     return replace(found, rows=_rows(found, layer, pooling, bool(l2)))
 
 
+def whole_network(backbone: Backbone) -> list[str]:
+    """Names of the layers of a whole-network row: the stem, if there is one, and all stages."""
+    if backbone.spec.name in LITE:
+        return [LITE_STEM[0], *backbone.spec.stages]
+    found = anatomy_of(backbone)
+    stem = [] if found.stem is None else [found.stem.name]
+    return [*stem, *(stage.name for stage in found.stages)]
+
+
 def _named(name: Any, weights: str | os.PathLike[str] | None, offline: bool | None) -> Backbone:
     if weights is not None and not hasattr(weights, "__fspath__") and not isinstance(weights, str):
         raise WeightsError(f"weights must be a file or a name such as IMAGENET1K_V1, got {weights!r}")
@@ -175,6 +185,44 @@ def resized(pre: Preprocessing, image_size: int | None, crop: float | None) -> P
 
 
 def _rows(backbone: Backbone, layer: str, pooling: str, l2: bool) -> Rows:
+    """Rows of one layer, or of several that are joined by ``+``."""
+    named = str(layer).split("+")
+    stages = whole_network(backbone) if STAGES in named else []
+    if STAGES in named and not stages:
+        raise BackboneError(f"{backbone.spec.name} has no stages. Name its layers, or use {PENULTIMATE!r}.")
+    names = [each for name in named for each in (stages if name == STAGES else [name])]
+    if len(names) == 1:
+        return _rows_of_one(backbone, names[0], pooling, l2)
+    if doubled := sorted({name for name in names if names.count(name) > 1}):
+        raise BackboneError(f"the layer {layer!r} has {', '.join(doubled)} in it more than once")
+    if OUTPUT in names:
+        raise BackboneError(f"{OUTPUT!r} cannot be joined with other layers: extract it into a store of its own")
+    parts = [
+        _rows_of_one(backbone, name, "avg" if name == PENULTIMATE or _is_vector(backbone, name) else pooling, False)
+        for name in names
+    ]
+    if all(part.pooling != pooling for part in parts):
+        raise BackboneError(f"none of the layers in {layer!r} can be pooled by {pooling!r}: each is one vector")
+    return Rows.joined(_joined_name(names, stages or whole_network(backbone)), parts, pooling, l2=l2)
+
+
+def _is_vector(backbone: Backbone, name: str) -> bool:
+    if name in backbone.spec.stages or (backbone.spec.name in LITE and name == LITE_STEM[0]):
+        return False
+    chosen = anatomy_of(backbone).layer(name)
+    return chosen is not None and chosen.layout == "vector"
+
+
+def _joined_name(names: list[str], stages: list[str]) -> str:
+    """One name for each list of layers, however it was written."""
+    if names == stages:
+        return STAGES
+    if names == [*stages, PENULTIMATE]:
+        return f"{STAGES}+{PENULTIMATE}"
+    return "+".join(names)
+
+
+def _rows_of_one(backbone: Backbone, layer: str, pooling: str, l2: bool) -> Rows:
     spec = backbone.spec
     if layer == PENULTIMATE:
         if pooling != "avg":
@@ -183,8 +231,10 @@ def _rows(backbone: Backbone, layer: str, pooling: str, l2: bool) -> Rows:
                 f"the layer whose output is to be pooled, such as {spec.stages[-1] if spec.stages else 'a stage'!r}"
             )
         return Rows(PENULTIMATE, spec.dim(), l2=l2)
-    if layer in spec.stages and pooling == "avg" and spec.package and not spec.preprocessing.changed:
-        return Rows(layer, spec.dim(layer), l2=l2, layout="map")  # the usual ones are known
+    if spec.name in LITE and pooling == "avg" and not spec.preprocessing.changed:
+        known = dict((LITE_STEM, *spec.layers))
+        if layer in known:
+            return Rows(layer, known[layer], l2=l2, layout="map")
     found = anatomy_of(backbone)
     if layer == OUTPUT:
         if pooling != "avg":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -116,6 +117,8 @@ class Rows:
         How its output is to be read; see :class:`Layer`.
     prefix : int
         Tokens that are not of a place.
+    parts : tuple of Rows
+        Of rows of several layers side by side, those of each layer, in their order; empty for rows of one layer.
     """
 
     layer: str
@@ -124,6 +127,24 @@ class Rows:
     l2: bool = False
     layout: str = "vector"
     prefix: int = 0
+    parts: tuple[Rows, ...] = ()
+
+    @classmethod
+    def joined(cls, layer: str, parts: Sequence[Rows], pooling: str, *, l2: bool = False) -> Self:
+        """Rows of several layers side by side.
+
+        Parameters
+        ----------
+        layer : str
+            What they are called together.
+        parts : sequence of Rows
+            Of one layer each.
+        pooling : str
+            The one that was asked for; parts that cannot be pooled are as they are.
+        l2 : bool
+            Whether the whole rows are divided by their length.
+        """
+        return cls(layer, sum(part.dim for part in parts), pooling, l2, parts=tuple(parts))
 
     @classmethod
     def of(cls, layer: Layer, pooling: str, *, l2: bool = False) -> Self:
@@ -252,6 +273,7 @@ class Backbone:
             preprocessing=self.preprocessing,
             flip=self.flip,
             l2=self.rows.l2,
+            blocks=tuple((part.layer, part.dim) for part in self.rows.parts),
         )
 
     def _digest(self) -> str:
