@@ -122,6 +122,7 @@ def run(arguments: argparse.Namespace) -> int:
                 test_size=arguments.test_size or _TEST_SIZE,
                 seed=arguments.seed,
                 groups=together.ids,
+                blocks=store.space.widths,
                 split=sides,
             )
             title = f"{store.space.backbone} + {arguments.head}"

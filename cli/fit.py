@@ -156,7 +156,14 @@ def _score(arguments: argparse.Namespace, store: FeatureStore, head: Any) -> Any
         if len(np.unique(y[able])) < 2:
             return None
         rows = store.X[labelled[able]]
-        found = cross_validate_head(rows, y[able], _common.head_of(arguments), cv=arguments.cv, groups=groups[able])
+        found = cross_validate_head(
+            rows,
+            y[able],
+            _common.head_of(arguments),
+            cv=arguments.cv,
+            groups=groups[able],
+            blocks=store.space.widths,
+        )
         return None if found is None else found.scores
     scores = head.scores_
     return scores[:, scores.mean(axis=0).argmax()] if len(scores) else None

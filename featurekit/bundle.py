@@ -39,6 +39,7 @@ _MOST_PACKED = 20
 # objects of these types and of no others, so a file cannot make it run code of its own choice.
 _TRUSTED = frozenset(
     {
+        "featurekit.heads.auto.AutoHead",
         "featurekit.heads.closed.LDAPath",
         "featurekit.heads.closed.NearestCentroid",
         "featurekit.heads.closed.RidgePath",

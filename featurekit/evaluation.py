@@ -101,6 +101,7 @@ def evaluate_head(
     test_size: float = 0.3,
     seed: int = 0,
     groups: ArrayLike | None = None,
+    blocks: Sequence[int] | None = None,
     regression: bool = False,
     split: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> Evaluation | LabelEvaluation | NumberEvaluation:
@@ -116,6 +117,8 @@ def evaluate_head(
         As in :func:`featurekit.heads.make_head`.
     test_size, seed, groups
         As in :func:`featurekit.splits.holdout`.
+    blocks : sequence of int, optional
+        Numbers of the columns of each layer, for heads that know blocks.
     regression : bool
         Whether `y` are numbers.
     split : pair of arrays of int, optional
@@ -140,7 +143,9 @@ def evaluate_head(
     else:
         train, test = (np.asarray(part, dtype=np.intp) for part in split)
     known, tested = (None, None) if ids is None else (ids[train], ids[test])
-    fitted = fit_head(make_head(head, labels[train], regression=regression), rows[train], labels[train], groups=known)
+    fitted = fit_head(
+        make_head(head, labels[train], regression=regression, blocks=blocks), rows[train], labels[train], groups=known
+    )
     said = fitted.predict(rows[test])
     if regression:
         return evaluate_numbers(labels[test], said, groups=tested)
@@ -160,6 +165,7 @@ def cross_validate_head(
     repeats: int = 1,
     seed: int = 0,
     groups: ArrayLike | None = None,
+    blocks: Sequence[int] | None = None,
 ) -> CrossValidation | None:
     """Predict every row with a head that was fitted without it, by stratified cross-validation.
 
@@ -180,6 +186,8 @@ def cross_validate_head(
         Of the shuffling: equal labels, `cv`, `seed` and `groups` give equal folds.
     groups : array-like, shape (n,), optional
         Images of one group stay in one fold, also of those by which a head chooses its strength.
+    blocks : sequence of int, optional
+        Numbers of the columns of each layer, for heads that know blocks.
 
     Returns
     -------
@@ -210,7 +218,7 @@ def cross_validate_head(
         for train, test in splits:
             begun = time.perf_counter()
             known = None if ids is None else ids[train]
-            fitted = fit_head(make_head(head, labels[train]), rows[train], labels[train], groups=known)
+            fitted = fit_head(make_head(head, labels[train], blocks=blocks), rows[train], labels[train], groups=known)
             between = time.perf_counter()
             predictions[repeat, test] = _numbers(classes, _of_head(fitted, "predict", rows[test]))
             fitting.append(between - begun)
@@ -254,6 +262,7 @@ def learning_curve(
     cv: int = 5,
     seed: int = 0,
     groups: ArrayLike | None = None,
+    blocks: Sequence[int] | None = None,
 ) -> list[CurvePoint]:
     """Accuracy over the number of training rows, which tells whether more images would help.
 
@@ -270,7 +279,7 @@ def learning_curve(
         As in :func:`featurekit.heads.make_head`.
     shares : sequence of float
         Of the training rows, ascending, above 0 and up to 1. A class keeps at least 2 rows.
-    cv, seed, groups
+    cv, seed, groups, blocks
         As in :func:`cross_validate_head`.
 
     Returns
@@ -302,7 +311,7 @@ def learning_curve(
                 ]
             )
             known = None if ids is None else ids[part]
-            fitted = fit_head(make_head(head, labels[part]), rows[part], labels[part], groups=known)
+            fitted = fit_head(make_head(head, labels[part], blocks=blocks), rows[part], labels[part], groups=known)
             predictions[test] = _of_head(fitted, "predict", rows[test])
             counts.append(len(part))
         if points and points[-1].rows == np.mean(counts):

@@ -125,6 +125,11 @@ class FeatureSpace:
     blocks: tuple[tuple[str, int], ...] = ()
 
     @property
+    def widths(self) -> tuple[int, ...]:
+        """Numbers of the columns of the blocks of a row; of a row of one layer, its length."""
+        return tuple(width for _, width in self.blocks) or (self.dim,)
+
+    @property
     def columns(self) -> dict[str, slice]:
         """The columns of each layer in a row, by the layer's name."""
         ranges, start = {}, 0

@@ -68,7 +68,14 @@ class Growth:
         }
 
 
-def growth(X: ArrayLike, y: ArrayLike, head: Any = "logreg", *, groups: ArrayLike | None = None) -> Growth:
+def growth(
+    X: ArrayLike,
+    y: ArrayLike,
+    head: Any = "logreg",
+    *,
+    groups: ArrayLike | None = None,
+    blocks: Sequence[int] | None = None,
+) -> Growth:
     """Learning curves of three seeds over five sizes, and their fit.
 
     Sizes with fewer than five images of a class are shown, and left out of the fit: errors there follow another law. A
@@ -84,6 +91,8 @@ def growth(X: ArrayLike, y: ArrayLike, head: Any = "logreg", *, groups: ArrayLik
     head : str or scikit-learn classifier
     groups : array-like, shape (n,), optional
         Rows of one group stay on one side.
+    blocks : sequence of int, optional
+        Numbers of the columns of each layer, for heads that know blocks.
 
     Returns
     -------
@@ -98,7 +107,8 @@ def growth(X: ArrayLike, y: ArrayLike, head: Any = "logreg", *, groups: ArrayLik
     """
     labels = np.asarray(y)
     curves = [
-        learning_curve(X, labels, head, shares=SHARES, cv=_CV, seed=seed, groups=groups) for seed in range(_SEEDS)
+        learning_curve(X, labels, head, shares=SHARES, cv=_CV, seed=seed, groups=groups, blocks=blocks)
+        for seed in range(_SEEDS)
     ]
     sizes = min(len(curve) for curve in curves)
     if not sizes:

@@ -117,14 +117,14 @@ class Looks:
         found = _Rows(comparison, self._material)
         e.beats_chance = _beats_chance(best)
         e.neighbours = nearest_neighbour(found.X, found.y, found.ids)
-        fitted = fit_head(make_head(best.head, found.y), found.X, found.y, groups=found.ids)
+        fitted = fit_head(make_head(best.head, found.y, blocks=found.blocks), found.X, found.y, groups=found.ids)
         e.gap = float((fitted.predict(found.X) == found.y).mean()) - best.evaluation.accuracy
         return found
 
     def growth(self, rows: _Rows) -> None:
         """The learning curve."""
         if self._clock.allows(25 * rows.best.folded.fit_seconds, "the learning curve"):
-            self.evidence.growth = growth(rows.X, rows.y, rows.best.head, groups=rows.ids)
+            self.evidence.growth = growth(rows.X, rows.y, rows.best.head, groups=rows.ids, blocks=rows.blocks)
             self._say(self.evidence.growth.sentence())
 
     def similarity(self, rows: _Rows) -> None:
@@ -163,7 +163,13 @@ class Looks:
                 place = f"{best.backbone.replace('/', '-')}.{name.replace(' ', '-')}.h5"
                 (store,) = material.extract(place, [best.backbone], **options)
                 found = cross_validate_head(
-                    store.X[rows.chosen], rows.y, best.head, cv=FOLDS, seed=self._seed, groups=rows.ids
+                    store.X[rows.chosen],
+                    rows.y,
+                    best.head,
+                    cv=FOLDS,
+                    seed=self._seed,
+                    groups=rows.ids,
+                    blocks=store.space.widths,
                 )
             except FeaturekitError as error:
                 e.untested.append(f"{name}: {error}")
@@ -201,6 +207,7 @@ class Looks:
             best.head,
             splits,
             groups=rows.ids,
+            blocks=rows.blocks,
             backbone=best.backbone,
             weights=material.weights(best.backbone),
             cache=material.home / "rows",
@@ -236,6 +243,7 @@ class _Rows:
         store = next(store for store in comparison.stores if store.fingerprint == self.best.fingerprint)
         self.chosen = _chosen(store, self.y)
         self.X: NDArray[np.float32] = store.X[self.chosen]
+        self.blocks = store.space.widths
         paths = store.paths
         self.items: list[Item] = material.with_origins([paths[i] for i in self.chosen])
 

@@ -90,6 +90,7 @@ def run_pilot(
     splits: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]],
     *,
     groups: ArrayLike,
+    blocks: Sequence[int] | None = None,
     unfreeze: int | str = 2,
     say: Callable[[str], object] = lambda text: None,
     **options: Any,
@@ -110,6 +111,8 @@ def run_pilot(
         Folds.
     groups : array-like, shape (n,)
         What is kept on one side.
+    blocks : sequence of int, optional
+        Numbers of the columns of each layer, for heads that know blocks.
     unfreeze : int or str
     say : callable
     **options
@@ -129,7 +132,7 @@ def run_pilot(
         part = train
         if len(part) > MOST:
             part = part[holdout(y[part], MOST / len(part), number, ids[part])[1]]
-        frozen = fit_head(make_head(head, y[part]), rows[part], y[part], groups=ids[part])
+        frozen = fit_head(make_head(head, y[part], blocks=blocks), rows[part], y[part], groups=ids[part])
         model = FineTuneClassifier(unfreeze=unfreeze, epochs=EPOCHS, say=say, seed=number, **options)
         model.fit([origins[i] for i in part], y[part], groups=ids[part])
         kept += model.best_epoch_ == 0

@@ -139,7 +139,16 @@ def compare(
                 rows = store.X[chosen] if rows is None else rows
                 started = time.perf_counter()
                 try:
-                    found = cross_validate_head(rows, y, head, cv=cv, repeats=repeats, seed=seed, groups=together.ids)
+                    found = cross_validate_head(
+                        rows,
+                        y,
+                        head,
+                        cv=cv,
+                        repeats=repeats,
+                        seed=seed,
+                        groups=together.ids,
+                        blocks=store.space.widths,
+                    )
                 except HeadError as error:  # one that cannot be fitted takes nothing from the others
                     failures.append((_features(store), name, str(error)))
                     say(f"{_features(store)} {name}: {error}")
@@ -210,7 +219,14 @@ def _curve(
     points = line.kept.read_curve()
     if points is None:
         points = learning_curve(
-            line.store.X[chosen], y, line.head, shares=_SHARES, cv=cv, seed=seed, groups=together.ids
+            line.store.X[chosen],
+            y,
+            line.head,
+            shares=_SHARES,
+            cv=cv,
+            seed=seed,
+            groups=together.ids,
+            blocks=line.store.space.widths,
         )
         line.kept.write_curve(points)
     # With all of the training rows: known already.

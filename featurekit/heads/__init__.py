@@ -5,6 +5,7 @@ A head sees rows of shape (n, d), never a network: nothing in here imports torch
 
 from __future__ import annotations
 
+from .auto import AutoHead
 from .classifier import PathClassifier, PathRegressor
 from .closed import LDAPath, NearestCentroid, RidgePath, RidgeRegressionPath
 from .kernel import SVMPath, SVMRegressionPath
@@ -17,6 +18,7 @@ from .named import (
     fits_in_batches,
     head_name,
     make_head,
+    set_blocks,
 )
 from .neighbours import NearestNeighbours, NearestNeighboursRegression
 from .on_device import OnDevice
@@ -24,6 +26,7 @@ from .on_device import OnDevice
 __all__ = [
     "HEADS",
     "REGRESSION_HEADS",
+    "AutoHead",
     "LDAPath",
     "LinearSVMPath",
     "LogisticRegressionPath",
@@ -42,4 +45,5 @@ __all__ = [
     "fits_in_batches",
     "head_name",
     "make_head",
+    "set_blocks",
 ]

@@ -172,7 +172,7 @@ class FitsInBatches(LinearPath):
         scale = np.ones(d, dtype=dtype)
         if not self._unit_rows:
             variances = np.diag(total.squares) / total.mass - total.mean**2
-            scale = scale_of(np.maximum(variances, 0).astype(dtype))
+            scale = scale_of(np.maximum(variances, 0).astype(dtype), self.blocks)
         mean = total.mean
         total = total.about(mean).scaled(scale)
         sums = {number: found.about(mean).scaled(scale) for number, found in sums.items()}

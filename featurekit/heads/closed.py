@@ -136,7 +136,7 @@ class LDAPath(PathClassifier, ClosedPath):
     ----------
     Cs : sequence of float
         Ascending: the larger, the less shrinkage.
-    cv, class_weight, random_state
+    cv, class_weight, random_state, blocks
         As in `LogisticRegressionPath`; so are the attributes.
 
     References
@@ -160,8 +160,10 @@ class LDAPath(PathClassifier, ClosedPath):
         cv: Any = 5,
         class_weight: Any = None,
         random_state: int = 0,
+        blocks: Sequence[int] | None = None,
     ) -> None:
         super().__init__(Cs, cv, class_weight, random_state)
+        self.blocks = blocks
 
     def _answers(self, targets: Targets) -> Array:
         return _of_each(targets)

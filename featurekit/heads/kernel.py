@@ -11,12 +11,14 @@ from sklearn.base import clone
 
 from .classifier import PathClassifier, PathRegressor
 from .descent import Array
-from .linear import unit_length
+from .linear import scale_of, unit_length
 from .path import Path, Targets
 
-_MOST_ROWS = 12_000  # whose kernel takes 1.2 GB
+MOST_ROWS = 12_000
+"""Rows whose kernel takes 1.2 GB; more are refused."""
 _BLOCK = 4096  # rows that are decided at once
-_STEEPNESS = 4.0
+STEEPNESS = 4.0
+"""What the values of machines for pairs of classes are multiplied by before they are softened to votes."""
 
 
 class _Kernel(NamedTuple):
@@ -29,18 +31,30 @@ class _Kernel(NamedTuple):
 
 
 class KernelPath(Path):
-    """What works on the Gaussian kernel of rows of length 1."""
+    """What works on the Gaussian kernel of rows whose columns are scaled to comparable size."""
+
+    blocks: Sequence[int] | None = None
 
     def _prepare(self, X: Array, weights: Array) -> _Kernel:
-        if len(X) > _MOST_ROWS:
+        if len(X) > MOST_ROWS:
             raise ValueError(
-                f"the kernel of {len(X)} rows would take {8 * len(X) ** 2 / 1e9:.0f} GB; more than {_MOST_ROWS} rows "
+                f"the kernel of {len(X)} rows would take {8 * len(X) ** 2 / 1e9:.0f} GB; more than {MOST_ROWS} rows "
                 f"are refused. Use the head {'ridge' if isinstance(self, PathRegressor) else 'linear-svm'}"
             )
-        rows = unit_length(X)
+        share = (weights / weights.sum()).astype(X.dtype)
+        self.mean_ = share @ X
+        centred = X - self.mean_
+        self.scale_ = scale_of(share @ (centred * centred), self.blocks)
+        rows = self._scaled(X)
         spread = float(rows.var())
         gamma = 1 / (X.shape[1] * spread) if spread else 1.0
         return _Kernel(rows, _squared_distances(rows, rows), gamma, np.arange(len(rows)))
+
+    def _scaled(self, X: Array) -> Array:
+        if not hasattr(self, "mean_"):  # fitted by an earlier version, on rows of length 1
+            return unit_length(X)
+        result: Array = (X - self.mean_) / self.scale_
+        return result
 
     def _part(self, prepared: _Kernel, chosen: Array) -> _Kernel:
         return prepared._replace(chosen=chosen)
@@ -76,7 +90,7 @@ class KernelPath(Path):
         self.support_vectors_ = prepared.rows[self.support_]
 
     def _decide(self, X: Array) -> Array:
-        rows, machines = unit_length(X), self.machines_
+        rows, machines = self._scaled(X), self.machines_
         values = []
         for start in range(0, len(rows), _BLOCK):
             part = rows[start : start + _BLOCK]
@@ -88,7 +102,7 @@ class KernelPath(Path):
 
 
 class SVMPath(PathClassifier, KernelPath):
-    """SVM with a Gaussian kernel and its path, on rows of length 1.
+    """SVM with a Gaussian kernel and its path, on scaled columns (see `LogisticRegressionPath`).
 
     Parameters
     ----------
@@ -96,7 +110,7 @@ class SVMPath(PathClassifier, KernelPath):
         As scikit-learn's ``C``, ascending.
     gammas : sequence of float
         Widths of the kernel, as multiples of scikit-learn's ``"scale"``; each is tried with each C.
-    cv, class_weight, random_state
+    cv, class_weight, random_state, blocks
         As in `LogisticRegressionPath`.
 
     Attributes
@@ -106,6 +120,9 @@ class SVMPath(PathClassifier, KernelPath):
     C_, gamma_ : float
         The best ones.
     support_vectors_ : ndarray, shape (m, d)
+        Scaled.
+    mean_, scale_ : ndarray, shape (d,)
+        What is subtracted from a row, and what divides it then.
 
     Notes
     -----
@@ -128,9 +145,11 @@ class SVMPath(PathClassifier, KernelPath):
         cv: Any = 5,
         class_weight: Any = None,
         random_state: int = 0,
+        blocks: Sequence[int] | None = None,
     ) -> None:
         super().__init__(Cs, cv, class_weight, random_state)
         self.gammas = gammas
+        self.blocks = blocks
 
     def _machines(self, C: float, kernel: Array, targets: Targets, weights: Array) -> list[Any]:
         from sklearn.svm import SVC
@@ -147,11 +166,11 @@ class SVMPath(PathClassifier, KernelPath):
 
 
 class SVMRegressionPath(PathRegressor, KernelPath):
-    """Regression by an SVM with a Gaussian kernel and its path, on rows of length 1.
+    """Regression by an SVM with a Gaussian kernel and its path, on scaled columns.
 
     Parameters
     ----------
-    Cs, gammas, cv, random_state
+    Cs, gammas, cv, random_state, blocks
         As in `SVMPath`.
     epsilon : float
         Errors below it do not count; in standard deviations of the targets.
@@ -160,7 +179,7 @@ class SVMRegressionPath(PathRegressor, KernelPath):
     ----------
     scores_, deviation_
         As in `RidgeRegressionPath`.
-    C_, gamma_, support_vectors_
+    C_, gamma_, support_vectors_, mean_, scale_
         As in `SVMPath`.
 
     Examples
@@ -179,7 +198,9 @@ class SVMRegressionPath(PathRegressor, KernelPath):
         epsilon: float = 0.1,
         cv: Any = 5,
         random_state: int = 0,
+        blocks: Sequence[int] | None = None,
     ) -> None:
+        self.blocks = blocks
         self.Cs = Cs
         self.gammas = gammas
         self.epsilon = epsilon
@@ -202,7 +223,7 @@ class _Model(NamedTuple):
 
 
 def _squared_distances(a: Array, b: Array) -> Array:
-    """Between rows of length 1, or 0 where a row is nothing but zeros."""
+    """Between the rows of one table and those of another, shape (n, m)."""
     squares = np.einsum("ij,ij->i", a, a)[:, np.newaxis] + np.einsum("ij,ij->i", b, b)
     result: Array = np.maximum(squares - 2 * (a @ b.T), 0)
     return result
@@ -226,8 +247,8 @@ def _decisions(machines: list[Any], kernel: Array) -> Array:
     number = len(machine.classes_)
     result = np.zeros((len(values), number))
     for pair, (first, second) in enumerate(zip(*np.triu_indices(number, 1), strict=True)):
-        result[:, first] -= np.logaddexp(0, -_STEEPNESS * values[:, pair])
-        result[:, second] -= np.logaddexp(0, _STEEPNESS * values[:, pair])
+        result[:, first] -= np.logaddexp(0, -STEEPNESS * values[:, pair])
+        result[:, second] -= np.logaddexp(0, STEEPNESS * values[:, pair])
     return result
 
 

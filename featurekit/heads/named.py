@@ -5,15 +5,17 @@ Every named head chooses its own strength; those that classify give calibrated p
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn.base import clone
 
 from ..errors import HeadError
 from ..labels import LABELS_COME_FROM, complete
+from .auto import AutoHead
 from .classifier import PathClassifier, PathRegressor
 from .closed import LDAPath, NearestCentroid, RidgePath, RidgeRegressionPath
 from .kernel import SVMPath, SVMRegressionPath
@@ -21,7 +23,8 @@ from .linear import LinearSVMPath, LogisticRegressionPath
 from .neighbours import NearestNeighbours, NearestNeighboursRegression
 from .path import Path
 
-HEADS: dict[str, Callable[[], PathClassifier]] = {
+HEADS: dict[str, Callable[[], PathClassifier | AutoHead]] = {
+    "auto": AutoHead,
     "logreg": LogisticRegressionPath,
     "svm": SVMPath,
     "linear-svm": LinearSVMPath,
@@ -45,7 +48,7 @@ _RUN = 128  # rows that lie beside each other
 _RUNS = 32  # that are in memory together
 
 
-def make_head(head: Any, y: ArrayLike, *, regression: bool = False) -> Any:
+def make_head(head: Any, y: ArrayLike, *, regression: bool = False, blocks: Sequence[int] | None = None) -> Any:
     """Make an unfitted head that suits the targets `y`.
 
     Parameters
@@ -56,6 +59,8 @@ def make_head(head: Any, y: ArrayLike, *, regression: bool = False) -> Any:
         The targets it will be fitted on.
     regression : bool
         Whether they are numbers: then a name in `REGRESSION_HEADS`, or a regressor.
+    blocks : sequence of int, optional
+        Numbers of the columns of the rows that come from one layer each, for heads that know blocks.
 
     Returns
     -------
@@ -71,7 +76,7 @@ def make_head(head: Any, y: ArrayLike, *, regression: bool = False) -> Any:
     >>> make_head("knn", ["cat", "dog"])
     NearestNeighbours()
     """
-    from sklearn.base import clone, is_classifier, is_regressor
+    from sklearn.base import is_classifier, is_regressor
 
     labels = np.unique(complete(y))
     if len(labels) < 2 and not regression:
@@ -87,11 +92,35 @@ def make_head(head: Any, y: ArrayLike, *, regression: bool = False) -> Any:
             raise HeadError(
                 f"no head{of_numbers} called {head!r}. There are: {', '.join(named)}; or give a scikit-learn one."
             )
-        return named[head]()
+        return set_blocks(named[head](), blocks)
     is_estimator = not isinstance(head, type) and all(hasattr(head, name) for name in ("fit", "predict", "get_params"))
     if not is_estimator or not (is_regressor if regression else is_classifier)(head):
         raise HeadError(f"expected the name of a head or a scikit-learn {kind} (an object), got {head!r}")
-    return clone(head)
+    return set_blocks(clone(head), blocks)
+
+
+def set_blocks(head: Any, blocks: Sequence[int] | None) -> Any:
+    """Tell an unfitted head which columns of the rows come from which layer, if it can know and was not told.
+
+    Parameters
+    ----------
+    head : scikit-learn estimator
+        Changed: its parameter `blocks`, if that is there and None.
+    blocks : sequence of int or None
+        Numbers of the columns of each layer, see :attr:`featurekit.FeatureSpace.widths`.
+
+    Returns
+    -------
+    head
+
+    Examples
+    --------
+    >>> set_blocks(LDAPath(), (32, 16)), set_blocks(LDAPath(), (1280,)), set_blocks(NearestCentroid(), (32, 16))
+    (LDAPath(blocks=(32, 16)), LDAPath(), NearestCentroid())
+    """
+    if blocks is None or len(blocks) < 2 or head.get_params(deep=False).get("blocks", ()) is not None:
+        return head
+    return head.set_params(blocks=tuple(blocks))
 
 
 def fit_head(
@@ -122,7 +151,7 @@ def fit_head(
     ['0', '1', '2']
     """
     options = {} if sample_weight is None else {"sample_weight": sample_weight}
-    if isinstance(head, Path) and groups is not None:
+    if isinstance(head, Path | AutoHead) and groups is not None:
         options["groups"] = groups
     with _said(head, X):
         return head.fit(X, y, **options)

@@ -11,11 +11,13 @@ import numpy as np
 from .._optional import require
 from ..backbones import Backbone
 from ..errors import BackboneError
-from .linear import LinearHead, Normalise
+from ..heads.kernel import STEEPNESS
+from .linear import KernelHead, LinearHead, Normalise
 
 OPSET = 18
 """The oldest that PyTorch's exporter writes without converting back."""
 
+_SIDES = (("for_first", -1.0), ("for_second", 1.0))
 _REDUCTIONS = {"l1": "ReduceL1", "l2": "ReduceL2", "max": "ReduceMax"}
 
 
@@ -76,12 +78,12 @@ def network_model(backbone: Backbone) -> Any:
     return model
 
 
-def head_graph(head: LinearHead) -> Any:
+def head_graph(head: LinearHead | KernelHead) -> Any:
     """The head: ``features`` to ``decisions``, float32 (n, k), and ``probabilities``, float32 (n, classes), if any.
 
     Parameters
     ----------
-    head : LinearHead
+    head : LinearHead or KernelHead
 
     Returns
     -------
@@ -110,17 +112,37 @@ def head_graph(head: LinearHead) -> Any:
         else:
             centred = compute("Sub", [rows, constant(f"{i}.mean", step.mean)], f"head.{i}.centred")
             rows = compute("Div", [centred, constant(f"{i}.scale", step.scale)], f"head.{i}.rows")
+    width = len(head.coef)
+    if isinstance(head, KernelHead):
+        # The squared distance as |row|^2 - 2 row @ support + |support|^2.
+        squares = constant("squares", np.square(head.support, dtype=np.float64).sum(axis=1))
+        product = [rows, constant("support", head.support), squares]
+        crossed = compute("Gemm", product, "head.cross", alpha=-2.0, transB=1)
+        own = compute("ReduceSumSquare", [rows, constant("axis", [1], np.int64)], "head.square", keepdims=1)
+        apart = compute("Max", [compute("Add", [crossed, own], "head.sum"), constant("zero", 0)], "head.distances")
+        rows = compute("Exp", [compute("Mul", [apart, constant("width", -head.gamma)], "head.powers")], "head.kernel")
     product = [rows, constant("coef", head.coef), constant("intercept", head.intercept)]
-    outputs = {compute("Gemm", product, "decisions", transB=1): len(head.coef)}
+    if isinstance(head, KernelHead) and head.votes is not None:
+        width = len(head.votes)
+        pairs = compute("Gemm", product, "head.pairs", transB=1)
+        steep = [
+            compute("Mul", [pairs, constant(name, sign * STEEPNESS)], f"head.{name}.value") for name, sign in _SIDES
+        ]
+        lost = compute("Softplus", [compute("Concat", steep, "head.sides", axis=1)], "head.lost")
+        sums = -np.concatenate([head.votes.T > 0, head.votes.T < 0]).astype(np.float32)
+        compute("MatMul", [lost, constant("sums", sums)], "decisions")
+    else:
+        compute("Gemm", product, "decisions", transB=1)
+    outputs = {"decisions": width}
     if head.link == "sigmoid":
         values = compute("Div", ["decisions", constant("temperature", head.temperature)], "head.tempered")
-        outputs[compute("Sigmoid", [values], "probabilities")] = len(head.coef)
+        outputs[compute("Sigmoid", [values], "probabilities")] = width
     elif head.link == "softmax":
         values = compute("Div", ["decisions", constant("temperature", head.temperature)], "head.tempered")
-        if len(head.coef) == 1:
+        if width == 1:
             # The sigmoid of one value is the softmax of it and a zero before it.
             values = compute("Pad", [values, constant("pads", [0, 1, 0, 0], np.int64)], "head.both")
-        outputs[compute("Softmax", [values], "probabilities", axis=1)] = max(2, len(head.coef))
+        outputs[compute("Softmax", [values], "probabilities", axis=1)] = max(2, width)
 
     def values_of(name: str, width: int) -> Any:
         return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", width])
@@ -128,7 +150,7 @@ def head_graph(head: LinearHead) -> Any:
     return helper.make_graph(
         nodes,
         "head",
-        [values_of("features", head.coef.shape[1])],
+        [values_of("features", head.dim)],
         [values_of(name, width) for name, width in outputs.items()],
         constants,
     )

@@ -1,4 +1,4 @@
-"""What a linear head computes: steps on the rows, one product, and what makes decision values probabilities."""
+"""What a head computes: steps on the rows, products, and what makes decision values probabilities."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import HeadError
-from ..heads import PathClassifier
+from ..heads import AutoHead, PathClassifier, SVMPath
 from ..heads.linear import LinearPath
 
 
@@ -51,9 +51,116 @@ class LinearHead:
     temperature: float = 1.0
     steps: tuple[Standardise | Normalise, ...] = ()
 
+    @property
+    def dim(self) -> int:
+        """Length of a row."""
+        return int(self.coef.shape[1])
+
+
+@dataclass(frozen=True, slots=True)
+class KernelHead:
+    """A head with a Gaussian kernel in numbers: ``exp(-gamma * squared distance) @ coef.T + intercept``.
+
+    Attributes
+    ----------
+    support : ndarray, shape (m, d)
+        What rows are compared with, after the steps.
+    gamma : float
+    coef : ndarray, shape (k, m)
+        One row for each machine.
+    intercept : ndarray, shape (k,)
+    votes : ndarray, shape (classes, k), or None
+        Of machines for pairs of classes: 1 where a machine speaks for a class by a positive value, -1 where by a
+        negative one, else 0. The decision value of a class is minus the sum of ``softplus(-4 * vote * value)``. None
+        where the values of the machines are the decision values.
+    link, temperature, steps
+        As in `LinearHead`.
+    """
+
+    support: NDArray[Any]
+    gamma: float
+    coef: NDArray[Any]
+    intercept: NDArray[Any]
+    votes: NDArray[Any] | None
+    link: Literal["softmax", "sigmoid"] | None
+    temperature: float = 1.0
+    steps: tuple[Standardise | Normalise, ...] = ()
+
+    @property
+    def dim(self) -> int:
+        """Length of a row."""
+        return int(self.support.shape[1])
+
+
+def read_head(head: Any) -> LinearHead | KernelHead:
+    """Read the numbers of a fitted head.
+
+    Parameters
+    ----------
+    head : fitted classifier
+
+    Returns
+    -------
+    LinearHead or KernelHead
+
+    Raises
+    ------
+    HeadError
+        If it is none whose arithmetic is known.
+
+    Examples
+    --------
+    >>> from featurekit.heads import SVMPath
+    >>> store = getfixture("digits_store")
+    >>> read_head(SVMPath().fit(store.X, store.y)).votes.tolist()
+    [[1.0, 1.0, 0.0], [-1.0, 0.0, 1.0], [0.0, -1.0, -1.0]]
+    """
+    if isinstance(head, AutoHead):
+        return read_head(head.estimator_)
+    return _kernel_head(head) if isinstance(head, SVMPath) else linear_head(head)
+
+
+def _kernel_head(head: SVMPath) -> KernelHead:
+    """Support vectors and coefficients of all machines, with the columns of those that they do not use filled by 0."""
+    place = np.full(head.rows_fitted_, -1)
+    place[head.support_] = np.arange(len(head.support_))
+    coefs, intercepts = [], []
+    for machine in head.machines_:
+        if isinstance(machine, float):  # it says the same of every row
+            coefs.append(np.zeros(len(head.support_)))
+            intercepts.append(machine)
+            continue
+        ends = np.cumsum([0, *machine.n_support_])
+        number = len(machine.n_support_)
+        for pair, (first, second) in enumerate(zip(*np.triu_indices(number, 1), strict=True)):
+            coef = np.zeros(len(head.support_))
+            for one, other in ((first, second - 1), (second, first)):
+                part = slice(ends[one], ends[one + 1])
+                coef[place[machine.support_[part]]] = machine.dual_coef_[other, part]
+            coefs.append(coef)
+            intercepts.append(machine.intercept_[pair])
+    machines, votes = head.machines_, None
+    if len(machines) == 1 and len(head.classes_) > 2:
+        pairs = list(zip(*np.triu_indices(len(head.classes_), 1), strict=True))
+        votes = np.zeros((len(head.classes_), len(pairs)))
+        for pair, (first, second) in enumerate(pairs):
+            votes[first, pair], votes[second, pair] = 1, -1
+    calibrated = hasattr(head, "temperature_")
+    scaled = hasattr(head, "mean_")
+    return KernelHead(
+        head.support_vectors_,
+        head.gamma_,
+        np.stack(coefs),
+        np.array(intercepts),
+        votes,
+        ("sigmoid" if head.multilabel_ else "softmax") if calibrated else None,
+        head.temperature_ if calibrated else 1.0,
+        (Standardise(head.mean_, head.scale_),) if scaled else (Normalise("l2"),),
+    )
+
 
 def linear_head(head: Any) -> LinearHead:
-    """Read the numbers of a fitted head.
+    """Read the numbers of a fitted linear head.
 
     Parameters
     ----------
@@ -155,8 +262,8 @@ def _step(step: Any) -> Standardise | Normalise:
 def _not_linear(part: Any) -> HeadError:
     return HeadError(
         f"the head cannot be exported to ONNX: {type(part).__name__} is not one of the parts that can. Expected one of "
-        "the heads logreg, linear-svm, ridge, lda and centroid; scikit-learn's LogisticRegression, "
+        "the heads auto, logreg, svm, linear-svm, ridge, lda and centroid; scikit-learn's LogisticRegression, "
         "LinearDiscriminantAnalysis, LinearSVC, RidgeClassifier, SGDClassifier or Perceptron; or a Pipeline of "
-        "StandardScaler and Normalizer before one of them. Fit the model with a linear head: "
-        "featurekit fit PHOTOS --head logreg."
+        "StandardScaler and Normalizer before one of them. Fit the model with another head: "
+        "featurekit fit PHOTOS --head auto."
     )

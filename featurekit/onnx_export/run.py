@@ -18,7 +18,7 @@ from ..store.atomic import replace_file
 from ..transfer import TransferClassifier, load_model
 from .agreement import Agreement, compare_with_own
 from .graph import head_graph, joined, network_model, require_onnx
-from .linear import linear_head
+from .linear import read_head
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class OnnxModel:
 
 
 def export_onnx(model: TransferClassifier | str | os.PathLike[str], output: str | os.PathLike[str]) -> OnnxModel:
-    """Write a classifier, backbone and linear head, as one ONNX file.
+    """Write a classifier, backbone and head, as one ONNX file.
 
     =================  =========================  =====================================================
     name               type                       what
@@ -67,8 +67,8 @@ def export_onnx(model: TransferClassifier | str | os.PathLike[str], output: str 
     Parameters
     ----------
     model : TransferClassifier or path
-        Fitted, or the folder of a saved one. Its head must be linear: logreg, linear-svm, ridge, lda, centroid, or
-        one of scikit-learn's, also behind StandardScaler or Normalizer in a Pipeline.
+        Fitted, or the folder of a saved one. Its head must be auto, logreg, svm, linear-svm, ridge, lda, centroid,
+        or one of scikit-learn's, also behind StandardScaler or Normalizer in a Pipeline.
     output : path
         A new file whose name ends in ``.onnx``.
 
@@ -79,7 +79,7 @@ def export_onnx(model: TransferClassifier | str | os.PathLike[str], output: str 
     Raises
     ------
     HeadError
-        If the head is not a linear one that is known.
+        If the head is none that is known.
     BackboneError
         If the model does not compute in float32, or its network cannot be exported.
     BundleError
@@ -113,7 +113,7 @@ def export_onnx(model: TransferClassifier | str | os.PathLike[str], output: str 
     if not isinstance(classifier, TransferClassifier):
         raise HeadError("only classifiers can be exported to ONNX, and this model predicts numbers")
     backbone = _backbone(classifier)
-    graph = head_graph(linear_head(classifier.head_))
+    graph = head_graph(read_head(classifier.head_))
     logger.info("Exporting %s to ONNX, which takes some seconds", classifier.backbone)
     data = joined(network_model(backbone), graph, _properties(classifier))
     agreement = compare_with_own(data, backbone, classifier.head_, classifier.device, classifier.runtime)

@@ -21,7 +21,7 @@ from ..errors import BundleError, HeadError
 from ..extractor import FeatureExtractor
 from ..fingerprint import PENULTIMATE, FeatureSpace
 from ..folders import open_regular
-from ..heads import fit_head, fit_head_in_batches, fits_in_batches, head_name
+from ..heads import fit_head, fit_head_in_batches, fits_in_batches, head_name, set_blocks
 from ..images import check_sequence
 from ..labels import LABELS_COME_FROM, values_of
 from ..store import FeatureStore
@@ -96,6 +96,7 @@ class TransferEstimator(BaseEstimator):
             The near duplicates among these; None if they were not looked for.
         """
         self.extractor_ = self._new_extractor().fit(X)
+        set_blocks(head, self.extractor_.space_.widths)
         of_classes = is_classifier(head) and np.ndim(targets) == 1
         pairs = None
         if chosen is not None:
