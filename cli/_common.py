@@ -440,8 +440,8 @@ def tell_failed(arguments: argparse.Namespace, store: FeatureStore) -> int:
     unread = len(failed) + len(kept)
     if arguments.max_failed is not None and unread > arguments.max_failed:
         say(
-            f"error: {unread} images could not be read, more than --max-failed {arguments.max_failed} allows. The "
-            "others were processed."
+            f"error: {count(unread, 'image')} could not be read, more than --max-failed {arguments.max_failed} allows. "
+            "The others were processed."
         )
         return TOO_MANY_FAILED
     return 0

@@ -98,11 +98,7 @@ class Groups:
         if shared is None:
             sentence += "kept on one side of every split"
         elif shared[0]:
-            sentence += (
-                f"the split that is given is followed, and {shared[0]} of {count(shared[1], 'scored image')} "
-                f"{'is a duplicate' if shared[0] == 1 else 'are duplicates'} of images that the head is fitted on, or "
-                "of a group with them. Scores on new images will be lower"
-            )
+            sentence += shared_sentence(*shared)
         else:
             sentence += "none of them is on both sides of the split that is given"
         if not self.kept and shared is None:
@@ -110,6 +106,26 @@ class Groups:
         if self.unknown:
             sentence += f". {lacking}"
         return sentence
+
+
+def shared_sentence(shared: int, scored: int) -> str:
+    """Say that a split that is given is followed, though it separates images that belong together.
+
+    Parameters
+    ----------
+    shared, scored : int
+        As :meth:`Groups.shared` counts them.
+
+    Examples
+    --------
+    >>> shared_sentence(1, 9)[:83]
+    'the split that is given is followed, and 1 of 9 scored images is a duplicate of ima'
+    """
+    verb = "is a duplicate" if shared == 1 else "are duplicates"
+    return (
+        f"the split that is given is followed, and {shared} of {count(scored, 'scored image')} {verb} of images that "
+        "the head is fitted on, or of a group with them. Scores on new images will be lower"
+    )
 
 
 def group_rows(

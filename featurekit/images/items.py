@@ -12,6 +12,7 @@ from PIL import Image
 
 from ..errors import SourceError
 from ..labels import is_missing
+from ..wording import count
 from .remote import FileInfo
 
 IMAGE_SUFFIXES = frozenset(
@@ -170,11 +171,11 @@ class Ignored:
         return [*notes, f"Ignored {self._hidden()}."] if self.hidden else notes
 
     def _named(self) -> str:
-        names = [f"{count} x {suffix or '(no ending)'}" for suffix, count in sorted(self.endings.items())]
+        names = [f"{number} x {suffix or '(no ending)'}" for suffix, number in sorted(self.endings.items())]
         return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
 
     def _hidden(self) -> str:
-        return f"{self.hidden} hidden {'file or folder' if self.hidden == 1 else 'files and folders'}"
+        return count(self.hidden, "hidden file or folder", "hidden files and folders")
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import Note, SourceError
 from ..folders import is_store_name, is_url, open_regular
+from ..wording import count
 from .archives import is_archive, is_compressed_tar, read_archive, read_shards
 from .contents import HEAD_BYTES, is_image_content
 from .items import IMAGE_SUFFIXES, LISTED_SUFFIXES, Ignored, Item, Source, Unlisted, is_image
@@ -165,11 +166,8 @@ def _folder(root: str, items: list[Item], ignored: Ignored, shards: list[tuple[s
     notes = ignored.notes()
     if "" in labels and len(labels) > 1:
         loose = sum(not item.label for item in items)
-        lie = (
-            "1 image lies beside the class folders and has"
-            if loose == 1
-            else f"{loose} images lie beside the class folders and have"
-        )
+        beside = "beside the class folders and"
+        lie = count(loose, f"image lies {beside} has", f"images lie {beside} have")
         notes.append(Note(f"{lie} no label.", about_labels=True))
     if {label.lower() for label in labels - {""}} <= _SPLIT_NAMES and labels != {""}:
         found = ", ".join(sorted(labels - {""}))
