@@ -98,7 +98,7 @@ class Update:
         self._again = False
         self.destination = Destination(backbone, self._cache, None if refresh else self._cache.signatures())
 
-    def publish(self, source: Any, outcomes: Sequence[Outcome], verify: bool) -> bool:
+    def publish(self, outcomes: Sequence[Outcome], verify: bool) -> bool:
         """Make the rows of these outcomes the published state; False if some turned out damaged and are missing now."""
         old, listing, cache, target = self._old, self._listing, self._cache, self.target
         kept: dict[int, str] = {}
@@ -115,7 +115,7 @@ class Update:
                 cache.check()
             if self._changed:
                 self._check_alone()
-                _publish(target, self.destination.backbone, cache, self._provenance(source), columns, ledger)
+                _publish(target, self.destination.backbone, cache, self._provenance(), columns, ledger)
         except DamagedRowsError as error:
             dropped = cache.drop_damaged()
             if not dropped and self._again:
@@ -163,7 +163,7 @@ class Update:
         )
         return store
 
-    def _provenance(self, source: Any) -> dict[str, str]:
+    def _provenance(self) -> dict[str, str]:
         backbone, listing = self.destination.backbone, self._listing
         library = [] if backbone.spec.library == MODULE else [backbone.spec.library]
         packages = ("torch", *library, "numpy", "pillow", "h5py")
@@ -173,7 +173,7 @@ class Update:
         decoder = self.destination.decoder or before.get("decoder", "")
         return {
             "created": datetime.now(UTC).isoformat("T", "seconds"),
-            "source": _named(source),
+            "source": _named(listing.called),
             "kind": listing.kind,
             "root": listing.root,
             "place": listing.place,
@@ -187,11 +187,8 @@ class Update:
         }
 
 
-def _named(source: Any) -> str:
-    if not isinstance(source, str | os.PathLike):
-        return "images from Python"
-    text = os.fspath(source)
-    return public(text) if is_url(text) else text
+def _named(called: str) -> str:
+    return (public(called) if is_url(called) else called) or "images from Python"
 
 
 def _far_state(target: Place) -> tuple[int, int] | None:

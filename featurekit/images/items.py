@@ -196,6 +196,8 @@ class Source:
         Sentences for the user: what was left out, what looks like a mistake.
     splits : list of str
         Of each item, what the manifest says of its split; empty where no column does.
+    called : str
+        The path or URL that was given; empty for Python objects.
     """
 
     items: list[Item]
@@ -204,6 +206,7 @@ class Source:
     place: str = ""
     notes: list[str] = field(default_factory=list)
     splits: list[str] = field(default_factory=list)
+    called: str = ""
 
 
 def as_text(value: object) -> str:
