@@ -172,8 +172,8 @@ def _read(
             if not store.has_splits:
                 return "", [], []
             texts = store.splits.tolist()
-            there = zip(store.paths, store.y.tolist(), strict=True) if images and any(texts) else ()
-            return "the store's split", texts, list(there)
+            there = list(zip(store.paths, store.y.tolist(), strict=True)) if images and any(texts) else []
+            return "the store's split", texts, there
     if not is_manifest(source):
         if arguments.split_column is not None:
             arguments.wrong_usage(f"--split-column is for manifests, and {source} is none")

@@ -6,7 +6,7 @@ from .archives import is_archive, is_compressed_tar
 from .blocks import Blocks
 from .budget import Room, max_pixels
 from .colors import to_rgb
-from .decode import centre_box, jpeg_orientation, open_image, open_pixels, prepare
+from .decode import centre_box, is_deep, jpeg_orientation, open_image, open_pixels, prepare
 from .fast import ORIENTATIONS, Stored, decode_fast, is_fast, prepare_fast
 from .items import IMAGE_SUFFIXES, LISTED_SUFFIXES, Drawn, Item, Member, Origin, Source, Unlisted
 from .manifests import ManifestColumns, is_manifest
@@ -45,6 +45,7 @@ __all__ = [
     "has_hash",
     "is_archive",
     "is_compressed_tar",
+    "is_deep",
     "is_fast",
     "is_manifest",
     "items_from",
