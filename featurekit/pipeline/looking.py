@@ -15,7 +15,7 @@ from PIL import Image
 
 from ..errors import ImageError, UnavailableError
 from ..fingerprint import Preprocessing, content_hash, pixel_hash
-from ..images import Item, Member, file_state, is_deep, read_origin
+from ..images import Item, Member, file_state, is_deep, read_origin, silent_libtiff
 from ..runtime import Decoder, keep_freed_memory
 from .records import NOTHING, Destination, Outcome
 
@@ -57,7 +57,7 @@ def looked_at(
 
     done = False
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), silent_libtiff():
             # Pillow warns of odd metadata and of large images; what matters is raised as an error. Filters
             # are process-wide, so they are set here once and not in the threads.
             warnings.filterwarnings("ignore", module=r"PIL\.")
