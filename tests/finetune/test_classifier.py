@@ -205,6 +205,7 @@ def test_every_option_trains(small, paths, labels, options):
         assert [record["loss"] for record in again.history_[1:]] == losses
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_resumes_to_the_same_weights(small, paths, labels, tmp_path):
     """At every epoch's end: the weights are those of a training that nothing interrupted."""
     options = {"unfreeze": 2, "epochs": 3, "balance": "sampling"}
