@@ -236,14 +236,9 @@ def extract_from(
     """Call the library's `extract` with the options of :func:`add_extraction_options`, and `more`."""
     from featurekit import extract
 
-    stores = extract(
-        arguments.source,
-        output=output,
-        backbone=backbones,
-        layer=layers,
-        **extraction_options(arguments),
-        **more,
-    )
+    source, listed = _sources.take_read(arguments, arguments.source)
+    options = extraction_options(arguments) | listed
+    stores = extract(source, output=output, backbone=backbones, layer=layers, **options, **more)
     said = [text for store in stores if store.summary is not None for text in store.summary.notes]
     for text in dict.fromkeys(said):
         note(arguments, text)
@@ -440,8 +435,8 @@ def tell_failed(arguments: argparse.Namespace, store: FeatureStore) -> int:
     unread = len(failed) + len(kept)
     if arguments.max_failed is not None and unread > arguments.max_failed:
         say(
-            f"error: {unread} images could not be read, more than --max-failed {arguments.max_failed} allows. The "
-            "others were processed."
+            f"error: {count(unread, 'image')} could not be read, more than --max-failed {arguments.max_failed} allows. "
+            "The others were processed."
         )
         return TOO_MANY_FAILED
     return 0

@@ -115,12 +115,42 @@ def check_no_columns(arguments: argparse.Namespace, source: str) -> None:
             arguments.wrong_usage(f"--{name.replace('_', '-')} is for manifests, and {source} is a store")
 
 
-def read(arguments: argparse.Namespace) -> Source:
-    """The images of SOURCE, listed by the options that were given."""
+def read(arguments: argparse.Namespace, source: str | None = None) -> Source:
+    """The images of SOURCE (or of another source), listed by the options that were given.
+
+    The list is kept for :func:`take_read`, so that a manifest is not read again for the extraction.
+    """
     from featurekit.images import ManifestColumns, read_source
 
-    columns = {name.removesuffix("_column"): given for name, given in columns_of(arguments).items()}
-    return read_source(arguments.source, root=arguments.root, columns=ManifestColumns(**columns))
+    name = arguments.source if source is None else source
+    kept = vars(arguments).setdefault("listings", {})
+    key = _key(arguments, name)
+    if key not in kept:
+        columns = {name.removesuffix("_column"): given for name, given in columns_of(arguments).items()}
+        kept[key] = read_source(name, root=arguments.root, columns=ManifestColumns(**columns))
+    listing: Source = kept[key]
+    return listing
+
+
+def take_read(arguments: argparse.Namespace, source: Any) -> tuple[Any, dict[str, Any]]:
+    """Take the list that :func:`read` made of a source; arguments of the library's `extract` that say what is listed.
+
+    Returns
+    -------
+    source : Source, or what was given
+        The same where it was not read; the list is not kept here any longer.
+    options : dict
+        Root and names of columns, which a list that was read needs no more.
+    """
+    options = {"root": arguments.root} | columns_of(arguments)
+    listing = (
+        vars(arguments).get("listings", {}).pop(_key(arguments, source), None) if isinstance(source, str) else None
+    )
+    return (source, options) if listing is None else (listing, dict.fromkeys(options))
+
+
+def _key(arguments: argparse.Namespace, source: str) -> tuple[str | None, ...]:
+    return (source, arguments.root, *columns_of(arguments).values())
 
 
 def add_images_option(parser: argparse.ArgumentParser) -> None:

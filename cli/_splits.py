@@ -92,12 +92,12 @@ def split_of(arguments: argparse.Namespace, needed: Sequence[Sequence[str]], oth
     options = [
         name for name, given in (("--split-column", arguments.split_column), ("--split", wanted)) if given is not None
     ]
-    called, lines = _read(arguments)
-    texts = sorted({text for _, _, text in lines if text})
+    called, said, images = _read(arguments, source)
+    texts = sorted({*said} - {""})
     if not texts and not options:
         return None
     parts: dict[str, str] = {}
-    for path, _, text in lines:
+    for (path, _), text in zip(images, said if images else (), strict=True):
         part = _NAMES.get(text.lower(), "")
         if parts.setdefault(path, part) != part and all(name.lower() in _NAMES for name in texts):
             first, second = (repr(name) if name else "no part" for name in (parts[path], part))
@@ -105,7 +105,7 @@ def split_of(arguments: argparse.Namespace, needed: Sequence[Sequence[str]], oth
                 f"{source}: {path} is in two parts of the split, {first} and {second} ({called}). Keep one of these "
                 "lines."
             )
-    labels = [(parts[path], label) for path, label, _ in lines if label]
+    labels = [(parts[path], label) for path, label in images if label]
     labeled = {part for part, _ in labels}
     if not called:
         raise FeaturekitError(f"{source} holds no split. Leave {' and '.join(options)} out: then {otherwise}.")
@@ -126,8 +126,8 @@ def split_of(arguments: argparse.Namespace, needed: Sequence[Sequence[str]], oth
 
 def note_every(arguments: argparse.Namespace, source: str, done: str) -> None:
     """Say that a verb follows no split, if the source has one."""
-    called, lines = _read(argparse.Namespace(**vars(arguments) | {"source": source}))
-    parts = {_NAMES.get(text.lower(), "") for _, _, text in lines if text}
+    called, texts, _ = _read(arguments, source, images=False)
+    parts = {_NAMES.get(text.lower(), "") for text in set(texts) if text}
     if not parts:
         return
     known = TEST in parts and "" not in parts
@@ -137,30 +137,52 @@ def note_every(arguments: argparse.Namespace, source: str, done: str) -> None:
 
 def note_drawn(arguments: argparse.Namespace) -> None:
     """Say that ``--test-size`` takes the place of a split, if the source has one."""
-    called, lines = _read(arguments)
-    if any(text for _, _, text in lines):
+    called, texts, _ = _read(arguments, arguments.source, images=False)
+    if any(texts):
         _common.note(arguments, f"--test-size is given: {called} is not followed.")
 
 
-def _read(arguments: argparse.Namespace) -> tuple[str, list[tuple[str, str, str]]]:
-    """Find the name of the source's split, and path, label and split of each image; both empty if there is none."""
+def _read(
+    arguments: argparse.Namespace, source: str, *, images: bool = True
+) -> tuple[str, list[str], list[tuple[str, str]]]:
+    """Find the split of a source.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+    source : str
+    images : bool
+        Whether paths and labels are read.
+
+    Returns
+    -------
+    called : str
+        Its name; empty if there is none.
+    texts : list of str
+        What is said of each image.
+    images : list of (str, str)
+        Path and label of each image; empty if they are not asked for, or no text says anything.
+    """
     from featurekit import FeatureStore
     from featurekit.images import is_manifest
 
-    source = arguments.source
     if _sources.is_store(source):
         _sources.check_no_columns(arguments, source)
         with FeatureStore(source) as store:
-            rows = zip(store.paths, store.y.tolist(), store.splits.tolist(), strict=True) if store.has_splits else ()
-            return "the store's split" if store.has_splits else "", list(rows)
+            if not store.has_splits:
+                return "", [], []
+            texts = store.splits.tolist()
+            there = list(zip(store.paths, store.y.tolist(), strict=True)) if images and any(texts) else []
+            return "the store's split", texts, there
     if not is_manifest(source):
         if arguments.split_column is not None:
             arguments.wrong_usage(f"--split-column is for manifests, and {source} is none")
-        return "", []
-    listing = _sources.read(arguments)
-    lines = zip(listing.items, listing.splits, strict=True) if listing.splits else ()
-    called = f"the column {arguments.split_column or 'split'!r}" if listing.splits else ""
-    return called, [(item.path, item.label, text) for item, text in lines]
+        return "", [], []
+    listing = _sources.read(arguments, source)
+    if not listing.splits:
+        return "", [], []
+    there = [(item.path, item.label) for item in listing.items] if images and any(listing.splits) else []
+    return f"the column {arguments.split_column or 'split'!r}", listing.splits, there
 
 
 def chosen_rows(split: Split, store: FeatureStore, parts: Sequence[str]) -> NDArray[np.bool_]:

@@ -87,7 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
                 "layers": _common.names_of(arguments, "layer"),
             }
             arguments.weights = _common.weights_of(arguments, options["backbones"])
-            options |= _common.extraction_options(arguments)
+            source, listed = _sources.take_read(arguments, source)
+            options |= _common.extraction_options(arguments) | listed
         result = compare(
             source,
             heads=heads,

@@ -106,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
             scored = store if parts is None else store.select(parts[1])
             result = evaluate(classifier, scored, abstain_below=arguments.abstain_below)
             _note_seen(arguments, share_seen(classifier.seen_, scored.columns.sha256))
-            findings = _common.label_findings_of(store, target) if arguments.json else NO_FINDINGS
+            findings = _common.label_findings_of(scored, target) if arguments.json else NO_FINDINGS
             title = f"{arguments.model} on {store.path.name}"
         else:
             chosen = store.y != "" if parts is None else parts[0] | parts[1]

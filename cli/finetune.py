@@ -307,22 +307,25 @@ def _remove_empty(work: Path) -> None:
 
 def verdict(model: Any) -> str:
     """What training came to, in sentences."""
+    from featurekit.bootstrap import points_text
+
     c = model.comparison_
     if "difference" not in c:
         return f"validation accuracy {c['accuracy']:.4f} (n = {c['n']}), of epoch {model.best_epoch_}"
     tried = c.get("tried", c)
-    difference, low, high = (100 * tried[name] for name in ("difference", "low", "high"))
+    low, high, why = tried["low"], tried["high"], tried["interval_note"]
+    interval = f"{'' if low is None else '95% interval '}{points_text(low, high)}"
     text = (
         f"validation accuracy {tried['accuracy']:.4f} (n = {c['n']}), frozen {c['frozen_accuracy']:.4f}: "
-        f"{difference:+.1f} points (95% interval {low:+.1f} to {high:+.1f}, paired)"
-    )
+        f"{100 * tried['difference']:+.1f} points ({interval}, paired)"
+    ) + (f"\n{why}" if why else "")
     if model.best_epoch_ == 0:
         best = "no epoch was better"
         if tried["epoch"]:
             best = f"the best epoch, {tried['epoch']}, gained {tried['won']} images and lost {tried['lost']}"
         return f"{text}\n{best}: nothing beyond chance. Saved is the frozen network with logreg on all images"
     moved = ", ".join(f"{name} {share:.1%}" for name, share in model.moved_.items())
-    if low <= 0:
+    if low is not None and low <= 0:
         text += "\nthe interval includes 0: this gain may be chance"
     best = f"saved is the state of epoch {model.best_epoch_}, whose score is a little too good as the best of several"
     return f"{text}\n{best}\nmoved: {moved}"
@@ -393,6 +396,8 @@ def _followed(
     arguments: argparse.Namespace, images: list[_Image], split: _splits.Split
 ) -> tuple[list[_Image], list[_Image] | None]:
     """Images to train on, and those to choose the best epoch by, as a split names them."""
+    from featurekit.duplicates import shared_sentence
+
     found = split.of([image.path for image in images])
     chosen = arguments.validation is None and arguments.validation_share is None
     roles = {_splits.TRAIN: "trained on"} | ({_splits.VALIDATION: "the epoch is chosen by"} if chosen else {})
@@ -401,11 +406,7 @@ def _followed(
     trained = {image.group for image in parts[_splits.TRAIN]} - {""}
     others = parts.get(_splits.VALIDATION, [])
     if shared := sum(image.group in trained for image in others):
-        _common.note(
-            arguments,
-            f"{shared} of {_common.count(len(others), 'validation image')} belong to groups that are trained on: the "
-            "split is followed, and scores are too good",
-        )
+        _common.note(arguments, shared_sentence(shared, len(others)))
     if not parts[_splits.TRAIN]:
         raise _splits.nothing_readable(split, [_splits.TRAIN])
     return parts[_splits.TRAIN], others or None

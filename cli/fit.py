@@ -104,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
             if replaced:
                 print("the model that was there before is replaced")
             if unlabelled := len(whole) - sum(whole.class_counts.values()):
-                have = "1 row has no label and was" if unlabelled == 1 else f"{unlabelled} rows have no label and were"
+                have = _common.count(unlabelled, "row has no label and was", "rows have no label and were")
                 print(f"{have} left out")
             if score is not None:
                 print(f"cross-validated {what} {_score_text(score)}")

@@ -7,9 +7,11 @@ the images, which neither the backbone nor the classifier changes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +23,10 @@ from .store import FeatureStore
 from .wording import count
 
 __all__ = ["NEAR_DISTANCE", "Groups", "find_duplicates", "group_rows", "hash_distance"]
+
+
+_Ends = tuple[NDArray[np.intp], NDArray[np.intp]]
+_searched: WeakKeyDictionary[FeatureStore, dict[tuple[bytes, int], _Ends]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,24 @@ class Groups:
         """
         return int(np.isin(self.ids[scored], self.ids[fitted]).sum()), len(scored)
 
+    def pairs_among(self, chosen: NDArray[np.bool_]) -> list[tuple[int, int]] | None:
+        """List the near duplicates among some of the images, numbered anew, where groups are chosen as a whole.
+
+        Parameters
+        ----------
+        chosen : ndarray of bool, shape (n,)
+            With an image, all that have its number in `ids` must be chosen.
+
+        Returns
+        -------
+        list of (int, int), or None
+            None if near duplicates were separated (`kept` is false): those that are left may be connected otherwise.
+        """
+        if not self.kept:
+            return None
+        number = np.cumsum(chosen) - 1
+        return [(int(number[a]), int(number[b])) for a, b in self.pairs if chosen[a] and chosen[b]]
+
     def sentence(self, shared: tuple[int, int] | None = None) -> str:
         """Describe what was found, for people.
 
@@ -98,11 +122,7 @@ class Groups:
         if shared is None:
             sentence += "kept on one side of every split"
         elif shared[0]:
-            sentence += (
-                f"the split that is given is followed, and {shared[0]} of {count(shared[1], 'scored image')} "
-                f"{'is a duplicate' if shared[0] == 1 else 'are duplicates'} of images that the head is fitted on, or "
-                "of a group with them. Scores on new images will be lower"
-            )
+            sentence += shared_sentence(*shared)
         else:
             sentence += "none of them is on both sides of the split that is given"
         if not self.kept and shared is None:
@@ -112,14 +132,38 @@ class Groups:
         return sentence
 
 
+def shared_sentence(shared: int, scored: int) -> str:
+    """Say that a split that is given is followed, though it separates images that belong together.
+
+    Parameters
+    ----------
+    shared, scored : int
+        As :meth:`Groups.shared` counts them.
+
+    Examples
+    --------
+    >>> shared_sentence(1, 9)[:83]
+    'the split that is given is followed, and 1 of 9 scored images is a duplicate of ima'
+    """
+    verb = "is a duplicate" if shared == 1 else "are duplicates"
+    return (
+        f"the split that is given is followed, and {shared} of {count(scored, 'scored image')} {verb} of images that "
+        "the head is fitted on, or of a group with them. Scores on new images will be lower"
+    )
+
+
 def group_rows(
     stores: FeatureStore | Sequence[FeatureStore],
     chosen: NDArray[Any] | None = None,
     *,
     classes: bool = True,
     distance: int = NEAR_DISTANCE,
+    pairs: Sequence[tuple[int, int]] | None = None,
 ) -> Groups:
     """Find the rows of a store that belong together: duplicates, and the groups that its source named.
+
+    The search for near duplicates takes the longest. As long as the store is in use, its result is kept, so that
+    several steps that look at the same rows cost one search.
 
     Parameters
     ----------
@@ -132,6 +176,9 @@ def group_rows(
         duplicates are kept together whatever their labels say.
     distance : int
         As in :func:`find_duplicates`.
+    pairs : sequence of (int, int), optional
+        Near duplicates among the chosen rows, enough to connect each with its group, if they are known: see
+        :meth:`Groups.pairs_among`.
 
     Returns
     -------
@@ -151,12 +198,22 @@ def group_rows(
     for other in several[1:]:
         lacking = np.flatnonzero(~has_hash(hashes))
         hashes[lacking] = other.columns.perceptual[rows[lacking]]
-    return find_duplicates(
+    found = _searched.setdefault(several[0], {})
+
+    def search(table: NDArray[np.uint8]) -> _Ends:
+        key = hashlib.sha256(table.tobytes()).digest(), distance
+        if key not in found:
+            found[key] = near_pairs(table, distance)[:2]
+        return found[key]
+
+    return _grouped(
         hashes,
         contents=columns.sha256[rows],
         groups=several[0].groups[rows],
         labels=columns.label[rows] if classes else None,
         distance=distance,
+        search=search,
+        pairs=pairs,
     )
 
 
@@ -204,6 +261,23 @@ def find_duplicates(
     >>> find_duplicates(hashes[[0, 1, 2, 0]]).ids
     array([0, 1, 2, 0])
     """
+
+    def search(table: NDArray[np.uint8]) -> _Ends:
+        return near_pairs(table, distance)[:2]
+
+    return _grouped(hashes, contents=contents, groups=groups, labels=labels, distance=distance, search=search)
+
+
+def _grouped(
+    hashes: ArrayLike,
+    *,
+    contents: NDArray[np.uint8] | Sequence[bytes] | None,
+    groups: ArrayLike | None,
+    labels: ArrayLike | None,
+    distance: int,
+    search: Callable[[NDArray[np.uint8]], _Ends],
+    pairs: Sequence[tuple[int, int]] | None = None,
+) -> Groups:
     table = np.asarray(hashes, dtype=np.uint8).reshape(-1, PERCEPTUAL_BYTES)
     n = len(table)
     for name, given in (("contents", contents), ("groups", groups), ("labels", labels)):
@@ -215,7 +289,10 @@ def find_duplicates(
     known = [(np.arange(n), same), (members, members[_first_of_equal(named[members])])]
 
     # Equal files are one picture: the first stands for all of them.
-    first, second, _ = near_pairs(np.where((same != np.arange(n))[:, None], 0, table), distance)
+    if pairs is None:
+        first, second = search(np.where((same != np.arange(n))[:, None], np.uint8(0), table))
+    else:
+        first, second = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
     ends = np.stack([first, second], axis=1)
     ids = connected_ids(n, [*known, (first, second)])
     stuck = np.zeros(n, dtype=bool)
@@ -228,7 +305,7 @@ def find_duplicates(
     if among.any():
         # The first search gives enough pairs to connect pictures, not all: without those that are separated now, others
         # may need pairs that it passed over.
-        left, right, _ = near_pairs(np.where((stuck | (same != np.arange(n)))[:, None], 0, table), distance)
+        left, right = search(np.where((stuck | (same != np.arange(n)))[:, None], np.uint8(0), table))
         ids = connected_ids(n, [*known, (left, right)])
     return Groups(
         ids=ids,

@@ -53,6 +53,11 @@ def wilson_interval(p: float, n: float, z: float = Z95) -> tuple[float, float]:
     -------
     low, high : float
 
+    Raises
+    ------
+    ValueError
+        If `p` is no fraction (the number of successes, say), or `n` is not above 0.
+
     References
     ----------
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
@@ -63,6 +68,10 @@ def wilson_interval(p: float, n: float, z: float = Z95) -> tuple[float, float]:
     >>> round(low, 3), round(high, 3)
     (0.826, 0.945)
     """
+    if not 0 <= p <= 1:
+        raise ValueError(f"p must be the fraction of successes, expected 0 to 1, got {p}")
+    if not n > 0:
+        raise ValueError(f"n must be the number of trials, expected more than 0, got {n}")
     centre = p + z * z / (2 * n)
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n

@@ -22,13 +22,15 @@ from featurekit.metrics import paired_difference
 from featurekit.report import comparison_text, write_page
 
 NAMES = ["efficientnet_lite0", "efficientnet_lite1"]
+# To convert a network for OpenVINO takes longer than to run it over these images.
+SMALL = {"image_size": 64, "runtime": "torch"}
 
 
 @pytest.fixture(scope="module")
 def both(digits_folder, tmp_path_factory):
     """Two backbones, two heads, on 60 digits."""
     home = tmp_path_factory.mktemp("compare")
-    return home, compare(digits_folder, backbones=NAMES, heads=["lda", "centroid"], output=home, repeats=2)
+    return home, compare(digits_folder, backbones=NAMES, heads=["lda", "centroid"], output=home, repeats=2, **SMALL)
 
 
 def test_each_line_is_what_cross_validation_gives(both):
@@ -52,7 +54,8 @@ def test_a_second_run_computes_nothing(both, digits_folder, monkeypatch):
     home, result = both
     monkeypatch.setattr(run, "cross_validate_head", None)
     lines = []
-    again = compare(digits_folder, backbones=NAMES, heads=["lda", "centroid"], output=home, repeats=2, say=lines.append)
+    options = {"heads": ["lda", "centroid"], "repeats": 2, "say": lines.append, **SMALL}
+    again = compare(digits_folder, backbones=NAMES, output=home, **options)
     assert all(line.reused for line in again.results)
     assert not any(line.reused for line in result.results)
     assert all("of an earlier run" in line for line in lines)

@@ -211,7 +211,8 @@ def test_extractions_killed_at_random_moments(options, tmp_path):
     assert counts["acknowledged rows"] >= 12
 
 
-@pytest.mark.parametrize("name", ["s.h5", pytest.param("s", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["s.h5", "s"])
+@pytest.mark.slow
 def test_writers_killed_at_every_point(name, tmp_path):
     stories = script("test_kills.py", tmp_path, name, work=tmp_path)
     assert stories.keys() == {"first", "again", "merge"}

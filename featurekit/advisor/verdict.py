@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..bootstrap import FEWEST_GROUPS
 from .result import FINE_TUNE, LABELS, NOTHING, SCRATCH, TRANSFER, UNSURE, Evidence
 
 CLEAR, LIKELY, DOUBTFUL = "clear", "likely", "unsure"
@@ -10,6 +11,7 @@ _PERFECT = 0.01  # error
 _FEW = 10  # images of a class
 _TOO_FEW = 30  # images: one more or less that is right is several points
 _FAR, _ALL_STAGES = 0.6, 300  # spreads, and images
+_TOO_FEW_SCORED = f"it scored images of fewer than {FEWEST_GROUPS} groups"
 _SCRATCH_IMAGES, _SCRATCH_EACH = 50_000, 500
 
 
@@ -54,9 +56,10 @@ def decide(e: Evidence, margin: float) -> tuple[str, str, str, list[str]]:
     why = [f"fine-tuning is expected to bring {gain}"]
     if is_far(e):
         why.append("images so unlike those of the source have other edges and textures: all stages should be trained")
-    if e.pilot is None:
+    if not _is_measured(e):
         distance = " and distance" if e.similarity is not None else ""
-        why[0] += f", by what is usual at this error and number of images{distance}; it was not tried here"
+        tried = "it was not tried here" if e.pilot is None else f"the pilot could not tell: {_TOO_FEW_SCORED}"
+        why[0] += f", by what is usual at this error and number of images{distance}; {tried}"
     if _from_scratch(e):
         why.append(
             f"{e.size.images} images, further from the source than every reference set: training from scratch may do "
@@ -65,11 +68,11 @@ def decide(e: Evidence, margin: float) -> tuple[str, str, str, list[str]]:
         return SCRATCH, FINE_TUNE, DOUBTFUL, why
     do = FINE_TUNE if gain.expected > margin else TRANSFER
     sure = max(gain.worth_it, 1 - gain.worth_it)
-    if do == FINE_TUNE and e.pilot is None and (guessed := _guessed(e)):
+    if do == FINE_TUNE and not _is_measured(e) and (guessed := _guessed(e)):
         return UNSURE, do, DOUBTFUL, [*why, guessed]
     if do == TRANSFER and (more := _more_labels(e, margin)):
         return LABELS, TRANSFER, LIKELY, [*why, more]
-    if sure >= _CLEAR and (e.pilot is not None or do == TRANSFER):
+    if sure >= _CLEAR and (_is_measured(e) or do == TRANSFER):
         return do, do, CLEAR, why
     if sure >= _LIKELY:
         return do, do, LIKELY, why
@@ -83,14 +86,22 @@ def decide(e: Evidence, margin: float) -> tuple[str, str, str, list[str]]:
 
 
 def _guessed(e: Evidence) -> str:
-    """Why a gain that was not tried is no more than a guess; empty if it is more."""
+    """Why a gain that was not measured is no more than a guess; empty if it is more."""
     assert e.comparison is not None
     assert e.gain is not None
     if e.comparison.best.head == "knn" and any("logreg" in each for each in e.untested):
         return "a part of that would come from logistic regression, for which the time was too short"
     if e.gain.low <= 0:
-        return "that may as well be nothing: with a longer budget it is tried"
+        better = (
+            "with a longer budget it is tried" if e.pilot is None else f"a pilot needs {FEWEST_GROUPS} groups or more"
+        )
+        return f"that may as well be nothing: {better}"
     return ""
+
+
+def _is_measured(e: Evidence) -> bool:
+    """Tell whether a pilot scored images of enough groups to say anything."""
+    return e.pilot is not None and e.pilot.low is not None
 
 
 def stages_to_train(e: Evidence) -> int | str:
@@ -147,7 +158,7 @@ def _more_labels(e: Evidence, margin: float) -> str:
 
 def _needed(e: Evidence, margin: float) -> int:
     """Further images for an interval that tells the expected gain from the margin."""
-    if e.gain is None or e.size is None or e.pilot is None:
+    if e.gain is None or e.size is None or e.pilot is None or not _is_measured(e):
         return 0
     apart, half = abs(e.gain.expected - margin), (e.gain.high - e.gain.low) / 2
     if apart <= half / 20:

@@ -124,7 +124,7 @@ def compare(
         lone = sorted(set(y[~able].tolist()))
         say(f"left out, as nothing would be left to learn it from: {(~able).sum()} images of {', '.join(lone)}")
         chosen, y = chosen[able], y[able]
-        together = group_rows(stores, chosen)
+        together = group_rows(stores, chosen, pairs=together.pairs_among(able))
     grouped = time.perf_counter()
     pairs: list[_Line] = []
     failures: list[tuple[str, str, str]] = []

@@ -22,6 +22,7 @@ from ..store import (
     Columns,
     FeatureStore,
     Ledger,
+    Place,
     ShardCache,
     decode,
     encode,
@@ -274,17 +275,21 @@ def check_sizes_leaving(old: Old, listing: Source, replace: bool) -> None:
     _check_leaving(old, listing, leaving, "at least ")
 
 
-def check_contents_leaving(old: Old, listing: Source, columns: Columns, replace: bool) -> None:
-    """Raise StoreError if contents of rows would leave that should not."""
+def check_contents_leaving(
+    old: Old, listing: Source, columns: Columns, replace: bool, parts: Place | None = None
+) -> None:
+    """Raise StoreError if contents of rows would leave that should not; `parts` holds rows computed meanwhile."""
     # Another folder may well hold other images under the same names (train/001.jpg, test/001.jpg).
     if old.columns is None or replace or _is_continued(old, listing):
         return
     kept = set(map(bytes, columns.sha256))
     rows = zip(decode(old.columns.path), map(bytes, old.columns.sha256), strict=True)
-    _check_leaving(old, listing, [path for path, content in rows if content not in kept])
+    _check_leaving(old, listing, [path for path, content in rows if content not in kept], parts=parts)
 
 
-def _check_leaving(old: Old, listing: Source, leaving: Sequence[str], bound: str = "") -> None:
+def _check_leaving(
+    old: Old, listing: Source, leaving: Sequence[str], bound: str = "", parts: Place | None = None
+) -> None:
     assert old.store is not None
     if not leaving or _is_continued(old, listing):
         return
@@ -292,16 +297,19 @@ def _check_leaving(old: Old, listing: Source, leaving: Sequence[str], bound: str
         old.store.path,
         f"the images of {bound}{len(leaving)} of its {len(old.store)} rows (such as {leaving[0]})",
     )
+    changed = "Nothing was changed."
+    if parts is not None:
+        changed += f" The rows that were computed meanwhile are in {parts}: delete it, unless you let the others go."
     if _same_place(old, listing):
         raise StoreError(
             f"the paths in {listing.place} were relative to {_root(old)} when {path} was written, and {rows} are not "
-            f"there relative to {listing.root}: they would leave the store. Nothing was changed.",
+            f"there relative to {listing.root}: they would leave the store. {changed}",
             remedies=[Remedy("name the folder that they are relative to", "root"), ANOTHER_OUTPUT, _LET_GO],
         )
     join = f"once each has a store of its own, join them: featurekit store merge {path} OTHER -o BOTH"
     raise StoreError(
         f"{path} was written from {_place(old) or 'a list of images'}, and {rows} are not in "
-        f"{listing.place or 'this list of images'}: they would leave the store. Nothing was changed.",
+        f"{listing.place or 'this list of images'}: they would leave the store. {changed}",
         remedies=[ANOTHER_OUTPUT, Remedy(join), _LET_GO],
     )
 

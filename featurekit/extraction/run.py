@@ -124,7 +124,8 @@ def extract(
         ``.tar`` archive, webdataset's shards (``shard-{000..123}.tar``, or their folder), each here or behind a URL
         that fsspec knows (``s3://bucket/photos``); a sequence of paths, URLs, bytes, binary file objects, PIL images
         and uint8 arrays; a ``datasets.Dataset`` of Hugging Face or a ``torch.utils.data.Dataset`` of (image, label);
-        or a data frame with the columns of a manifest.
+        or a data frame with the columns of a manifest; or what :func:`featurekit.images.read_source` made of one of
+        these.
     output : path
         The ``.h5`` file to write; work in progress lives beside it, in ``<output>.parts``. Or a folder (a
         name without ending), which keeps immutable shards and an index of them: for data so large that
@@ -299,7 +300,7 @@ def extract(
                     runtime=runtime,
                     advance=advance,
                 )
-            unfinished = [update for update in unfinished if not update.publish(source, outcomes, verify)]
+            unfinished = [update for update in unfinished if not update.publish(outcomes, verify)]
         stores = [update.finish(started) for update in updates]
     return stores if several else stores[0]
 

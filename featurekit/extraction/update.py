@@ -41,6 +41,7 @@ from ..store import (
     publish_index,
     salvage_columns,
 )
+from ..wording import count
 from .rows import (
     Old,
     check_contents_leaving,
@@ -94,13 +95,16 @@ class Update:
         check_sizes_leaving(old, listing, replace)
         self._began = datetime.now(UTC).isoformat("T", "seconds")
         self._damaged = old.damaged
+        self._deep: set[str] = set()  # paths of images of which 8 of more bits were kept
         self._changed = False
         self._again = False
         self.destination = Destination(backbone, self._cache, None if refresh else self._cache.signatures())
 
-    def publish(self, source: Any, outcomes: Sequence[Outcome], verify: bool) -> bool:
+    def publish(self, outcomes: Sequence[Outcome], verify: bool) -> bool:
         """Make the rows of these outcomes the published state; False if some turned out damaged and are missing now."""
         old, listing, cache, target = self._old, self._listing, self._cache, self.target
+        deep = (item.path for item, outcome in zip(listing.items, outcomes, strict=True) if outcome.deep)
+        self._deep.update(deep)  # it may be called again with what was missing
         kept: dict[int, str] = {}
         if not self._replace:
             outcomes, kept = keep_known(listing.items, outcomes, old, listing, cache, self._began)
@@ -108,14 +112,15 @@ class Update:
         recall_hashes(columns, outcomes, cache)
         if not len(columns):
             raise nothing_readable(ledger, listing)
-        check_contents_leaving(old, listing, columns, self._replace)
+        parts = parts_folder(target)
+        check_contents_leaving(old, listing, columns, self._replace, parts if self._has_own(parts) else None)
         self._changed = self._damaged or not up_to_date(old, listing, columns, ledger)
         try:
             if verify and (not self._changed or not is_store_file(target)):
                 cache.check()
             if self._changed:
                 self._check_alone()
-                _publish(target, self.destination.backbone, cache, self._provenance(source), columns, ledger)
+                _publish(target, self.destination.backbone, cache, self._provenance(), columns, ledger)
         except DamagedRowsError as error:
             dropped = cache.drop_damaged()
             if not dropped and self._again:
@@ -128,6 +133,10 @@ class Update:
             return False
         self._columns, self._ledger = columns, ledger
         return True
+
+    def _has_own(self, parts: Place) -> bool:
+        """Tell whether there are computed rows in a folder that holds nothing else."""
+        return parts != self.target and isinstance(parts, Path) and parts.exists()
 
     def _check_alone(self) -> None:
         """Behind a URL nothing is locked, so another machine may have published meanwhile."""
@@ -157,13 +166,13 @@ class Update:
             kept=kept,
             removed=self._removed,
             seconds=time.perf_counter() - started,
-            notes=_notes(self._old, self._listing, self._columns),
+            notes=_notes(self._old, self._listing, self._columns, self._deep),
             runtime=self.destination.runtime,
             fidelity=self.destination.fidelity,
         )
         return store
 
-    def _provenance(self, source: Any) -> dict[str, str]:
+    def _provenance(self) -> dict[str, str]:
         backbone, listing = self.destination.backbone, self._listing
         library = [] if backbone.spec.library == MODULE else [backbone.spec.library]
         packages = ("torch", *library, "numpy", "pillow", "h5py")
@@ -173,7 +182,7 @@ class Update:
         decoder = self.destination.decoder or before.get("decoder", "")
         return {
             "created": datetime.now(UTC).isoformat("T", "seconds"),
-            "source": _named(source),
+            "source": _named(listing.called),
             "kind": listing.kind,
             "root": listing.root,
             "place": listing.place,
@@ -187,11 +196,8 @@ class Update:
         }
 
 
-def _named(source: Any) -> str:
-    if not isinstance(source, str | os.PathLike):
-        return "images from Python"
-    text = os.fspath(source)
-    return public(text) if is_url(text) else text
+def _named(called: str) -> str:
+    return (public(called) if is_url(called) else called) or "images from Python"
 
 
 def _far_state(target: Place) -> tuple[int, int] | None:
@@ -264,11 +270,16 @@ def _publish(
         publish_index(target, backbone.space, provenance, columns, ledger, cache.places(columns.sha256))
 
 
-def _notes(old: Old, listing: Source, columns: Columns) -> tuple[str, ...]:
-    """What was noticed about the source, and about what it does to the store."""
+def _notes(old: Old, listing: Source, columns: Columns, deep: set[str]) -> tuple[str, ...]:
+    """What was noticed about the source and its images, and about what it does to the store."""
     lost = [
         f"The rows had {name}s, and this source has none: they are gone from the store."
         for name in ("label", "group", "split")
         if old.columns is not None and any(getattr(old.columns, name)) and not any(getattr(columns, name))
     ]
-    return (*listing.notes, *lost)
+    reduced = []
+    if deep:
+        have = count(len(deep), "image has", "images have")
+        kept = "8 are kept, which is what the network takes"
+        reduced = [f"{have} more than 8 bits for each value (such as {min(deep)}): {kept}."]
+    return (*listing.notes, *lost, *reduced)

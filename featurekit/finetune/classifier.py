@@ -94,8 +94,9 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
         frozen network with logistic regression on all images.
     comparison_ : dict
         On the validation images: ``n``, ``accuracy``, ``frozen_accuracy``, ``log_loss``, ``frozen_log_loss`` (both
-        calibrated), the paired ``difference`` with its 95% interval ``low``, ``high`` (-1 and 1 below 6 images); images
-        ``won``, ``lost``. The best epoch is a little too good. ``tried``: the same where the frozen network was kept.
+        calibrated), the paired ``difference`` with its 95% interval ``low``, ``high`` (None below 6 images or groups;
+        ``interval_note`` says so); images ``won``, ``lost``. The best epoch is a little too good. ``tried``: the same
+        where the frozen network was kept.
     moved_ : dict of str to float
         Of each trained stage, how long the change of its parameters is, relative to these; the head's with its damping.
     trained_ : list of str
@@ -335,11 +336,13 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
         self.history_, self.best_epoch_, self.stopped_ = trained.history, trained.best, trained.stopped
         self.moved_, self.trained_ = result.moved, result.names
         truth = all_codes[kept]
-        self.comparison_ = compared(truth, trained.decisions, frozen)
+        own_groups = ids[kept] if validation is None else None
+        self.comparison_ = compared(truth, trained.decisions, frozen, own_groups)
         if rows is not None and head is not None and frozen is not None and not beyond_chance(self.comparison_):
             # Nothing was gained: the frozen network, and what it can learn from all images.
             self.network_, self.best_epoch_ = b"", 0
-            self.comparison_ = compared(truth, frozen, frozen) | {"tried": self.comparison_ | {"epoch": trained.best}}
+            tried = self.comparison_ | {"epoch": trained.best}
+            self.comparison_ = compared(truth, frozen, frozen, own_groups) | {"tried": tried}
             known = rows[: len(items)]
             self.head_ = head if validation is not None else clone(head).fit(known, labels, groups=ids)
         else:

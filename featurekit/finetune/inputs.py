@@ -13,6 +13,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 
 from ..backbones import find, named
+from ..bootstrap import interval_note
 from ..bundle import is_bundle
 from ..duplicates import Groups, find_duplicates
 from ..errors import HeadError, ImageError, Remedy, SourceError, TrainingError
@@ -26,6 +27,7 @@ from ..runtime import load_decoder
 from ..store import FeatureStore
 from ..targets import as_classes
 from ..transfer import TransferClassifier, load_model
+from ..wording import count
 from .recipe import plain_number
 
 
@@ -127,7 +129,7 @@ def hashes_of(items: Sequence[Item], decoder: str) -> tuple[NDArray[np.uint8], N
 def _raise_failures(failures: list[tuple[int, str, str]], items: Sequence[Item]) -> None:
     if failures:
         named = "; ".join(f"{items[number].shown(number)}: {why}" for number, _, why in failures[:5])
-        raise ImageError(f"{len(failures)} images cannot be read: {named}. Leave them out.", failures)
+        raise ImageError(f"{count(len(failures), 'image')} cannot be read: {named}. Leave them out.", failures)
 
 
 def together(
@@ -231,9 +233,26 @@ def usual_size(rows: NDArray[np.float32]) -> float:
 
 
 def compared(
-    truth: NDArray[np.intp], decisions: NDArray[np.floating], frozen: NDArray[np.floating] | None
+    truth: NDArray[np.intp],
+    decisions: NDArray[np.floating],
+    frozen: NDArray[np.floating] | None,
+    groups: NDArray[np.intp] | None = None,
 ) -> dict[str, Any]:
-    """Accuracy on the validation images, and the paired difference to that of the frozen network."""
+    """Score the validation images, and compare the accuracy with that of the frozen network, image by image.
+
+    Parameters
+    ----------
+    truth : ndarray of int, shape (n,)
+    decisions, frozen : ndarray, shape (n, classes)
+        Of the trained network, and of the frozen one if there is one.
+    groups : ndarray of int, shape (n,), optional
+        Images with the same number count as one in the interval. Default: each image is its own.
+
+    Returns
+    -------
+    dict
+        As ``comparison_`` of :class:`FineTuneClassifier`.
+    """
     said = decisions.argmax(axis=1)
     right = said == truth
     found: dict[str, Any] = {"n": len(truth), "accuracy": float(right.mean())}
@@ -242,14 +261,14 @@ def compared(
         found["frozen_log_loss"] = calibrated_loss(frozen, truth)[0]
         before = frozen.argmax(axis=1)
         was_right = before == truth
-        difference, low, high = paired_difference(truth, said, before)
-        if low is None or high is None:
-            low, high = -1.0, 1.0  # All that is known of so few images: no difference of accuracies is larger.
+        difference, low, high = paired_difference(truth, said, before, groups)
+        number = len(truth) if groups is None else len(np.unique(groups))
         found |= {
             "frozen_accuracy": float(was_right.mean()),
             "difference": difference,
             "low": low,
             "high": high,
+            "interval_note": interval_note(number, len(truth)),
             "won": int((right & ~was_right).sum()),
             "lost": int((was_right & ~right).sum()),
         }

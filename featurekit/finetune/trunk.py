@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ..errors import BackboneError, Remedy, TrainingError
 from ..runtime.converted import convert_module, sample_images
 from ..runtime.openvino_runtime import PIECE, import_openvino
+from ..wording import count
 from .pictures import Pictures, View
 from .stages import Stages
 
@@ -54,8 +55,8 @@ class Plan:
 
     def __str__(self) -> str:
         each = int(np.prod(self.shape)) * 2
-        views = "1 view" if self.views == 1 else f"{self.views} views"
-        return f"{self.images} images x {views} x {each / 1000:.0f} kB = {self.nbytes / 1e6:.0f} MB"
+        maps = f"{count(self.images, 'image')} x {count(self.views, 'view')}"
+        return f"{maps} x {each / 1000:.0f} kB = {self.nbytes / 1e6:.0f} MB"
 
 
 def shape_of(stages: Stages, start: int, crop: int) -> tuple[int, ...]:

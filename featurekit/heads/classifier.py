@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_array, column_or_1d
 
 from ..labels import complete
 from ..targets import is_table
+from ..wording import count
 from .descent import Array, log_probabilities, probabilities, sigmoid
 from .path import Path, Targets
 
@@ -112,8 +113,8 @@ class PathClassifier(ClassifierMixin, Path):
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
-                f"a classifier needs two classes or more, and the rows that count are of {len(self.classes_)} class"
-                f"{'' if len(self.classes_) == 1 else 'es'}"
+                "a classifier needs two classes or more, and the rows that count are of "
+                + count(len(self.classes_), "class", "classes")
             )
         columns = np.zeros((len(codes), len(self.classes_)), dtype=dtype)
         columns[np.arange(len(codes)), codes] = 1

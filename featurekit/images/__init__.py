@@ -6,9 +6,10 @@ from .archives import is_archive, is_compressed_tar
 from .blocks import Blocks
 from .budget import Room, max_pixels
 from .colors import to_rgb
-from .decode import centre_box, jpeg_orientation, open_image, open_pixels, prepare
+from .decode import centre_box, is_deep, jpeg_orientation, open_image, open_pixels, prepare
 from .fast import ORIENTATIONS, Stored, decode_fast, is_fast, prepare_fast
 from .items import IMAGE_SUFFIXES, LISTED_SUFFIXES, Drawn, Item, Member, Origin, Source, Unlisted
+from .libtiff import silent_libtiff
 from .manifests import ManifestColumns, is_manifest
 from .objects import check_sequence, items_from
 from .opening import file_state, located, open_origin, read_bytes, read_origin
@@ -45,6 +46,7 @@ __all__ = [
     "has_hash",
     "is_archive",
     "is_compressed_tar",
+    "is_deep",
     "is_fast",
     "is_manifest",
     "items_from",
@@ -62,5 +64,6 @@ __all__ = [
     "read_bytes",
     "read_origin",
     "read_source",
+    "silent_libtiff",
     "to_rgb",
 ]

@@ -10,6 +10,7 @@ from typing import Any
 from PIL import TiffImagePlugin
 
 from ..errors import ImageError
+from ..wording import count
 
 _CONVERT = "which is not supported; convert it to JPEG"
 
@@ -139,7 +140,7 @@ def _tiff_reason(data: bytes) -> str:
     colors = _COLORS.get(photometric, channels)
     extra = f" ({colors} of color, {channels - colors} more)" if channels > colors else ""
     return (
-        f"a TIFF of {channels} channel{'s' * (channels != 1)}{extra}, {'/'.join(map(str, sorted(set(bits))))} bits"
+        f"a TIFF of {count(channels, 'channel')}{extra}, {'/'.join(map(str, sorted(set(bits))))} bits"
         f"{f', {kind}' * bool(kind)}, compression {_number(tags, _COMPRESSION, 1)}, photometric interpretation "
         f"{photometric}, which is not supported: expected gray, RGB or CMYK in 8 or 16 bits; convert it"
     )

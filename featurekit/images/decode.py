@@ -33,6 +33,9 @@ that nobody photographs in."""
 MAX_SCANS = 100
 """Refuse a JPEG of more scans; libtiff has the same limit. Encoders write about ten."""
 
+_MAY_BE_DEEP = (b"II", b"MM", b"P5", b"P6", b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51")
+"""How TIFF, PGM, PPM and JPEG 2000 begin."""
+
 _SCAN = b"\xff\xda"
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
@@ -349,6 +352,34 @@ def _check_scans(data: bytes) -> None:
 def _has_deep_colors(image: Image.Image) -> bool:
     """Whether a file has colors of 16 bits, of which Pillow keeps the upper 8."""
     return image.mode in {"RGB", "RGBA"} and any(";16" in str(tile[3]) for tile in getattr(image, "tile", []))
+
+
+def is_deep(data: bytes) -> bool:
+    """Tell whether an image file has more than 8 bits for each value, which :func:`open_image` reduces to 8.
+
+    Parameters
+    ----------
+    data : bytes
+        The whole file. Only its header is looked at.
+
+    Examples
+    --------
+    >>> import io
+    >>> from PIL import Image
+    >>> buffer = io.BytesIO()
+    >>> Image.new("I;16", (8, 4)).save(buffer, "PNG")
+    >>> is_deep(buffer.getvalue()), is_deep(b"GIF89a")
+    (True, False)
+    """
+    if data.startswith(b"\x89PNG"):
+        return data[24:25] == b"\x10"
+    if not data.startswith(_MAY_BE_DEEP):
+        return False
+    try:
+        with Image.open(io.BytesIO(data), formats=_available_formats()) as image:
+            return image.mode.startswith("I") or _has_deep_colors(image)
+    except Exception:  # Whatever damage it has is told when it is decoded.
+        return False
 
 
 def _check_depth(image: Image.Image, *, deep: bool) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from ..errors import SourceError
 from ..labels import is_missing
+from ..wording import count
 from .remote import FileInfo
 
 IMAGE_SUFFIXES = frozenset(
@@ -170,11 +171,11 @@ class Ignored:
         return [*notes, f"Ignored {self._hidden()}."] if self.hidden else notes
 
     def _named(self) -> str:
-        names = [f"{count} x {suffix or '(no ending)'}" for suffix, count in sorted(self.endings.items())]
+        names = [f"{number} x {suffix or '(no ending)'}" for suffix, number in sorted(self.endings.items())]
         return ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
 
     def _hidden(self) -> str:
-        return f"{self.hidden} hidden {'file or folder' if self.hidden == 1 else 'files and folders'}"
+        return count(self.hidden, "hidden file or folder", "hidden files and folders")
 
 
 @dataclass(slots=True)
@@ -195,6 +196,8 @@ class Source:
         Sentences for the user: what was left out, what looks like a mistake.
     splits : list of str
         Of each item, what the manifest says of its split; empty where no column does.
+    called : str
+        The path or URL that was given; empty for Python objects.
     """
 
     items: list[Item]
@@ -203,6 +206,7 @@ class Source:
     place: str = ""
     notes: list[str] = field(default_factory=list)
     splits: list[str] = field(default_factory=list)
+    called: str = ""
 
 
 def as_text(value: object) -> str:

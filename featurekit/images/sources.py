@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import Note, SourceError
 from ..folders import is_store_name, is_url, open_regular
+from ..wording import count
 from .archives import is_archive, is_compressed_tar, read_archive, read_shards
 from .contents import HEAD_BYTES, is_image_content
 from .items import IMAGE_SUFFIXES, LISTED_SUFFIXES, Ignored, Item, Source, Unlisted, is_image
@@ -38,7 +39,7 @@ def read_source(
         ``.csv``, ``.tsv`` or ``.parquet`` manifest with a column ``path`` and optional columns
         ``label`` and ``group``, a ``.zip`` or ``.tar`` archive or a folder of webdataset's shards; each of them
         here or behind a URL; or a sequence of paths, URLs, bytes, binary file objects, PIL images and uint8 arrays, a
-        data set object, or a data frame with the columns of a manifest.
+        data set object, or a data frame with the columns of a manifest. A `Source` is returned as it is.
     labels, groups : sequence, optional
         One for each image, for a sequence only.
     root : path, optional
@@ -56,6 +57,9 @@ def read_source(
     SourceError
         If there is nothing there, or no image in it, or the manifest cannot be read.
     """
+    if isinstance(source, Source) and labels is None and groups is None:
+        _check_no_manifest(root, columns, "a list that was read already")
+        return source
     if not isinstance(source, str | os.PathLike):
         if is_frame(source) and labels is None and groups is None:
             return read_frame(source, root, columns)
@@ -63,7 +67,12 @@ def read_source(
         return Source(items_from(source, labels=labels, groups=groups), kind="images")
     if labels is not None or groups is not None:
         raise SourceError("labels and groups go with a sequence of images; a folder or manifest brings its own")
-    place = os.fspath(source)
+    found = _read_place(os.fspath(source), root, columns)
+    found.called = os.fspath(source)
+    return found
+
+
+def _read_place(place: str, root: str | os.PathLike[str] | None, columns: ManifestColumns) -> Source:
     if not place:
         raise SourceError("the name of the source is empty; for the current folder write '.'")
     far = is_url(place)
@@ -165,11 +174,8 @@ def _folder(root: str, items: list[Item], ignored: Ignored, shards: list[tuple[s
     notes = ignored.notes()
     if "" in labels and len(labels) > 1:
         loose = sum(not item.label for item in items)
-        lie = (
-            "1 image lies beside the class folders and has"
-            if loose == 1
-            else f"{loose} images lie beside the class folders and have"
-        )
+        beside = "beside the class folders and"
+        lie = count(loose, f"image lies {beside} has", f"images lie {beside} have")
         notes.append(Note(f"{lie} no label.", about_labels=True))
     if {label.lower() for label in labels - {""}} <= _SPLIT_NAMES and labels != {""}:
         found = ", ".join(sorted(labels - {""}))

@@ -15,7 +15,7 @@ from PIL import Image
 
 from ..errors import ImageError, UnavailableError
 from ..fingerprint import Preprocessing, content_hash, pixel_hash
-from ..images import Item, Member, file_state, read_origin
+from ..images import Item, Member, file_state, is_deep, read_origin, silent_libtiff
 from ..runtime import Decoder, keep_freed_memory
 from .records import NOTHING, Destination, Outcome
 
@@ -57,7 +57,7 @@ def looked_at(
 
     done = False
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), silent_libtiff():
             # Pillow warns of odd metadata and of large images; what matters is raised as an error. Filters
             # are process-wide, so they are set here once and not in the threads.
             warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -150,9 +150,10 @@ class _Look:
 
     def _decode_together(self, images: Sequence[_Image]) -> None:
         prepared = self._decoder([image for _, image, _ in images], [wanted for _, _, wanted in images], hashed=True)
-        for (outcome, _, wanted), found in zip(images, prepared, strict=True):
+        for (outcome, image, wanted), found in zip(images, prepared, strict=True):
             if not isinstance(found, ImageError):
                 outcome.pixels, outcome.perceptual = found.pixels or NOTHING, found.perceptual
+                outcome.deep = is_deep(image) if isinstance(image, bytes) else image.mode.startswith("I")
             elif wanted:  # A row that is known stays, even if its image cannot be decoded for a hash.
                 outcome.fail(str(found))
 

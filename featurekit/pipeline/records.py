@@ -41,6 +41,8 @@ class Outcome:
         What the networks take.
     perceptual : bytes
         Perceptual hash of the decoded pixels, 64 bytes; empty where the image was not decoded.
+    deep : bool
+        Whether it was decoded now and has more than 8 bits for each value, of which 8 were kept.
     """
 
     content: bytes = b""
@@ -50,6 +52,7 @@ class Outcome:
     unavailable: bool = False
     pixels: Mapping[Preprocessing, NDArray[np.uint8]] = field(default_factory=lambda: NOTHING)
     perceptual: bytes = b""
+    deep: bool = False
 
     def fail(self, reason: str, *, unavailable: bool = False) -> None:
         """Note why the image has no row; a long reason is cut."""

@@ -54,14 +54,14 @@ def test_shuffled_labels_give_nothing_to_learn(tmp_path):
 
 @pytest.mark.slow
 def test_two_images_of_each_class_ask_for_more_labels(tmp_path):
-    found = advise(noise(6), labels=list("aabbcc"), output=tmp_path, budget=60)
+    found = advise(noise(6), labels=list("aabbcc"), output=tmp_path, budget=60, image_size=64)
     assert (found.verdict, found.do, found.sure) == ("more labels", "transfer", "clear")
     assert any("of 6 images each is 17 points" in reason for reason in found.reasons)
 
 
 @pytest.mark.slow
 def test_a_score_that_may_be_chance_asks_for_more_labels(tmp_path):
-    found = advise(noise(36), labels=list("abcdef" * 6), output=tmp_path, budget=60)
+    found = advise(noise(36), labels=list("abcdef" * 6), output=tmp_path, budget=60, image_size=64)
     assert (found.verdict, found.evidence.pilot) == ("more labels", None)
     assert any("may be chance" in reason for reason in found.reasons)
 
@@ -73,7 +73,7 @@ def test_images_that_cannot_be_compared_ask_for_more_labels(case, tmp_path):
         "one image each": (noise(8), list("abcdefgh")),
         "all the same": ([noise(1)[0]] * 8, list("aaaabbbb")),
     }[case]
-    found = advise(images, labels=labels, output=tmp_path, budget=60)
+    found = advise(images, labels=labels, output=tmp_path, budget=60, image_size=64)
     assert (found.verdict, found.do, found.command) == ("more labels", "", "")
     assert any(each.startswith("nothing can be compared: ") for each in found.reasons)
     assert found.evidence.size.images == 8
@@ -159,7 +159,7 @@ def test_wrong_options_are_refused(options, error, message, tmp_path):
 def test_labels_that_contradict_each_other_are_named(tmp_path):
     images, labels = colours(30)
     again = images[:20]
-    found = advise(images + again, labels=labels + ["c2"] * 20, output=tmp_path, budget=20)
+    found = advise(images + again, labels=labels + ["c2"] * 20, output=tmp_path, budget=20, image_size=64)
     assert found.evidence.size.contradicting == 40
     assert (found.verdict, found.do) == ("cannot tell", "transfer")
     assert any("40 images are there under more than one label" in reason for reason in found.reasons)
@@ -170,7 +170,7 @@ def test_labels_that_contradict_each_other_are_named(tmp_path):
 def test_a_class_that_is_called_nan_is_asked_about(tmp_path):
     images, labels = colours(20)
     named = ["nan" if label == "c1" else label for label in labels]
-    found = advise(images, labels=named, output=tmp_path, budget=20)
+    found = advise(images, labels=named, output=tmp_path, budget=20, image_size=64)
     assert "a class is called 'nan': is that a missing label?" in found.reasons
 
 

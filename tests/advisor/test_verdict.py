@@ -18,7 +18,7 @@ def evidence(error, images, distance, pilot=None):
     comparison = SimpleNamespace(best=SimpleNamespace(head="lda", evaluation=evaluation))
     similarity = SimpleNamespace(distance=distance, nearer_than=(3, 7))
     gain = believed(error, images, MARGIN, distance=distance, pilot=pilot)
-    tried = None if pilot is None else SimpleNamespace(scored=240)
+    tried = None if pilot is None else SimpleNamespace(scored=240, low=pilot[0] - 0.06, high=pilot[0] + 0.06)
     return Evidence(size=size, comparison=comparison, beats_chance=True, similarity=similarity, gain=gain, pilot=tried)
 
 

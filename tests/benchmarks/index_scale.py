@@ -32,6 +32,7 @@ from pathlib import Path
 import numpy as np
 from store_scale import DIM, ROOT, SPACE
 
+from featurekit.images import PERCEPTUAL_BYTES
 from featurekit.store import STORED, Columns, FeatureStore, HashIndex, Ledger, Places, publish_index
 
 SHARD_ROWS, BLOCK = 512, 1_000_000
@@ -47,7 +48,9 @@ def text(pattern: str, numbers: np.ndarray) -> np.ndarray:
 def columns(n: int) -> Columns:
     """Made-up images of a thousand classes."""
     number = np.arange(n)
-    hashes = np.random.default_rng(7).integers(0, 256, (n, 32), dtype=np.uint8)
+    rng = np.random.default_rng(7)
+    hashes = rng.integers(0, 256, (n, 32), dtype=np.uint8)
+    perceptual = rng.integers(0, 256, (n, PERCEPTUAL_BYTES), dtype=np.uint8)
     return Columns(
         text("class/%09d.jpg", number),
         text("class-%03d", number * 1000 // n),
@@ -55,6 +58,7 @@ def columns(n: int) -> Columns:
         hashes,
         number,
         number + 1,
+        perceptual=perceptual,
     )
 
 

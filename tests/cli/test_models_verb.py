@@ -63,6 +63,7 @@ def test_a_file_and_a_saved_model_are_shown(run, tmp_path):
     assert (code, "images: shorter side 110" in out) == (0, True), out
 
 
+@pytest.mark.slow
 def test_a_list_that_was_made_before_needs_no_torch():
     code = (
         "import sys\nfrom featurekit_cli.main import main\nassert main(['models']) == 0\nassert main(['models', "

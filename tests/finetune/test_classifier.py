@@ -205,6 +205,7 @@ def test_every_option_trains(small, paths, labels, options):
         assert [record["loss"] for record in again.history_[1:]] == losses
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_resumes_to_the_same_weights(small, paths, labels, tmp_path):
     """At every epoch's end: the weights are those of a training that nothing interrupted."""
     options = {"unfreeze": 2, "epochs": 3, "balance": "sampling"}
@@ -275,7 +276,7 @@ def test_unreadable_images_are_refused_before_training(small, paths, labels, tmp
     bad = [str(tmp_path / "bad.png"), str(tmp_path / "empty.png")]
     with pytest.raises(ImageError, match=r"2 images cannot be read: .*bad.png: .*empty.png: "):
         clone(small).set_params(pretrained=False).fit(bad + paths[2:], labels)
-    with pytest.raises(ImageError, match=r"1 images cannot be read: .*gone.png: no such file"):
+    with pytest.raises(ImageError, match=r"1 image cannot be read: .*gone.png: no such file"):
         clone(small).set_params(pretrained=False).fit([str(tmp_path / "gone.png"), *paths[1:]], labels)
 
 

@@ -6,8 +6,9 @@ import threading
 
 import numpy as np
 import pytest
+from calls import lengths
 from odd_files import picture, write_bad
-from small import extract
+from small import SIDE, extract
 
 from featurekit import FeatureExtractor
 from featurekit.backbones import find
@@ -16,9 +17,10 @@ from featurekit.fidelity import Fidelity
 from featurekit.images import read_source
 from featurekit.pipeline import Destination, fill, forward, looking
 from featurekit.runtime import load_decoder
+from featurekit.runtime.torch_runtime import TorchRuntime
 from featurekit.store import MemoryCache
 
-LITE0, LITE1 = find("efficientnet_lite0"), find("efficientnet_lite1")
+LITE0, LITE1 = (find(name, image_size=SIDE) for name in ("efficientnet_lite0", "efficientnet_lite1"))
 
 
 class Chunked:
@@ -95,12 +97,13 @@ def test_decoders_that_take_several_at_a_time(photos_folder, tmp_path, decoder, 
 
 
 @pytest.mark.slow
-@pytest.mark.conversion
-def test_several_backbones_and_layers_read_and_decode_once(photos_folder, monkeypatch, forwards):
+def test_several_backbones_and_layers_read_and_decode_once(photos_folder, monkeypatch):
     """Four destinations, two networks: each file is read once, and each network runs once over it."""
     items = read_source(photos_folder).items
-    layers = [find("efficientnet_lite0", layer=layer) for layer in ("blocks.2", "penultimate", "blocks.5")]
-    alone = [filled(items, backbone)[1][0] for backbone in (*layers, LITE1)]
+    layers = [
+        find("efficientnet_lite0", layer=layer, image_size=SIDE) for layer in ("blocks.2", "penultimate", "blocks.5")
+    ]
+    alone = [filled(items, backbone, runtime="torch")[1][0] for backbone in (*layers, LITE1)]
     read, lock = [], threading.Lock()
     original = looking.read_origin
 
@@ -110,8 +113,8 @@ def test_several_backbones_and_layers_read_and_decode_once(photos_folder, monkey
         return original(path)
 
     monkeypatch.setattr(looking, "read_origin", count)
-    forwards.clear()
-    _, together, destinations = filled(items, *layers, LITE1)
+    forwards = lengths(monkeypatch, TorchRuntime, "submit", argument=1)
+    _, together, destinations = filled(items, *layers, LITE1, runtime="torch")
     assert sorted(read) == sorted(str(item.origin) for item in items)
     assert sum(forwards) == 2 * len(items)
     assert [destination.computed for destination in destinations] == [len(items)] * 4
@@ -119,15 +122,13 @@ def test_several_backbones_and_layers_read_and_decode_once(photos_folder, monkey
         assert np.array_equal(mine, theirs)
 
 
-@pytest.mark.slow
-@pytest.mark.conversion
 def test_only_what_a_destination_lacks_is_added(photos_folder):
     items = read_source(photos_folder).items
     first = Destination(LITE0, MemoryCache(1280))
-    fill(items[:10], [first])
-    second = Destination(find("efficientnet_lite0", layer="blocks.0"), MemoryCache(16))
+    fill(items[:10], [first], runtime="torch")
+    second = Destination(find("efficientnet_lite0", layer="blocks.0", image_size=SIDE), MemoryCache(16))
     first.computed = 0
-    fill(items, [first, second])
+    fill(items, [first, second], runtime="torch")
     assert (first.computed, second.computed) == (13, 23)
 
 
@@ -218,16 +219,14 @@ def test_threads_decode_on_the_processors_that_this_process_may_use(photos_folde
     read_origin = looking.read_origin
     monkeypatch.setattr(looking, "read_origin", seen)
     monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")
-    FeatureExtractor().fit_transform(sorted(photos_folder.rglob("*.jpg")))
+    FeatureExtractor(image_size=SIDE).fit_transform(sorted(photos_folder.rglob("*.jpg")))
     assert len(threads) == 1
 
 
 @pytest.mark.parametrize("broken", [0, 1])
-@pytest.mark.slow
-@pytest.mark.conversion
 def test_rows_that_one_store_cannot_take_are_kept_by_the_others(photos_folder, broken, monkeypatch):
     destinations = [
-        Destination(find("efficientnet_lite0", layer=layer), MemoryCache(LITE0.spec.dim(layer)))
+        Destination(find("efficientnet_lite0", layer=layer, image_size=SIDE), MemoryCache(LITE0.spec.dim(layer)))
         for layer in ("penultimate", "blocks.1")
     ]
 
@@ -236,7 +235,7 @@ def test_rows_that_one_store_cannot_take_are_kept_by_the_others(photos_folder, b
 
     monkeypatch.setattr(destinations[broken].cache, "add", full)
     with pytest.raises(OSError, match="no room"):
-        fill(read_source(photos_folder).items, destinations)
+        fill(read_source(photos_folder).items, destinations, runtime="torch")
     assert [destination.computed for destination in destinations] == [23 * (i != broken) for i in range(2)]
 
 

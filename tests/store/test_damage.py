@@ -74,8 +74,8 @@ def test_a_damaged_shard_in_progress_is_a_problem_without_rows(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "flips"),
     [
-        ("file", 60),
-        ("folder", 30),
+        ("file", 40),
+        ("folder", 15),
         pytest.param("file", 250, marks=pytest.mark.slow),
         pytest.param("folder", 100, marks=pytest.mark.slow),
     ],

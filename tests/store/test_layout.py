@@ -109,6 +109,7 @@ def test_one_long_label_among_many_opens_again(tmp_path):
     assert verify(tmp_path / "s.h5").ok
 
 
+@pytest.mark.slow
 def test_a_long_reason_among_a_million_rows_opens_again(tmp_path):
     n = 1_100_000
     columns, rows = narrow(1000)
@@ -121,6 +122,7 @@ def test_a_long_reason_among_a_million_rows_opens_again(tmp_path):
     assert store.ledger[n].reason == "r" * 300
 
 
+@pytest.mark.slow
 def test_text_that_shrinks_as_a_bomb_does_is_stored_as_it_is(tmp_path):
     """A store whose labels compress a thousandfold, 300 MB of them, must pass the guard against bombs."""
     columns, rows = narrow(5000)

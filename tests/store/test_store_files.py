@@ -105,10 +105,10 @@ def test_forks_and_workers_of_a_data_loader_read_it(written, tmp_path):
 
 def test_threads_read_one_store(tmp_path):
     """More shards than are kept open, read from several threads at once."""
-    _, rows = write_folder(tmp_path / "s", 800, shard_rows=8)
+    _, rows = write_folder(tmp_path / "s", 560, shard_rows=8)
     store = FeatureStore(tmp_path / "s")
     rng = np.random.default_rng(0)
-    wanted = [rng.integers(0, 800, 12) for _ in range(6)]
+    wanted = [rng.integers(0, 560, 12) for _ in range(6)]
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda index: store.X[index], wanted))
     assert all(np.array_equal(rows[index], got) for index, got in zip(wanted, found, strict=True))
