@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from featurekit.labels import LabelFindings
 
 DEFAULT_BACKBONE = "efficientnet_lite0"
-HEADS = ("logreg", "svm", "linear-svm", "ridge", "lda", "knn", "centroid")
+HEADS = ("auto", "logreg", "svm", "linear-svm", "ridge", "lda", "knn", "centroid")
 REGRESSION_HEADS = ("ridge", "svm", "knn")
 TARGETS = ("class", "labels", "number")
 DTYPES = ("float32", "float16")

@@ -301,7 +301,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return outcomes
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
-        """Names of the columns: backbone, layer and number.
+        """Names of the columns: backbone, layer and number within the layer.
 
         Parameters
         ----------
@@ -312,8 +312,12 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         ndarray of str objects, shape (d,)
         """
         check_is_fitted(self, "space_")
-        prefix = f"{self.space_.backbone}.{self.space_.layer}"
-        return np.array([f"{prefix}.{i}" for i in range(self.space_.dim)], dtype=object)
+        names = [
+            f"{self.space_.backbone}.{layer}.{i}"
+            for layer, columns in self.space_.columns.items()
+            for i in range(columns.stop - columns.start)
+        ]
+        return np.array(names, dtype=object)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

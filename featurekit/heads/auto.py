@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from ..targets import is_table
 from .classifier import PathClassifier
@@ -101,7 +101,9 @@ class AutoHead(ClassifierMixin, BaseEstimator):
         ValueError
             If the rows or labels cannot be used.
         """
-        options = {name: getattr(self, name) for name in ("cv", "class_weight", "random_state", "blocks")}
+        options: dict[str, Any] = {
+            name: getattr(self, name) for name in ("cv", "class_weight", "random_state", "blocks")
+        }
         if not isinstance(self.cv, int | np.integer) and not hasattr(self.cv, "split"):
             options["cv"] = list(self.cv)  # an iterator of splits would be used up by the first head
         fitted = {
@@ -119,7 +121,7 @@ class AutoHead(ClassifierMixin, BaseEstimator):
     def _kinds(X: ArrayLike, y: ArrayLike) -> dict[str, type[PathClassifier]]:
         """The heads that these rows and labels can be given to."""
         kinds: dict[str, type[PathClassifier]] = {"logreg": LogisticRegressionPath}
-        if np.shape(X)[0] <= MOST_ROWS:
+        if _num_samples(X) <= MOST_ROWS:
             kinds["svm"] = SVMPath
         if not is_table(np.asarray(y)):
             kinds["lda"] = LDAPath

@@ -31,7 +31,7 @@ class _Kernel(NamedTuple):
 
 
 class KernelPath(Path):
-    """What works on the Gaussian kernel of rows whose columns are scaled to comparable size."""
+    """What works on the Gaussian kernel of rows: of one layer, of length 1; of several, with scaled columns."""
 
     blocks: Sequence[int] | None = None
 
@@ -41,17 +41,18 @@ class KernelPath(Path):
                 f"the kernel of {len(X)} rows would take {8 * len(X) ** 2 / 1e9:.0f} GB; more than {MOST_ROWS} rows "
                 f"are refused. Use the head {'ridge' if isinstance(self, PathRegressor) else 'linear-svm'}"
             )
-        share = (weights / weights.sum()).astype(X.dtype)
-        self.mean_ = share @ X
-        centred = X - self.mean_
-        self.scale_ = scale_of(share @ (centred * centred), self.blocks)
+        if self.blocks is not None:
+            share = (weights / weights.sum()).astype(X.dtype)
+            self.mean_ = share @ X
+            centred = X - self.mean_
+            self.scale_ = scale_of(share @ (centred * centred), self.blocks)
         rows = self._scaled(X)
         spread = float(rows.var())
         gamma = 1 / (X.shape[1] * spread) if spread else 1.0
         return _Kernel(rows, _squared_distances(rows, rows), gamma, np.arange(len(rows)))
 
     def _scaled(self, X: Array) -> Array:
-        if not hasattr(self, "mean_"):  # fitted by an earlier version, on rows of length 1
+        if self.blocks is None:
             return unit_length(X)
         result: Array = (X - self.mean_) / self.scale_
         return result
@@ -102,7 +103,11 @@ class KernelPath(Path):
 
 
 class SVMPath(PathClassifier, KernelPath):
-    """SVM with a Gaussian kernel and its path, on scaled columns (see `LogisticRegressionPath`).
+    """SVM with a Gaussian kernel and its path.
+
+    Rows of one layer are divided by their length. Where `blocks` says that a row has several layers, its columns are
+    scaled within their block instead (see `LogisticRegressionPath`), because layers differ in the size of their
+    numbers. ``tests/benchmarks/whole_network.py`` compares both.
 
     Parameters
     ----------
@@ -120,9 +125,9 @@ class SVMPath(PathClassifier, KernelPath):
     C_, gamma_ : float
         The best ones.
     support_vectors_ : ndarray, shape (m, d)
-        Scaled.
+        Of length 1, or scaled.
     mean_, scale_ : ndarray, shape (d,)
-        What is subtracted from a row, and what divides it then.
+        What is subtracted from a row, and what divides it then. There if `blocks` is given.
 
     Notes
     -----
@@ -166,7 +171,7 @@ class SVMPath(PathClassifier, KernelPath):
 
 
 class SVMRegressionPath(PathRegressor, KernelPath):
-    """Regression by an SVM with a Gaussian kernel and its path, on scaled columns.
+    """Regression by an SVM with a Gaussian kernel and its path, on rows as in `SVMPath`.
 
     Parameters
     ----------

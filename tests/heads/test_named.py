@@ -46,7 +46,7 @@ def test_a_classifier_is_cloned():
 
 
 def test_objects_that_are_not_heads_are_refused():
-    with pytest.raises(HeadError, match="no head called 'tree'. There are: logreg"):
+    with pytest.raises(HeadError, match="no head called 'tree'. There are: auto, logreg"):
         make_head("tree", ["a", "b"])
     for thing in (LogisticRegression, BaseEstimator(), StandardScaler(), None, 3):
         with pytest.raises(HeadError, match="expected the name of a head or a scikit-learn classifier"):

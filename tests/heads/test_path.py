@@ -36,6 +36,7 @@ _SCALED_BY_FOLDS = {
     "count rows, not weights: a row that is repeated may lie in two of them, and one of weight 2 may not"
 }
 _EXPECTED = {
+    "AutoHead": _CHOSEN_BY_FOLDS,
     "RidgePath": _SCALED_BY_FOLDS,
     "LDAPath": _SCALED_BY_FOLDS,
     "NearestNeighbours": _SCALED_BY_FOLDS,
@@ -104,6 +105,14 @@ def test_linear_svm_ridge_and_svm_are_those_of_scikit_learn():
     two = y != "c"
     gaussian, theirs = gaussian.fit(X[two], y[two]), SVC(C=10.0).fit(unit[two], y[two])
     assert gaussian.decision_function(X) == pytest.approx(theirs.decision_function(unit), abs=1e-5)
+
+
+def test_an_svm_of_several_layers_is_that_of_scikit_learn_on_scaled_columns():
+    X, y = classes_of(3)
+    two = y != "c"
+    X, y, Z = X[two], y[two], scaled(X[two])
+    gaussian, theirs = SVMPath([10.0], gammas=[1.0], blocks=(X.shape[1],)).fit(X, y), SVC(C=10.0).fit(Z, y)
+    assert gaussian.decision_function(X) == pytest.approx(theirs.decision_function(Z), abs=1e-5)
 
 
 def test_scores_are_those_of_a_grid_search():

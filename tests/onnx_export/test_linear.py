@@ -17,9 +17,9 @@ from sklearn.tree import DecisionTreeClassifier
 from featurekit.errors import HeadError
 from featurekit.heads import HEADS
 from featurekit.onnx_export.graph import OPSET, head_graph
-from featurekit.onnx_export.linear import linear_head
+from featurekit.onnx_export.linear import read_head
 
-NAMED = [HEADS[name] for name in ("logreg", "linear-svm", "ridge", "lda", "centroid")]
+NAMED = [HEADS[name] for name in ("auto", "logreg", "svm", "linear-svm", "ridge", "lda", "centroid")]
 OTHERS = [
     LogisticRegression,
     LinearDiscriminantAnalysis,
@@ -46,7 +46,7 @@ def rows_of(classes, n=120, d=16):
 def run(head, X):
     """What ONNX Runtime makes of the head."""
     opset = onnx.helper.make_opsetid("", OPSET)
-    model = onnx.helper.make_model(head_graph(linear_head(head)), opset_imports=[opset], ir_version=10)
+    model = onnx.helper.make_model(head_graph(read_head(head)), opset_imports=[opset], ir_version=10)
     onnx.checker.check_model(model, full_check=True)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
@@ -84,7 +84,6 @@ def test_a_head_that_could_not_be_calibrated_has_no_probabilities():
 @pytest.mark.parametrize(
     ("make", "name"),
     [
-        (HEADS["svm"], "SVMPath"),
         (HEADS["knn"], "NearestNeighbours"),
         (lambda: SVC(kernel="linear"), "SVC"),  # one class against one: not a value for each class
         (DecisionTreeClassifier, "DecisionTreeClassifier"),
@@ -94,8 +93,19 @@ def test_a_head_that_could_not_be_calibrated_has_no_probabilities():
 )
 def test_others_are_refused_by_name(make, name):
     X, y = rows_of(3)
-    with pytest.raises(HeadError, match=rf"to ONNX: {name} is not one .* logreg, linear-svm.*--head logreg"):
-        linear_head(make().fit(X, y))
+    with pytest.raises(HeadError, match=rf"to ONNX: {name} is not one .* logreg, svm.*--head auto"):
+        read_head(make().fit(X, y))
+
+
+@pytest.mark.parametrize("blocks", [None, (10, 6)])
+@pytest.mark.parametrize("make", [HEADS["auto"], HEADS["svm"]])
+def test_a_kernel_head_of_labels_is_exported(make, blocks):
+    X, y = rows_of(3)
+    table = np.stack([y == "c0", y != "c1", np.ones(len(y), bool)], axis=1).astype(int)
+    head = make().set_params(blocks=blocks).fit(X, table)
+    got = run(head, X)
+    np.testing.assert_allclose(got["decisions"], head.decision_function(X), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(got["probabilities"], head.predict_proba(X), atol=1e-5)
 
 
 def test_several_values_for_two_classes_are_refused():
@@ -103,4 +113,4 @@ def test_several_values_for_two_classes_are_refused():
     head = LogisticRegression().fit(X, y)
     head.classes_ = head.classes_[:2]
     with pytest.raises(HeadError, match="one decision value for each of its 2 classes, and it has 3"):
-        linear_head(head)
+        read_head(head)
