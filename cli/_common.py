@@ -171,9 +171,10 @@ def add_extraction_options(parser: argparse.ArgumentParser, *, backbone: bool = 
             "--layer",
             default="penultimate",
             metavar="NAME",
-            help="where features are taken: penultimate, output (what the classifier says), or any layer of the "
-            "network (featurekit models show NAME)"
-            + ("; several, with commas: the network runs once for all" if several else "")
+            help="where features are taken: penultimate, stages (the whole network in one row: stem and all stages), "
+            "output (what the classifier says), or any layer of the network (featurekit models show NAME); several "
+            "make one row with plus signs between them (stages+penultimate, blocks.2+blocks.5)"
+            + ("; several stores, with commas: the network runs once for all" if several else "")
             + " (default: %(default)s)",
         )
         group.add_argument(

@@ -15,11 +15,11 @@ def add_parser(verbs: Any) -> None:
     parser = verbs.add_parser(
         "export",
         help="write a saved model as one ONNX file",
-        description="Write backbone and linear head of a saved model as one ONNX file, which takes uint8 pixels and "
+        description="Write backbone and head of a saved model as one ONNX file, which takes uint8 pixels and "
         "gives probabilities, without featurekit or PyTorch. It is compared with featurekit itself before it gets its "
         "name. Needs: pip install onnx onnxscript onnxruntime.",
     )
-    parser.add_argument("model", metavar="MODEL", help="folder of the model; its head must be linear")
+    parser.add_argument("model", metavar="MODEL", help="folder of the model; with any named head but knn")
     parser.add_argument("-o", "--output", required=True, metavar="FILE.onnx", help="a new file")
     parser.add_argument("--weights", metavar="FILE", help="the backbone's weight file, where that lies elsewhere now")
     _common.add_trust_option(parser)

@@ -27,7 +27,11 @@ def add_parser(verbs: Any) -> None:
     )
     parser.add_argument("source", metavar="SOURCE", help=f"a store (.h5), or {_common.SOURCE_HELP}")
     parser.add_argument("-o", "--output", required=True, metavar="MODEL", help="folder of the model")
-    parser.add_argument("--head", choices=_common.HEADS, help="default: logreg, of numbers ridge")
+    parser.add_argument(
+        "--head",
+        choices=_common.HEADS,
+        help="auto: the best of logreg, svm and lda by cross-validation (default: logreg, of numbers ridge)",
+    )
     _common.add_target_option(parser)
     parser.add_argument(
         "--cv",
@@ -85,6 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
                 {
                     "model": str(folder),
                     "head": head,
+                    **_choice(model.head_),
                     "target": arguments.target,
                     "classes": classes,
                     "n": n,
@@ -101,6 +106,9 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             of = {"class": f" of {len(classes)} classes", "labels": f" with {len(classes)} labels", "number": ""}
             print(f"{folder}: {head} on {n} images{of[arguments.target]} ({store.path})")
+            if (chosen := _choice(model.head_).get("chosen_head")) is not None:
+                scores = ", ".join(f"{name} {value:.4f}" for name, value in model.head_.candidates_.items())
+                print(f"auto chose {chosen}, by the accuracy in the folds that it chose by: {scores}")
             if replaced:
                 print("the model that was there before is replaced")
             if unlabelled := len(whole) - sum(whole.class_counts.values()):
@@ -111,6 +119,14 @@ def run(arguments: argparse.Namespace) -> int:
             elif arguments.cv > 1:
                 print("no cross-validated score: fewer than two classes have two images or more")
         return _common.tell_failed(arguments, whole)
+
+
+def _choice(head: Any) -> dict[str, Any]:
+    """What the head auto chose among what, as JSON values; empty for another head."""
+    if not hasattr(head, "candidates_"):
+        return {}
+    scores = {name: None if value != value else value for name, value in head.candidates_.items()}
+    return {"chosen_head": head.name_, "candidates": scores}
 
 
 def _part(

@@ -95,10 +95,11 @@ def run_info(arguments: argparse.Namespace) -> int:
             )
             return 0
         kept = f" in {_common.count(store.shard_count, 'shard')}" if store.is_folder else ""
-        splits = store.split_counts
+        splits, blocks = store.split_counts, store.space.blocks
         facts = {
             "rows": f"{len(store)} x {store.space.dim} {store.dtype}, {store.nbytes / 1e6:.1f} MB{kept}",
             "backbone": f"{store.space.backbone}, layer {store.space.layer}, {store.space.precision}",
+            **({"layers": ", ".join(f"{name} {width}" for name, width in store.space.blocks)} if blocks else {}),
             "weights": f"SHA-256 {store.space.weights[:16]}...",
             "images": str(store.space.preprocessing),
             "fingerprint": f"{store.fingerprint[:16]}...",

@@ -69,7 +69,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         Its name, as ``featurekit models`` lists them; the folder of a saved model; or a network. See
         :func:`featurekit.extract`.
     layer : str, default="penultimate"
-        Where rows are taken; see :func:`featurekit.extract`.
+        Where rows are taken: ``"penultimate"``, ``"stages"`` (the whole network in one row), or any layers joined by
+        ``+``; see :func:`featurekit.extract`.
     pooling : str, default="avg"
         How the layer's feature map, or tokens, become a row; see :func:`featurekit.extract`.
     weights : str or path, optional

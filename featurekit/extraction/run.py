@@ -139,9 +139,11 @@ def extract(
         whose images are prepared as ImageNet's. ``featurekit models`` lists them. Of several, each gets its own store,
         and each image is read and decoded once for all of them.
     layer : str or sequence of str
-        Where rows are taken: ``"penultimate"``, what the removed classifier saw; ``"output"``, what it says; or the
-        name of any module (``featurekit models show NAME`` lists them). Of several, each gets its own store, and the
-        network runs once for all of them.
+        Where rows are taken: ``"penultimate"``, what the removed classifier saw; ``"stages"``, the stem and all stages
+        side by side in one row; ``"output"``, what the classifier says; or the name of any module (``featurekit models
+        show NAME`` lists them). Layers joined by ``+`` make one row (``"stages+penultimate"``, ``"layer2+layer4"``),
+        whose columns ``store.space.columns`` names. Of a sequence, each gets its own store, and the network runs once
+        for all of them.
     weights : str or path, or mapping of names to them, optional
         A local weight file instead of the default weights, or the name of other weights of the library
         (``IMAGENET1K_V1``); for several backbones, by name.

@@ -68,7 +68,9 @@ def _chosen(head: Any) -> list[tuple[str, Any]]:
         "temperature_": "Temperature of the probabilities",
         "deviation_": "Root mean squared error in cross-validation",
     }
-    return [(text, getattr(head, name)) for name, text in names.items() if hasattr(head, name)]
+    chosen = [("Chosen by cross-validation", head.name_)] if hasattr(head, "candidates_") else []
+    fitted = head.estimator_ if chosen else head
+    return [*chosen, *((text, getattr(fitted, name)) for name, text in names.items() if hasattr(fitted, name))]
 
 
 def _trained(training: dict[str, Any]) -> str:

@@ -37,9 +37,9 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
     backbone : str, default="efficientnet_lite0"
         Its name; ``featurekit models`` lists them.
     head : str or scikit-learn classifier, default="logreg"
-        The new last layer: ``"logreg"``, ``"svm"``, ``"linear-svm"``, ``"ridge"``, ``"lda"``, ``"knn"``,
-        ``"centroid"``, or any classifier or pipeline, which is cloned. The named ones choose their own strength by
-        cross-validation.
+        The new last layer: ``"auto"`` (the best of logistic regression, SVM and LDA), ``"logreg"``, ``"svm"``,
+        ``"linear-svm"``, ``"ridge"``, ``"lda"``, ``"knn"``, ``"centroid"``, or any classifier or pipeline, which is
+        cloned. The named ones choose their own strength by cross-validation.
     layer, pooling, weights, cache, precision, decoder, image_size, crop, flip, l2, batch_size, workers, device, \
 runtime, progress
         As in :class:`FeatureExtractor`.
