@@ -91,6 +91,8 @@ def _plain(name: str) -> str:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, str):
+        return value
     return ", ".join(f"{number:.4g}" for number in (value if hasattr(value, "__len__") else [value]))
 
 
