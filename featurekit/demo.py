@@ -37,7 +37,6 @@ _DIGITS_SIDE = 96
 _MOST_TUNED = 3000
 _TUNING: dict[str, Any] = {
     "unfreeze": 3,
-    "epochs": 6,
     "learning_rate": 1e-3,
     "augment": "none",  # digits must not be mirrored
 }
@@ -102,6 +101,8 @@ def run_demo(
     folder: str | os.PathLike[str] = "featurekit-demo",
     *,
     source: str | os.PathLike[str] | None = None,
+    digits: int = 1797,
+    epochs: int = 6,
     say: Callable[[str], object] = lambda text: None,
     progress: bool = False,
 ) -> DemoResult:
@@ -114,6 +115,10 @@ def run_demo(
     source : path, optional
         The user's own class folders or manifest. Default: scikit-learn's 1,797 scanned digits, written as
         PNG files first. Nothing is downloaded.
+    digits : int
+        How many of the scanned digits there are to be, the first ones of scikit-learn's.
+    epochs : int
+        Passes of the fine-tuning over its images.
     say : callable
         Called with each line for the user.
     progress : bool
@@ -132,7 +137,7 @@ def run_demo(
     home = on_disk(folder)
     try:
         home.mkdir(parents=True, exist_ok=True)
-        images = write_digits(home / "digits") if source is None else source
+        images = write_digits(home / "digits", digits) if source is None else source
     except OSError as error:
         raise FeaturekitError(f"cannot write the demo to {home}: {error.strerror or error}") from error
     origins = {item.path: item.origin for item in read_source(images).items}
@@ -175,7 +180,7 @@ def run_demo(
     if len(y) <= _MOST_TUNED:
         say("")
         pictures = [origins[paths[index]] for index in chosen]
-        tuned, further = _fine_tuned(home, pictures, side, y, together.ids, (raw, raw_name, frozen), say)
+        tuned, further = _fine_tuned(home, pictures, side, epochs, y, together.ids, (raw, raw_name, frozen), say)
         verdict += f"\n{further}"
         say("")
         say(further)
@@ -200,6 +205,7 @@ def _fine_tuned(
     home: Path,
     origins: list[Any],
     side: int | None,
+    epochs: int,
     y: NDArray[np.str_],
     groups: NDArray[np.intp],
     known: tuple[NDArray[np.float32], str, NDArray[np.float32]],
@@ -222,7 +228,7 @@ def _fine_tuned(
         head = fit_head(make_head("logreg", y[train]), X[train], y[train], groups=groups[train])
         note(name, "logreg", head.predict(X[test]), begun)
     begun = time.perf_counter()
-    options: dict[str, Any] = {"cache": home / "features.h5", "image_size": side, **_TUNING}
+    options: dict[str, Any] = {"cache": home / "features.h5", "image_size": side, "epochs": epochs, **_TUNING}
     model = FineTuneClassifier(say=lambda line: say(f"   {line}"), **options)
     model.fit([origins[i] for i in train], y[train], groups=groups[train])
     note(f"{DEFAULT_BACKBONE}, fine-tuned", "linear", model.predict([origins[i] for i in test]), begun)
@@ -236,12 +242,12 @@ def _fine_tuned(
     return rows, f"Fine-tuned, {' and '.join(differences)}, paired."
 
 
-def write_digits(folder: Path) -> Path:
-    """Write scikit-learn's 1,797 scanned digits of 8 x 8 pixels into class folders."""
+def write_digits(folder: Path, number: int = 1797) -> Path:
+    """Write the first of scikit-learn's 1,797 scanned digits of 8 x 8 pixels into class folders."""
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    for index, (image, label) in enumerate(zip(digits.images, digits.target, strict=True)):
+    for index, (image, label) in enumerate(zip(digits.images[:number], digits.target[:number], strict=True)):
         path = folder / str(label) / f"{index:04d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists():
