@@ -21,6 +21,7 @@ from .errors import FeaturekitError, HeadError
 from .evaluation import cross_validate_head
 from .extraction import extract
 from .finetune import FineTuneClassifier
+from .fingerprint import PENULTIMATE, STAGES
 from .folders import on_disk
 from .heads import fit_head, make_head
 from .images import open_image, read_bytes, read_source
@@ -31,6 +32,8 @@ from .store import FAILED, FeatureStore
 from .transfer import TransferClassifier
 
 _FOLDS = 5
+_HEAD = "auto"
+_STORE = "features.{layer}.h5"
 _RAW_SIDE = 32
 # Images of 8 x 8 pixels hold nothing that larger ones would show; at 224 pixels the demo takes twice as long.
 _DIGITS_SIDE = 96
@@ -102,11 +105,11 @@ def run_demo(
     *,
     source: str | os.PathLike[str] | None = None,
     digits: int = 1797,
-    epochs: int = 6,
+    epochs: int = 4,
     say: Callable[[str], object] = lambda text: None,
     progress: bool = False,
 ) -> DemoResult:
-    """Extract, fit, compare, fine-tune: frozen features with two heads against the raw pixels, then a trained network.
+    """Extract, fit, compare, fine-tune: frozen features against the raw pixels, then a trained network.
 
     Parameters
     ----------
@@ -144,8 +147,10 @@ def run_demo(
     side = _DIGITS_SIDE if source is None else None
     about = f" (scikit-learn's scanned digits, 8x8 pixels, enlarged to {side})" if source is None else ""
     say(f"1. Images: {images}{about}")
-    store = extract(images, output=home / "features.h5", image_size=side, replace=True, progress=progress)
-    _tell_store(store, say)
+    store, last = extract(
+        images, output=home / _STORE, layer=[STAGES, PENULTIMATE], image_size=side, replace=True, progress=progress
+    )
+    _tell_store(store, last, say)
 
     chosen = np.flatnonzero(store.y != "")
     y = store.y[chosen]
@@ -160,10 +165,14 @@ def run_demo(
     frozen = store.X[chosen]
     rows: list[DemoRow] = []
     predictions: list[NDArray[np.str_]] = []
-    plan = [(raw_name, raw, "logreg"), (DEFAULT_BACKBONE, frozen, "logreg"), (DEFAULT_BACKBONE, frozen, "svm")]
-    for name, X, head in plan:
+    plan = [
+        (raw_name, raw, "logreg", None),
+        (f"{DEFAULT_BACKBONE}, last layer", last.X[chosen], "logreg", None),
+        (f"{DEFAULT_BACKBONE}, all stages", frozen, _HEAD, store.space.widths),
+    ]
+    for name, X, head, blocks in plan:
         begun = time.perf_counter()
-        scored = cross_validate_head(X, y, head, cv=_FOLDS, groups=together.ids)
+        scored = cross_validate_head(X, y, head, cv=_FOLDS, groups=together.ids, blocks=blocks)
         if scored is None:
             raise HeadError(f"a class of {images} has a single image; the demo needs two or more of each")
         predictions.append(scored.predictions[0])
@@ -171,32 +180,35 @@ def run_demo(
     say("")
     say(_comparison(rows))
 
-    best = 1 if rows[1].evaluation.accuracy >= rows[2].evaluation.accuracy else 2
-    paired = paired_difference(y, predictions[best], predictions[0], groups=together.ids)
-    verdict = _verdict(rows[best], paired, digits=source is None)
+    best = rows[-1]
+    paired = paired_difference(y, predictions[-1], predictions[0], groups=together.ids)
+    beyond = paired_difference(y, predictions[-1], predictions[1], groups=together.ids)
+    verdict = f"{_verdict(paired)}\nAll stages, minus the last layer alone: {_points(beyond)}"
     say("")
     say(verdict)
     tuned: list[DemoRow] = []
     if len(y) <= _MOST_TUNED:
         say("")
         pictures = [origins[paths[index]] for index in chosen]
-        tuned, further = _fine_tuned(home, pictures, side, epochs, y, together.ids, (raw, raw_name, frozen), say)
+        known = (raw, raw_name, frozen, store.space.widths)
+        tuned, further = _fine_tuned(home, pictures, side, epochs, y, together.ids, known, say)
         verdict += f"\n{further}"
         say("")
         say(further)
 
     model = home / "model"
-    final = TransferClassifier(head=rows[best].head, image_size=side).fit(store)
-    score = round(rows[best].evaluation.accuracy, 4)
+    final = TransferClassifier(head=best.head, layer=STAGES, image_size=side).fit(store)
+    score = round(best.evaluation.accuracy, 4)
     final.save(model, notes={f"accuracy in {_FOLDS}-fold cross-validation": score})
     picture = draw_confusion_matrix(
-        rows[best].evaluation, home / "confusion-matrix.png", title=f"{DEFAULT_BACKBONE}, frozen + {rows[best].head}"
+        best.evaluation, home / "confusion-matrix.png", title=f"{DEFAULT_BACKBONE}, frozen + {best.head}"
     )
     result = DemoResult(home, rows, tuned, verdict, time.perf_counter() - started)
     (home / "results.json").write_text(json.dumps(result.to_dict(), indent=2) + "\n", encoding="utf-8")
     say("")
     also = ", tuned/ (the trained network, fitted on 70% of them)" if tuned else ""
-    say(f"Left in {home}/: features.h5 (store), model/ (fitted on all images){also}, {picture.name}, results.json")
+    stores = " and ".join(each.path.name for each in (store, last))
+    say(f"Left in {home}/: {stores} (stores), model/ (fitted on all images){also}, {picture.name}, results.json")
     say(f"Try: featurekit predict {images} --model {model}")
     return result
 
@@ -208,11 +220,11 @@ def _fine_tuned(
     epochs: int,
     y: NDArray[np.str_],
     groups: NDArray[np.intp],
-    known: tuple[NDArray[np.float32], str, NDArray[np.float32]],
+    known: tuple[NDArray[np.float32], str, NDArray[np.float32], tuple[int, ...]],
     say: Callable[[str], object],
 ) -> tuple[list[DemoRow], str]:
     """One split: raw pixels, frozen features, and a network whose upper stages are trained; and what they say."""
-    raw, raw_name, frozen = known
+    raw, raw_name, frozen, widths = known
     train, test = holdout(y, 0.3, 0, groups)
     stages = f"the last {_TUNING['unfreeze']} stages are trained"
     say(f"4. Fine-tuning: {len(train)} images to learn from, {len(test)} to score; {stages}.")
@@ -223,12 +235,18 @@ def _fine_tuned(
         rows.append(DemoRow(name, head, evaluation, time.perf_counter() - begun))
         said.append(predicted)
 
-    for name, X in ((raw_name, raw), (f"{DEFAULT_BACKBONE}, frozen", frozen)):
+    frozen_name = f"{DEFAULT_BACKBONE}, all stages, frozen"
+    for name, X, head, blocks in ((raw_name, raw, "logreg", None), (frozen_name, frozen, _HEAD, widths)):
         begun = time.perf_counter()
-        head = fit_head(make_head("logreg", y[train]), X[train], y[train], groups=groups[train])
-        note(name, "logreg", head.predict(X[test]), begun)
+        fitted = fit_head(make_head(head, y[train], blocks=blocks), X[train], y[train], groups=groups[train])
+        note(name, head, fitted.predict(X[test]), begun)
     begun = time.perf_counter()
-    options: dict[str, Any] = {"cache": home / "features.h5", "image_size": side, "epochs": epochs, **_TUNING}
+    options: dict[str, Any] = {
+        "cache": home / _STORE.format(layer=PENULTIMATE),
+        "image_size": side,
+        "epochs": epochs,
+        **_TUNING,
+    }
     model = FineTuneClassifier(say=lambda line: say(f"   {line}"), **options)
     model.fit([origins[i] for i in train], y[train], groups=groups[train])
     note(f"{DEFAULT_BACKBONE}, fine-tuned", "linear", model.predict([origins[i] for i in test]), begun)
@@ -238,8 +256,8 @@ def _fine_tuned(
     differences = []
     for place, name in enumerate(("raw pixels", "frozen features")):
         found = paired_difference(y[test], said[2], said[place], groups=groups[test])
-        differences.append(f"minus {name} {100 * found[0]:+.1f} points ({points_text(*found[1:])})")
-    return rows, f"Fine-tuned, {' and '.join(differences)}, paired."
+        differences.append(f"Fine-tuned, minus {name}: {_points(found)}")
+    return rows, "\n".join(differences)
 
 
 def write_digits(folder: Path, number: int = 1797) -> Path:
@@ -255,12 +273,13 @@ def write_digits(folder: Path, number: int = 1797) -> Path:
     return folder
 
 
-def _tell_store(store: FeatureStore, say: Callable[[str], object]) -> None:
+def _tell_store(store: FeatureStore, last: FeatureStore, say: Callable[[str], object]) -> None:
     s = store.summary
     assert s is not None
     say(
         f"2. Features: {s.images} images, {s.computed} computed, {s.reused} reused, {s.duplicates} duplicates, "
-        f"{s.failed} failed in {s.seconds:.0f} s -> {len(store)} rows of {store.space.dim}"
+        f"{s.failed} failed in {s.seconds:.0f} s -> {len(store)} rows of {store.space.dim} "
+        f"(all stages) and of {last.space.dim} (the last layer alone), from one pass"
     )
     for note in s.notes:
         say(f"   Note: {note}")
@@ -302,23 +321,26 @@ def _comparison(rows: list[DemoRow]) -> str:
     )
 
 
-def _verdict(frozen: DemoRow, paired: WithInterval, *, digits: bool) -> str:
+def _points(paired: WithInterval) -> str:
+    """A paired difference in words."""
     difference, low, high = paired
-    measured = f"Frozen features with {frozen.head}, minus raw pixels: {100 * difference:+.1f} points"
     if low is None or high is None:
-        return f"{measured} (paired).\nThe groups of images are too few for an interval: the two cannot be told apart."
-    measured += f" (95% interval {points_text(low, high)}, paired)."
+        return f"{100 * difference:+.1f} points (paired; too few groups of images for an interval)."
+    return f"{100 * difference:+.1f} points (95% interval {points_text(low, high)}, paired)."
+
+
+def _verdict(paired: WithInterval) -> str:
+    """What the comparison of frozen features with the raw pixels says."""
+    _, low, high = paired
+    measured = f"Frozen features of all stages, minus raw pixels: {_points(paired)}"
+    if low is None or high is None:
+        return f"{measured}\nThe two cannot be told apart."
     if low > 0:
-        return f"{measured}\nThe frozen features win: transfer learning works on these images."
+        return f"{measured}\nThe frozen features win: transfer learning works on these images, before any training."
     if high >= 0:
         return f"{measured}\nThe interval holds zero: on this many images the two cannot be told apart."
-    why = (
-        "An 8x8 scan of a digit is far from the photographs that the network learned from, and blown up to\n"
-        f"{_DIGITS_SIDE} pixels it is a blur with little of what the network looks for."
-        if digits
-        else "The images are probably far from the photographs that the network learned from."
-    )
     return (
-        f"{measured}\nThe frozen features lose: this is the case where cached features prove insufficient.\n{why}\n"
+        f"{measured}\nThe frozen features lose: this is the case where cached features prove insufficient.\n"
+        "The images are probably far from the photographs that the network learned from.\n"
         "The remedy is to fine-tune the network itself."
     )
