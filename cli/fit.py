@@ -181,8 +181,8 @@ def _score(arguments: argparse.Namespace, store: FeatureStore, head: Any) -> Any
             blocks=store.space.widths,
         )
         return None if found is None else found.scores
-    scores = head.scores_
-    return scores[:, scores.mean(axis=0).argmax()] if len(scores) else None
+    scores = head.best_scores_
+    return scores if len(scores) else None
 
 
 def _score_text(scores: Any) -> str:

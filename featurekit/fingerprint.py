@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,11 @@ class FeatureSpace:
     l2: bool = False
     blocks: tuple[tuple[str, int], ...] = ()
 
+    def __setstate__(self, state: list[Any]) -> None:
+        """Take what was pickled; a pickle of an earlier version lacks the last fields."""
+        for place, each in enumerate(fields(self)):
+            object.__setattr__(self, each.name, state[place] if place < len(state) else each.default)
+
     @property
     def widths(self) -> tuple[int, ...]:
         """Numbers of the columns of the blocks of a row; of a row of one layer, its length."""
@@ -195,7 +200,7 @@ class FeatureSpace:
                 dim=int(data.pop("dim")),
                 flip=_flag(data.pop("flip", False)),
                 l2=_flag(data.pop("l2", False)),
-                blocks=tuple((str(name), int(width)) for name, width in data.pop("blocks", ())),
+                blocks=tuple(_block(each) for each in data.pop("blocks", ())),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a feature space: {error!r}") from error
@@ -220,6 +225,13 @@ _LARGEST = 10**6
 _USUAL_PREPROCESSING = {"decoder": "auto", "squash": False, "changed": False}
 _USUAL = {"flip": False, "l2": False, "blocks": ()}
 _TEXT_FIELDS = ("backbone", "weights", "layer", "pooling", "precision")
+
+
+def _block(pair: Any) -> tuple[str, int]:
+    name, width = pair
+    if not isinstance(name, str) or not isinstance(width, int) or isinstance(width, bool):
+        raise TypeError(f"{pair!r} is no name of a layer with a number of columns")
+    return name, width
 
 
 def _flag(value: Any) -> bool:

@@ -33,8 +33,7 @@ def stores(request, paths, tmp_path_factory):
 
 
 def test_the_dimension_is_known_before_anything_runs():
-    dims = {f"efficientnet_lite{n}": find(f"efficientnet_lite{n}", layer="stages").space.dim for n in range(1)}
-    assert dims == {"efficientnet_lite0": 816}
+    assert find("efficientnet_lite0", layer="stages").space.dim == 816
     space = find("efficientnet_lite0", layer="stages").space
     assert space.blocks[0] == ("bn1", 32)
     assert space.columns["blocks.6"] == slice(496, 816)
@@ -121,7 +120,19 @@ def test_a_space_of_one_layer_is_written_as_before():
 
 
 @pytest.mark.parametrize(
-    "blocks", [[["a", 1]], [["a", 816], ["b", 0]], [["a", 400], ["a", 416]], [["a"]], 3, [["a", -1]]]
+    "blocks",
+    [
+        [["a", 1]],
+        [["a", 816], ["b", 0]],
+        [["a", 400], ["a", 416]],
+        [["a"]],
+        3,
+        [["a", -1]],
+        [["a", 1e999]],
+        [["a", 816.0]],
+        [[["a"], 816]],
+        [["a", True]],
+    ],
 )
 def test_blocks_that_cannot_be_are_refused(blocks):
     data = json.loads(find("efficientnet_lite0", layer="stages").space.to_json()) | {"blocks": blocks}
@@ -173,3 +184,17 @@ def test_stages_of_a_network_of_ones_own(paths):
     assert list(extractor.space_.columns) == ["0", "1", "2"]
     names = extractor.get_feature_names_out()
     assert names[4].endswith("1.0"), names[:6]
+
+
+def test_a_space_that_an_earlier_version_pickled_has_no_blocks():
+    import copyreg
+    import pickle
+
+    space = find("efficientnet_lite0").space
+    state = [getattr(space, name) for name in ("backbone", "weights", "layer", "pooling", "precision", "dim")]
+    state += [space.preprocessing, space.flip, space.l2]
+    earlier = copyreg.__newobj__(FeatureSpace)
+    earlier.__setstate__(state)
+    assert earlier == space
+    assert earlier.fingerprint == space.fingerprint
+    assert pickle.loads(pickle.dumps(space)) == space

@@ -23,7 +23,7 @@ from ..evaluation import CrossValidation, CurvePoint
 from ..store import FeatureStore
 from ..store.atomic import replace_file
 
-_FORMAT = 2
+_FORMAT = 1
 
 
 class Kept:

@@ -104,8 +104,10 @@ class AutoHead(ClassifierMixin, BaseEstimator):
         options: dict[str, Any] = {
             name: getattr(self, name) for name in ("cv", "class_weight", "random_state", "blocks")
         }
-        if not isinstance(self.cv, int | np.integer) and not hasattr(self.cv, "split"):
-            options["cv"] = list(self.cv)  # an iterator of splits would be used up by the first head
+        if hasattr(self.cv, "split"):
+            options["cv"] = list(self.cv.split(X, y, groups))  # A splitter may draw other folds the next time.
+        elif not isinstance(self.cv, int | np.integer):
+            options["cv"] = list(self.cv)  # An iterator of splits would be used up by the first head.
         fitted = {
             name: kind(**options).fit(X, y, sample_weight=sample_weight, groups=groups)
             for name, kind in self._kinds(X, y).items()
@@ -133,6 +135,12 @@ class AutoHead(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         scores: Array = self.estimator_.scores_
         return scores
+
+    @property
+    def best_scores_(self) -> Array:
+        """Score of the chosen candidate of the chosen head in each fold, shape (folds,)."""
+        check_is_fitted(self)
+        return self.estimator_.best_scores_
 
     @property
     def multilabel_(self) -> bool:
@@ -180,5 +188,5 @@ class AutoHead(ClassifierMixin, BaseEstimator):
 
 
 def _score_of(head: PathClassifier) -> float:
-    """Mean score of the best candidate of a path; NaN where there were no folds."""
-    return float(head.scores_.mean(axis=0).max()) if len(head.scores_) else np.nan
+    """Mean score of the candidate that a path chose; NaN where there were no folds."""
+    return float(head.best_scores_.mean()) if len(head.best_scores_) else np.nan

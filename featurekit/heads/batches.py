@@ -187,6 +187,7 @@ class FitsInBatches(LinearPath):
         else:
             self._choose_nothing()
         (model,) = self._solve(total, candidates[best : best + 1])
+        self.best_index_ = best
         self._keep(prepared, model, candidates[best])
         return self
 

@@ -41,6 +41,9 @@ class KernelPath(Path):
                 f"the kernel of {len(X)} rows would take {8 * len(X) ** 2 / 1e9:.0f} GB; more than {MOST_ROWS} rows "
                 f"are refused. Use the head {'ridge' if isinstance(self, PathRegressor) else 'linear-svm'}"
             )
+        for name in ("mean_", "scale_"):
+            if hasattr(self, name):  # of an earlier fit
+                delattr(self, name)
         if self.blocks is not None:
             share = (weights / weights.sum()).astype(X.dtype)
             self.mean_ = share @ X
@@ -52,7 +55,7 @@ class KernelPath(Path):
         return _Kernel(rows, _squared_distances(rows, rows), gamma, np.arange(len(rows)))
 
     def _scaled(self, X: Array) -> Array:
-        if self.blocks is None:
+        if not hasattr(self, "mean_"):
             return unit_length(X)
         result: Array = (X - self.mean_) / self.scale_
         return result

@@ -6,20 +6,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import HeadError
+from .auto import AutoHead
 from .classifier import temperature_of
 from .linear import LogisticRegressionPath
 from .path import Targets
 
 
-def layer_of(head: LogisticRegressionPath) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def layer_of(head: LogisticRegressionPath | AutoHead) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Weights and biases of a linear layer whose softmax is the head's `predict_proba`.
 
     Scaling and temperature are folded in.
 
     Parameters
     ----------
-    head : LogisticRegressionPath
-        Fitted, on classes.
+    head : LogisticRegressionPath or AutoHead
+        Fitted, on classes; what `auto` chose must be logistic regression.
 
     Returns
     -------
@@ -38,6 +39,8 @@ def layer_of(head: LogisticRegressionPath) -> tuple[NDArray[np.float64], NDArray
     >>> weight.shape, bias.shape
     ((3, 1280), (3,))
     """
+    if isinstance(head, AutoHead):
+        head = head.estimator_
     if type(head) is not LogisticRegressionPath or head._of_labels:
         raise HeadError(
             f"a network's last layer can start as the head 'logreg' of one class for each image, and this is {head!r}"

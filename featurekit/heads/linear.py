@@ -143,8 +143,9 @@ class LogisticRegressionPath(PathClassifier, LinearPath):
 class LinearSVMPath(LogisticRegressionPath):
     """Linear SVM (squared hinge, one class against the others) with its path, on rows of length 1.
 
-    Parameters and attributes are those of `LogisticRegressionPath`; `coef_` is of rows that were divided by their
-    length. That was worth some points to SVMs on three data sets, because rare, noisy channels are not blown up.
+    Parameters (but for `blocks`) and attributes are those of `LogisticRegressionPath`; `coef_` is of rows that were
+    divided by their length. That was worth some points to SVMs on three data sets, because rare, noisy channels are
+    not blown up.
 
     Examples
     --------
@@ -198,6 +199,8 @@ def scale_of(variances: Array, blocks: Sequence[int] | None = None) -> Array:
     if sum(widths) != len(variances) or min(widths, default=0) < 1:
         raise ValueError(f"blocks must add up to the {len(variances)} columns of the rows, got {widths}")
     means = np.add.reduceat(variances, np.cumsum([0, *widths[:-1]])) / widths
+    # A layer whose numbers are all the same varies by rounding only, which must not be blown up.
+    means = np.maximum(means, np.finfo(np.float32).eps * means.max())
     scale: Array = np.sqrt(variances + np.repeat(means, widths)).astype(variances.dtype)
     scale[scale == 0] = 1
     return scale

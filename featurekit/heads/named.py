@@ -105,7 +105,8 @@ def set_blocks(head: Any, blocks: Sequence[int] | None) -> Any:
     Parameters
     ----------
     head : scikit-learn estimator
-        Changed: its parameter `blocks`, if that is there and None.
+        Changed: its parameter `blocks`, if that is there and None. Of featurekit's heads, auto, logreg, svm and lda
+        have it.
     blocks : sequence of int or None
         Numbers of the columns of each layer, see :attr:`featurekit.FeatureSpace.widths`.
 
@@ -118,7 +119,9 @@ def set_blocks(head: Any, blocks: Sequence[int] | None) -> Any:
     >>> set_blocks(LDAPath(), (32, 16)), set_blocks(LDAPath(), (1280,)), set_blocks(NearestCentroid(), (32, 16))
     (LDAPath(blocks=(32, 16)), LDAPath(), NearestCentroid())
     """
-    if blocks is None or len(blocks) < 2 or head.get_params(deep=False).get("blocks", ()) is not None:
+    if blocks is None or len(blocks) < 2 or not isinstance(head, Path | AutoHead):
+        return head
+    if head.get_params(deep=False).get("blocks", ()) is not None:
         return head
     return head.set_params(blocks=tuple(blocks))
 

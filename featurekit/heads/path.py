@@ -108,8 +108,20 @@ class Path(BaseEstimator):
                 model = whole.result()[best]
             else:
                 (model,) = self._path(prepared, targets, weights, candidates[best : best + 1])
+        self.best_index_ = best
         self._keep(prepared, model, candidates[best])
         return self
+
+    @property
+    def best_scores_(self) -> Array:
+        """Score of the chosen candidate in each fold, shape (folds,); empty where nothing could be cross-validated."""
+        scores: Array = self.scores_
+        if not len(scores):
+            return np.empty(0)
+        # Heads that an earlier version fitted do not say which candidate they chose.
+        best = getattr(self, "best_index_", int(scores.mean(axis=0).argmax()))
+        chosen: Array = scores[:, best]
+        return chosen
 
     def _begin(
         self, y: ArrayLike, n: int, dtype: Any, sample_weight: ArrayLike | None, groups: ArrayLike | None

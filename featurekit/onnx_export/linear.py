@@ -146,7 +146,7 @@ def _kernel_head(head: SVMPath) -> KernelHead:
         for pair, (first, second) in enumerate(pairs):
             votes[first, pair], votes[second, pair] = 1, -1
     calibrated = hasattr(head, "temperature_")
-    scaled = head.blocks is not None
+    scaled = hasattr(head, "mean_")
     return KernelHead(
         head.support_vectors_,
         head.gamma_,

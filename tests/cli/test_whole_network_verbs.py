@@ -7,6 +7,8 @@ import json
 import pytest
 
 from featurekit import FeatureStore
+from featurekit.advisor.growth import growth
+from featurekit.heads import LDAPath
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +46,39 @@ def test_info_names_the_layers(store, run):
     assert json.loads(out)["space"]["blocks"] == [["blocks.2", 40], ["blocks.5", 192]]
 
 
-def test_compare_and_evaluate_know_the_layers(store, run):
-    code, out, err = run("compare", store, "--head", "lda,auto", "--cv", "2")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("compare", "{store}", "--head", "lda", "--cv", "2"),
+        ("compare", "{store}", "--head", "lda", "--cv", "2", "--curve"),
+        ("evaluate", "{store}", "--head", "lda"),
+        ("fit", "{store}", "--head", "lda", "--cv", "2", "-o", "model"),
+    ],
+)
+def test_every_verb_tells_the_head_the_layers(arguments, store, run, monkeypatch):
+    told = []
+    fit = LDAPath.fit
+
+    def noted(self, *args, **options):
+        told.append(self.blocks)
+        return fit(self, *args, **options)
+
+    monkeypatch.setattr(LDAPath, "fit", noted)
+    code, _, err = run(*(str(each).format(store=store) for each in arguments))
     assert code == 0, err
-    assert "efficientnet_lite0.blocks.2+blocks.5" in out
-    code, out, err = run("evaluate", store, "--head", "auto")
-    assert code == 0, err
-    assert "accuracy" in out
+    assert told
+    assert set(told) == {(40, 192)}
+
+
+def test_the_advisor_tells_the_head_the_layers(store, monkeypatch):
+    told = []
+    fit = LDAPath.fit
+    monkeypatch.setattr(
+        LDAPath, "fit", lambda self, *args, **more: told.append(self.blocks) or fit(self, *args, **more)
+    )
+    with FeatureStore(store) as whole:
+        growth(whole.X[...], whole.y, "lda", blocks=whole.space.widths)
+    assert set(told) == {(40, 192)}
 
 
 def test_rows_of_other_layers_are_not_mixed(store, digits_folder, run):

@@ -155,3 +155,52 @@ def test_an_svm_of_one_layer_takes_rows_of_length_1():
     head = SVMPath().fit(X, y)
     assert not hasattr(head, "mean_")
     np.testing.assert_allclose(head.decision_function(3 * X), head.decision_function(X), rtol=1e-4)
+
+
+def test_a_fitted_svm_keeps_its_scaling_whatever_its_parameters_become():
+    X, y = rows_of()
+    head = SVMPath(blocks=(4, 8)).fit(X, y)
+    expected = head.predict_proba(X)
+    np.testing.assert_array_equal(head.set_params(blocks=None).predict_proba(X), expected)
+    assert not hasattr(head.fit(X, y), "mean_")
+
+
+def test_folds_that_are_drawn_anew_are_drawn_once():
+    X, y = rows_of(d=3)
+    folds = StratifiedKFold(3, shuffle=True, random_state=np.random.RandomState(0))
+    auto = AutoHead(cv=folds).fit(X, y)
+    assert len({repr(head.cv) for head in (auto.estimator_,)}) == 1
+    splits = list(StratifiedKFold(3, shuffle=True, random_state=np.random.RandomState(0)).split(X, y))
+    expected = {name: kind(cv=splits).fit(X, y).best_scores_.mean() for name, kind in KINDS.items()}
+    assert auto.candidates_ == pytest.approx(expected)
+
+
+def test_the_score_is_that_of_the_candidate_that_was_chosen():
+    """Of labels, a path chooses by likelihood: the highest accuracy may be another candidate's."""
+    X, y = rows_of(n=60, d=4)
+    table = np.stack([y == "a", y != "b"], axis=1).astype(int)
+    auto = AutoHead().fit(X, table)
+    head = LogisticRegressionPath().fit(X, table)
+    assert auto.candidates_["logreg"] == head.scores_[:, list(head.Cs).index(head.C_)].mean()
+
+
+def test_rounding_noise_of_a_constant_layer_is_not_blown_up():
+    scale = scale_of(np.array([1e-14, 1e-14, 1.0, 2.0]), (2, 2))
+    assert scale[0] > 1e-4
+
+
+def test_a_parameter_of_another_meaning_is_left_alone():
+    class Foreign(NearestCentroid):
+        def __init__(self, blocks=None):
+            super().__init__()
+            self.blocks = blocks
+
+    from sklearn.naive_bayes import GaussianNB
+
+    class Stranger(GaussianNB):
+        def __init__(self, blocks=None):
+            super().__init__()
+            self.blocks = blocks
+
+    assert make_head(Foreign(), ["a", "b"], blocks=(2, 2)).blocks == (2, 2)
+    assert make_head(Stranger(), ["a", "b"], blocks=(2, 2)).blocks is None

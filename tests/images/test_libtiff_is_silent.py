@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from featurekit.backbones import find
-from featurekit.images import Item, open_image
+from featurekit.images import Item, open_image, silent_libtiff
 from featurekit.pipeline.looking import looked_at
 from featurekit.pipeline.records import Destination
 from featurekit.runtime import load_decoder
@@ -34,6 +34,20 @@ def test_an_extraction_prints_nothing_of_libtiff_and_gives_its_handler_back(dama
     ((outcome, _),) = found
     assert "damaged or cut short" in outcome.reason
     assert capfd.readouterr().err == ""
+    with pytest.raises(ValueError, match="damaged or cut short"):
+        open_image(damaged)
+    assert "not yet in table" in capfd.readouterr().err
+
+
+def test_readers_that_overlap_give_the_handler_back(damaged, capfd):
+    first, second = silent_libtiff(), silent_libtiff()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    with pytest.raises(ValueError, match="damaged or cut short"):
+        open_image(damaged)
+    assert capfd.readouterr().err == ""
+    second.__exit__(None, None, None)
     with pytest.raises(ValueError, match="damaged or cut short"):
         open_image(damaged)
     assert "not yet in table" in capfd.readouterr().err
