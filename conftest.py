@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
+# What is compiled is kept, whatever the environment says: the tests start hundreds of processes, and the test command
+# installs packages that are not compiled yet.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # Two processes of tests share the cores: threads that spin while they wait take them from each other.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Nothing in the tests may reach for weights on the network, whoever runs them.
