@@ -17,10 +17,12 @@ sys.dont_write_bytecode = False
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Nothing in the tests may reach for weights on the network, whoever runs them.
 os.environ["FEATUREKIT_OFFLINE"] = "1"
-# Converted networks are kept for the session, out of the user's own cache; processes of tests share them.
+# Converted networks are kept for the session, out of the user's own cache; processes of tests share them. CI names a
+# folder in which one session leaves them for the next.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     _CACHE = tempfile.TemporaryDirectory(prefix="featurekit-tests-")
-    os.environ["FEATUREKIT_CACHE"] = _CACHE.name
+    os.environ["FEATUREKIT_CACHE"] = os.environ.get("FEATUREKIT_TESTS_CACHE", _CACHE.name)
+    os.makedirs(os.environ["FEATUREKIT_CACHE"], exist_ok=True)
 
 
 # The marks of the tests that use a fixture.
