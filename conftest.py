@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
+# What is compiled is kept, whatever the environment says: the tests start hundreds of processes, and the test command
+# installs packages that are not compiled yet.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # Two processes of tests share the cores: threads that spin while they wait take them from each other.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # Nothing in the tests may reach for weights on the network, whoever runs them.
 os.environ["FEATUREKIT_OFFLINE"] = "1"
-# Converted networks are kept for the session, out of the user's own cache; processes of tests share them.
+# Converted networks are kept for the session, out of the user's own cache; processes of tests share them. CI names a
+# folder in which one session leaves them for the next.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     _CACHE = tempfile.TemporaryDirectory(prefix="featurekit-tests-")
-    os.environ["FEATUREKIT_CACHE"] = _CACHE.name
+    os.environ["FEATUREKIT_CACHE"] = os.environ.get("FEATUREKIT_TESTS_CACHE", _CACHE.name)
+    os.makedirs(os.environ["FEATUREKIT_CACHE"], exist_ok=True)
 
 
 # The marks of the tests that use a fixture.
