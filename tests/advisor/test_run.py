@@ -12,7 +12,6 @@ from PIL import Image
 import featurekit
 from featurekit.errors import HeadError, SourceError
 
-
 # A conversion for OpenVINO takes longer than PyTorch takes for these few images.
 advise = partial(featurekit.advise, image_size=64, runtime="torch")
 

@@ -50,7 +50,7 @@ def test_info_names_the_layers(store, run):
     "arguments",
     [
         ("compare", "{store}", "--head", "lda", "--cv", "2"),
-        ("compare", "{store}", "--head", "lda", "--cv", "2", "--curve"),
+        ("compare", "{store}", "--head", "lda", "--cv", "2", "--report", "page"),
         ("evaluate", "{store}", "--head", "lda"),
         ("fit", "{store}", "--head", "lda", "--cv", "2", "-o", "model"),
     ],
