@@ -14,7 +14,7 @@ from featurekit.errors import FeaturekitError, HeadError
 
 @pytest.fixture(scope="module")
 def digits(shared_by_workers):
-    """What the demo found and said of a third of the digits: one run for all processes of tests, as it takes a minute."""
+    """What the demo found and said of a third of the digits: one run for all processes of tests."""
 
     def make(folder):
         lines = []
