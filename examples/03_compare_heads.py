@@ -11,9 +11,9 @@ from featurekit import compare, extract
 from featurekit.report import comparison_text, write_page
 
 digits = load_digits()
-images = list((digits.images[:200] * 15).astype(np.uint8))
+images = list((digits.images[:120] * 15).astype(np.uint8))
 home = Path(tempfile.mkdtemp())
-store = extract(images, labels=digits.target[:200], output=home / "digits.h5")
+store = extract(images, labels=digits.target[:120], output=home / "digits.h5")
 print(store)
 
 # Names of heads, or any scikit-learn classifier.

@@ -8,10 +8,10 @@ from sklearn.datasets import load_digits
 from featurekit import advise
 
 digits = load_digits()
-images, labels = list((digits.images[:250] * 15).astype(np.uint8)), digits.target[:250].tolist()
+images, labels = list((digits.images[:120] * 15).astype(np.uint8)), digits.target[:120].tolist()
 
 with tempfile.TemporaryDirectory() as folder:
-    advice = advise(images, labels=labels, output=folder, budget=25)
+    advice = advise(images, labels=labels, output=folder, budget=10, image_size=64)
 
 print(f"{advice.verdict} ({advice.sure}); now: {advice.do}")
 print(*advice.reasons, sep="\n")

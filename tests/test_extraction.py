@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -13,11 +14,13 @@ import numpy as np
 import pandas
 import pytest
 import torch
+from calls import lengths
 from odd_files import encoded, picture, write_bad, write_odd
 from small import SIDE, extract
 
 from featurekit import FeatureExtractor, FeatureStore
 from featurekit.errors import FeatureSpaceError, SourceError, StoreError, StoreLockedError
+from featurekit.runtime.torch_runtime import TorchRuntime
 from featurekit.store import WriteLock
 
 
@@ -337,28 +340,29 @@ def test_provenance_says_how_it_was_made(small_store, digits_folder):
 
 
 @pytest.mark.slow
-@pytest.mark.conversion
-def test_several_backbones_and_layers_get_a_store_each(digits_folder, tmp_path, small_store):
+def test_several_backbones_and_layers_get_a_store_each(digits_folder, tmp_path):
+    """By PyTorch, which needs no conversion of each."""
     names, layers = ["efficientnet_lite0", "efficientnet_lite1"], ["blocks.1", "penultimate"]
-    stores = extract(digits_folder, output=tmp_path / "{backbone}.{layer}.h5", backbone=names, layer=layers)
+    by_torch = partial(extract, digits_folder, runtime="torch")
+    stores = by_torch(output=tmp_path / "{backbone}.{layer}.h5", backbone=names, layer=layers)
     assert [(s.space.backbone, s.space.layer) for s in stores] == [(n, part) for n in names for part in layers]
     assert [s.path.name for s in stores[:2]] == ["efficientnet_lite0.blocks.1.h5", "efficientnet_lite0.penultimate.h5"]
     assert [s.X.shape for s in stores] == [(60, 24), (60, 1280), (60, 24), (60, 1280)]
-    assert np.array_equal(stores[1].X[...], small_store.X[...])
-    alone = extract(digits_folder, output=tmp_path / "alone.h5", layer="blocks.1")
+    assert np.array_equal(stores[1].X[...], by_torch(output=tmp_path / "usual.h5").X[...])
+    alone = by_torch(output=tmp_path / "alone.h5", layer="blocks.1")
     assert_equal_stores(alone.path, stores[0].path)
-    again = extract(digits_folder, output=tmp_path / "{backbone}.{layer}.h5", backbone=names, layer=layers)
+    again = by_torch(output=tmp_path / "{backbone}.{layer}.h5", backbone=names, layer=layers)
     assert [s.summary.computed for s in again] == [0] * 4
-    (one,) = extract(digits_folder, output=tmp_path / "alone.h5", layer=["blocks.1"])
+    (one,) = by_torch(output=tmp_path / "alone.h5", layer=["blocks.1"])
     assert one.summary.reused == 60
 
 
 @pytest.mark.slow
-def test_one_of_several_lacks_images(grown, tmp_path, forwards):
+def test_one_of_several_lacks_images(grown, tmp_path, monkeypatch):
     names = ["efficientnet_lite0", "efficientnet_lite1"]
-    extract(grown, output=tmp_path / "efficientnet_lite0.h5")
-    forwards.clear()
-    stores = extract(grown, output=tmp_path / "{backbone}.h5", backbone=names)
+    extract(grown, output=tmp_path / "efficientnet_lite0.h5", runtime="torch")
+    forwards = lengths(monkeypatch, TorchRuntime, "submit", argument=1)
+    stores = extract(grown, output=tmp_path / "{backbone}.h5", backbone=names, runtime="torch")
     assert [s.summary.computed for s in stores] == [0, 60]
     assert sum(forwards) == 60
 

@@ -75,7 +75,7 @@ def advise(
     Examples
     --------
     >>> from featurekit import advise
-    >>> found = advise(getfixture("digits_folder"), output=getfixture("tmp_path") / "advice", budget=20)
+    >>> found = advise(getfixture("digits_folder"), output=getfixture("tmp_path") / "advice", budget=5)
     >>> found.evidence.size.images, found.evidence.pilot is None, found.do in {"transfer", "fine-tune"}
     (60, True, True)
     """

@@ -33,7 +33,7 @@ def noise(number, seed=0):
 
 @pytest.mark.slow
 def test_solved_classes_are_advised_to_stay_frozen(tmp_path):
-    images, labels = colours(100)
+    images, labels = colours(60)
     said = []
     found = advise(images, labels=labels, output=tmp_path, budget=60, say=said.append)
     assert (found.verdict, found.do, found.sure) == ("transfer", "transfer", "clear")
@@ -97,7 +97,7 @@ def test_unreadable_images_are_named(tmp_path):
 def test_a_pilot_where_the_answer_is_open(tmp_path, digits_folder):
     """Digits are far from photographs: training gains, if anything is left to gain."""
     rng = np.random.default_rng(0)
-    for path in digits_folder.glob("*/*.png"):
+    for path in sorted(digits_folder.glob("*/*.png"))[::2]:
         pixels = np.asarray(Image.open(path)).astype(int)
         target = tmp_path / "digits" / path.parent.name / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -106,8 +106,8 @@ def test_a_pilot_where_the_answer_is_open(tmp_path, digits_folder):
     found = advise(tmp_path / "digits", output=tmp_path / "advice", budget=900)
     e = found.evidence
     assert e.pilot is not None, e.untested
-    assert e.pilot.scored == 12 * e.pilot.folds
-    assert e.pilot.learned == 48
+    assert e.pilot.scored == 6 * e.pilot.folds
+    assert e.pilot.learned == 24
     assert e.growth is not None
     assert e.similarity.nearer_than is not None
     assert set(e.scores) == {"logme", "h_score", "leep"}
@@ -174,7 +174,7 @@ def test_labels_that_contradict_each_other_are_named(tmp_path):
 def test_a_class_that_is_called_nan_is_asked_about(tmp_path):
     images, labels = colours(20)
     named = ["nan" if label == "c1" else label for label in labels]
-    found = advise(images, labels=named, output=tmp_path, budget=20)
+    found = advise(images, labels=named, output=tmp_path, budget=3)
     assert "a class is called 'nan': is that a missing label?" in found.reasons
 
 

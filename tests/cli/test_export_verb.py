@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
+from tiny import SIDE, TINY, tiny_weights
 
 
 @pytest.fixture
@@ -18,28 +19,35 @@ def model(run, digits_store_path):
     return "model"
 
 
+@pytest.fixture
+def tiny(run, digits_folder, tmp_path):
+    """A model whose network is exported in a second; that of the package is in tests/onnx_export."""
+    network = ("--backbone", TINY, "--weights", tiny_weights(tmp_path / "tiny.pth"))
+    assert run("fit", digits_folder, *network, "-o", "tiny", "--cv", 0, "--head", "lda")[0] == 0
+    return "tiny"
+
+
 @pytest.mark.slow
-def test_export_in_a_process_of_its_own(run, model):
+def test_export_in_a_process_of_its_own(tiny):
     done = subprocess.run(
-        [sys.executable, "-m", "featurekit_cli", "export", model, "-o", "m.onnx"],
+        [sys.executable, "-m", "featurekit_cli", "export", tiny, "-o", "m.onnx"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     first, *_, last = done.stdout.splitlines()
-    assert first.startswith("m.onnx: efficientnet_lite0 and lda, 3 classes, 13.")
+    assert first.startswith(f"m.onnx: {TINY} and lda, 3 classes, ")
     assert last.startswith("compared with featurekit on 6 images: same labels, probabilities differ by at most ")
-    assert done.stderr == "featurekit: Exporting efficientnet_lite0 to ONNX, which takes some seconds\n"
-    pixels = np.zeros((2, 224, 224, 3), np.uint8)
+    assert done.stderr == f"featurekit: Exporting {TINY} to ONNX, which takes some seconds\n"
+    pixels = np.zeros((2, SIDE, SIDE, 3), np.uint8)
     (probabilities,) = onnxruntime.InferenceSession("m.onnx").run(["probabilities"], {"pixels": pixels})
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
 
 
 @pytest.mark.slow
-def test_export_as_json(run, digits_store_path):
-    assert run("fit", digits_store_path, "-o", "m", "--cv", 0, "--head", "centroid")[0] == 0
-    code, out, err = run("export", "m", "-o", "m.onnx", "--json", "-q")
+def test_export_as_json(run, tiny):
+    code, out, err = run("export", tiny, "-o", "m.onnx", "--json", "-q")
     data = json.loads(out)
     assert (code, err) == (0, "")
-    assert (data["output"], data["classes"], data["crop"]) == ("m.onnx", ["0", "1", "2"], 224)
+    assert (data["output"], data["classes"], data["crop"]) == ("m.onnx", ["0", "1", "2"], SIDE)
     assert data["bytes"] == Path("m.onnx").stat().st_size
     assert data["agreement"]["probabilities"] < 1e-5
 

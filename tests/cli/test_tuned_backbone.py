@@ -43,9 +43,7 @@ def test_a_model_in_python_on_a_tuned_network_keeps_it(digits_folder, tuned, tmp
     model = TransferClassifier("tuned", runtime="torch").fit(paths, [path.parent.name for path in paths])
     folder, expected = model.save(tmp_path / "model"), model.predict(paths)
     monkeypatch.chdir(tmp_path)
-    loaded = load_model(folder)
-    loaded.extractor_.runtime = "torch"
-    assert (loaded.predict(paths) == expected).all()
+    assert (load_model(folder).set_params(runtime="torch").predict(paths) == expected).all()
 
 
 @pytest.mark.slow

@@ -146,7 +146,7 @@ def test_wrong_numbers_of_devices_are_refused(together, paths, labels, monkeypat
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds processes in /proc")
 @pytest.mark.slow
-def test_two_machines_train_as_two_devices_do(digits_folder, tmp_path, capsys):
+def test_two_machines_train_as_one_device_does(digits_folder, tmp_path, capsys):
     """Two launches of torchrun, each as on a machine of its own; killed after an epoch, and gone on with."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -193,6 +193,7 @@ def test_two_machines_train_as_two_devices_do(digits_folder, tmp_path, capsys):
     assert other == ""
     assert not (tmp_path / "1" / "together").exists()
     assert not list(tmp_path.glob("tmp*/featurekit-finetune-*"))
-    assert main(["finetune", str(digits_folder), "-o", str(tmp_path / "two"), *options, "--devices", "2"]) == 0
+    # With one device, as with two of one machine.
+    assert main(["finetune", str(digits_folder), "-o", str(tmp_path / "one"), *options]) == 0
     losses, expected = ([r["loss"] for r in json.loads(text)["history"]] for text in (out, capsys.readouterr().out))
-    assert losses[1:] == pytest.approx(expected[1:], rel=1e-4)  # the number of threads differs
+    assert losses[1:] == pytest.approx(expected[1:], rel=1e-3)

@@ -61,9 +61,10 @@ def test_images_that_cannot_be_read_any_more(tmp_path, photos):
                 list(pictures.batches([(np.array([0]), [View(WISH)])]))
 
 
-@pytest.mark.parametrize("runtime", ["torch", pytest.param("openvino", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("start", [5, 7])
-def test_maps_are_those_of_the_network(stages, pictures, tmp_path, runtime, start):
+@pytest.mark.parametrize(
+    ("start", "runtime"), [(5, "torch"), (7, "torch"), pytest.param(5, "openvino", marks=pytest.mark.slow)]
+)
+def test_maps_are_those_of_the_network(stages, pictures, tmp_path, start, runtime):
     views = views_of("flip", WISH)
     plan = Plan(len(pictures), 2, shape_of(stages, start, 224))
     assert plan.shape == ((14, 14, 112) if start == 5 else (1280,))

@@ -14,5 +14,5 @@ def bucket(monkeypatch, tmp_path):
     with s3_server(monkeypatch) as client:
         client.create_bucket(Bucket="rows")
         yield client
-        for key in keys(client):  # moto keeps them for the next server of this process
+        for key in keys(client):  # the server runs on
             client.delete_object(Bucket="rows", Key=key)

@@ -76,8 +76,8 @@ def test_a_damaged_shard_in_progress_is_a_problem_without_rows(tmp_path):
     [
         ("file", 40),
         ("folder", 15),
-        pytest.param("file", 250, marks=pytest.mark.slow),
-        pytest.param("folder", 100, marks=pytest.mark.slow),
+        pytest.param("file", 120, marks=pytest.mark.slow),
+        pytest.param("folder", 50, marks=pytest.mark.slow),
     ],
 )
 def test_flipped_bits_are_detected_or_without_effect(tmp_path, kind, flips, record_property):

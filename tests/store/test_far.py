@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from caches import own_caches
+from featurekit_cli.main import main
 from made_stores import SPACE, make_rows
 from servers import http_server, keys
 from small import SIDE, extract
@@ -275,24 +276,28 @@ def test_copies_are_kept_within_limits(bucket, uploaded, folder, small_store, tm
 
 
 @pytest.mark.slow
-def test_on_the_command_line(uploaded, tmp_path):
-    def run(*arguments):
-        command = [sys.executable, "-m", "featurekit_cli", *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+def test_on_the_command_line(uploaded, tmp_path, monkeypatch, capsys):
+    """In this process; and in processes of their own, which must end although a store is left open."""
+    monkeypatch.chdir(tmp_path)
 
-    info = json.loads(run("store", "info", URL, "--json").stdout)
+    def run(*arguments):
+        return (main(list(arguments)), *capsys.readouterr())
+
+    info = json.loads(run("store", "info", URL, "--json")[1])
     assert (info["rows"], info["shards"] > 0, info["classes"]) == (60, True, {"0": 20, "1": 20, "2": 20})
     scored = run("evaluate", URL, "--head", "knn", "--json", "-q")
-    assert json.loads(scored.stdout)["accuracy"] > 0.9, scored.stderr
+    assert json.loads(scored[1])["accuracy"] > 0.9, scored
     fitted = run("fit", URL, "-o", "model", "-q")
-    assert (fitted.returncode, (tmp_path / "model").is_dir()) == (0, True), fitted.stderr
-    script = f"import featurekit; store = featurekit.FeatureStore('{URL}'); print(store.X[3].shape)"
+    assert (fitted[0], (tmp_path / "model").is_dir()) == (0, True), fitted
+    assert run("store", "info", "s3://rows/nothing") == (
+        1, "", "featurekit: error: no such store: s3://rows/nothing/index.h5\n",
+    )  # fmt: skip
     merge([URL], "s3://rows/digits.v2").close()
-    assert run("evaluate", "s3://rows/digits.v2", "--head", "knn", "-q").returncode == 0
+    command = [sys.executable, "-m", "featurekit_cli", "evaluate", "s3://rows/digits.v2", "--head", "knn", "-q"]
+    assert subprocess.run(command, capture_output=True, timeout=300).returncode == 0
+    script = f"import featurekit; store = featurekit.FeatureStore('{URL}'); print(store.X[3].shape)"
     left_open = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
     assert (left_open.returncode, left_open.stdout) == (0, "(1280,)\n")
-    wrong = run("store", "info", "s3://rows/nothing")
-    assert (wrong.returncode, wrong.stderr) == (1, "featurekit: error: no such store: s3://rows/nothing/index.h5\n")
 
 
 def test_writes_within_a_second_are_told_apart(bucket):

@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from contextlib import contextmanager
+from functools import cache
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote
@@ -82,30 +83,35 @@ def serving(handler):
 @contextmanager
 def s3_server(monkeypatch):
     """A client of a real S3 server on loopback, which fsspec finds by AWS's own variables."""
-    import boto3
     import s3fs
-    from moto.server import ThreadedMotoServer
 
     for name, value in (("ACCESS_KEY_ID", "test"), ("SECRET_ACCESS_KEY", "test"), ("DEFAULT_REGION", "us-east-1")):
         monkeypatch.setenv(f"AWS_{name}", value)
+    url, client = _s3()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+    remote._of_host.cache_clear()  # of a server that a test before had
+    s3fs.S3FileSystem.clear_instance_cache()
+    yield client
+
+
+@cache
+def _s3():
+    """The address and a client of a server that runs until this process ends: it starts and stops slowly."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
-    try:
-        url = "http://{}:{}".format(*server.get_host_and_port())
-        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-        remote._of_host.cache_clear()  # of a server that a test before had
-        s3fs.S3FileSystem.clear_instance_cache()
-        deadline = time.monotonic() + 30
-        client = boto3.client("s3", endpoint_url=url)
-        while time.monotonic() < deadline:
-            try:
-                client.list_buckets()
-                break
-            except Exception:
-                time.sleep(0.1)
-        yield client
-    finally:
-        server.stop()
+    url = "http://{}:{}".format(*server.get_host_and_port())
+    client = boto3.client("s3", endpoint_url=url)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            client.list_buckets()
+            break
+        except Exception:
+            time.sleep(0.1)
+    return url, client
 
 
 def keys(client):
