@@ -37,9 +37,10 @@ class KernelPath(Path):
 
     def _prepare(self, X: Array, weights: Array) -> _Kernel:
         if len(X) > MOST_ROWS:
+            classes = "linear-svm" if self.blocks is None else "logreg"
             raise ValueError(
                 f"the kernel of {len(X)} rows would take {8 * len(X) ** 2 / 1e9:.0f} GB; more than {MOST_ROWS} rows "
-                f"are refused. Use the head {'ridge' if isinstance(self, PathRegressor) else 'linear-svm'}"
+                f"are refused. Use the head {'ridge' if isinstance(self, PathRegressor) else classes}"
             )
         for name in ("mean_", "scale_"):
             if hasattr(self, name):  # of an earlier fit
