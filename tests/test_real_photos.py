@@ -35,6 +35,7 @@ def stores(shared_data, tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("default::featurekit.errors.LabelWarning")
 def test_clothing_by_python_and_by_command(stores, tmp_path, capsys):
     with pytest.warns(LabelWarning, match=".*".join(TWICE)):
         classifier = TransferClassifier(head="logreg").fit(stores["train"])
