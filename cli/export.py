@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     learned = "labels, each for itself (there from a probability of 0.5 on)"
     print(
-        f"{exported.path}: {classifier.backbone} and {classifier.head}, {len(exported.classes)} "
+        f"{exported.path}: {classifier.backbone} and {_head(classifier)}, {len(exported.classes)} "
         f"{learned if classifier.target_ == 'labels' else 'classes'}, {exported.nbytes / 1e6:.1f} MB"
     )
     print(f"takes pixels: uint8 (n, {exported.crop}, {exported.crop}, 3)")
@@ -63,3 +63,11 @@ def run(arguments: argparse.Namespace) -> int:
         difference = f"probabilities differ by at most {agreement.probabilities:.1e}"
     print(f"compared with featurekit on {agreement.images} images: same labels, {difference}")
     return 0
+
+
+def _head(classifier: Any) -> str:
+    """The head in words: of `auto`, also what it chose."""
+    from featurekit.heads import AutoHead
+
+    chosen = f" ({classifier.head_.name_})" if isinstance(classifier.head_, AutoHead) else ""
+    return f"{classifier.head}{chosen}"

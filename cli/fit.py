@@ -108,7 +108,9 @@ def run(arguments: argparse.Namespace) -> int:
             print(f"{folder}: {head} on {n} images{of[arguments.target]} ({store.path})")
             if (chosen := _choice(model.head_).get("chosen_head")) is not None:
                 scores = ", ".join(f"{name} {value:.4f}" for name, value in model.head_.candidates_.items())
-                print(f"auto chose {chosen}, by the accuracy in the folds that it chose by: {scores}")
+                scored = all(value == value for value in model.head_.candidates_.values())
+                why = f"by cross-validated accuracy: {scores}" if scored else "as nothing could be cross-validated"
+                print(f"auto chose {chosen}, {why}")
             if replaced:
                 print("the model that was there before is replaced")
             if unlabelled := len(whole) - sum(whole.class_counts.values()):

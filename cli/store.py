@@ -17,7 +17,9 @@ _SHOWN = 20
 def add_parser(verbs: Any) -> None:
     """Add the verb and its actions."""
     parser = verbs.add_parser(
-        "store", help="look at, check, join, prune and export stores", description="Work on stores of features."
+        "store",
+        help="info, verify, merge, remove and export: what a store holds, and work on it",
+        description="Work on stores of features.",
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True, title="actions", parser_class=_common.Parser)
 

@@ -218,7 +218,10 @@ class FeatureSpace:
     def differences(self, other: FeatureSpace) -> list[str]:
         """One line for each part in which `other` differs: ``"layer: 'a', not 'b'"``."""
         mine, theirs = _flat(asdict(self)), _flat(asdict(other))
-        return [f"{key}: {mine[key]!r}, not {theirs[key]!r}" for key in mine if mine[key] != theirs[key]]
+        told = [key for key in mine if mine[key] != theirs[key]]
+        if "layer" in told and "blocks" in told:
+            told.remove("blocks")  # The layer says it in fewer words.
+        return [f"{key}: {mine[key]!r}, not {theirs[key]!r}" for key in told]
 
 
 _LARGEST = 10**6

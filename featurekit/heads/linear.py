@@ -195,9 +195,12 @@ def scale_of(variances: Array, blocks: Sequence[int] | None = None) -> Array:
     Divided by its own deviation alone, a channel that is nearly always zero among few images, and is not among the
     next ones, would outweigh all others: that cost up to 7 points and three times the log loss.
     """
-    widths = [len(variances)] if blocks is None else [int(width) for width in blocks]
-    if sum(widths) != len(variances) or min(widths, default=0) < 1:
-        raise ValueError(f"blocks must add up to the {len(variances)} columns of the rows, got {widths}")
+    widths = [len(variances)] if blocks is None else list(blocks)
+    if not all(hasattr(width, "__index__") and width > 0 for width in widths) or sum(widths) != len(variances):
+        raise ValueError(
+            f"blocks must be whole numbers above 0 that add up to the {len(variances)} columns of the rows, "
+            f"got {blocks!r}"
+        )
     means = np.add.reduceat(variances, np.cumsum([0, *widths[:-1]])) / widths
     # A layer whose numbers are all the same varies by rounding only, which must not be blown up.
     means = np.maximum(means, np.finfo(np.float32).eps * means.max())

@@ -19,7 +19,7 @@ th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align:
 button { font: inherit; font-weight: 600; color: inherit; background: none; border: 0; padding: 0; cursor: pointer; }
 th[aria-sort=ascending] button::after { content: " \\25B2"; }
 th[aria-sort=descending] button::after { content: " \\25BC"; }
-.heat td { background: rgba(var(--heat), calc(var(--v, 0%) * .6)); text-align: center; }
+.heat td { background: rgba(var(--heat), calc(var(--v, 0%) * .5)); text-align: center; }
 .heat thead span { writing-mode: vertical-rl; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(20rem, 100%), 1fr)); gap: 1rem; }
 figure { margin: 0; } .charts figcaption { font-weight: 600; }

@@ -129,10 +129,10 @@ def test_columns_are_scaled_within_their_block():
     np.testing.assert_allclose(scale_of(variances), np.sqrt(variances + 101.0))
 
 
-@pytest.mark.parametrize("blocks", [(4, 4), (12, 1), (0, 12), ()])
+@pytest.mark.parametrize("blocks", [(4, 4), (12, 1), (0, 12), (), (-1, 13), (4.5, 7.5)])
 def test_blocks_that_are_not_the_columns_are_refused(blocks):
     X, y = rows_of(d=12)
-    with pytest.raises(ValueError, match="blocks must add up to the 12 columns"):
+    with pytest.raises(ValueError, match="blocks must be whole numbers above 0 that add up to the 12 columns"):
         LogisticRegressionPath(blocks=blocks).fit(X, y)
 
 
