@@ -201,10 +201,10 @@ def scale_of(variances: Array, blocks: Sequence[int] | None = None) -> Array:
             f"blocks must be whole numbers above 0 that add up to the {len(variances)} columns of the rows, "
             f"got {blocks!r}"
         )
-    means = np.add.reduceat(variances, np.cumsum([0, *widths[:-1]])) / widths
+    means = np.array([part.mean() for part in np.split(variances, np.cumsum(widths)[:-1])], dtype=variances.dtype)
     # A layer whose numbers are all the same varies by rounding only, which must not be blown up.
-    means = np.maximum(means, np.finfo(np.float32).eps * means.max())
-    scale: Array = np.sqrt(variances + np.repeat(means, widths)).astype(variances.dtype)
+    means = np.maximum(means, np.finfo(np.float32).eps * means.max()).astype(variances.dtype)
+    scale: Array = np.sqrt(variances + np.repeat(means, widths))
     scale[scale == 0] = 1
     return scale
 

@@ -42,7 +42,7 @@ def test_a_store_is_compared_with_the_given_folds(run, digits_store_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--head", "tree"], "--head: no head called 'tree'; there are: logreg"),
+        (["--head", "tree"], "--head: no head called 'tree'; there are: auto, logreg"),
         (["--head", "lda,lda"], "--head names one twice"),
         (["--cv", "1"], "1 is less than 2"),
         (["--repeats", "0"], "0 is less than 1"),

@@ -80,7 +80,7 @@ def run_again(backbone, folder, target, hashes):
     for item, size, mtime in zip(listing.items, old.columns.size, old.columns.mtime_ns, strict=True):
         content = known[item.path]
         outcomes.append(Outcome(content, int(size), int(mtime), perceptual=hashes.get(content, b"")))
-    assert update.publish(folder, outcomes, True)
+    assert update.publish(outcomes, True)
     return update.finish(0.0)
 
 
