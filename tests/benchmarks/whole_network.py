@@ -2,6 +2,7 @@
 
     python tests/benchmarks/whole_network.py digits clothing=FOLDER trash=FOLDER ... [--backbones NAMES]
         [--seeds 0,1,2] [--sizes 5,20,all] [--features FOLDER] [--csv FILE]
+    python tests/benchmarks/whole_network.py --speed FOLDER
 
 A set is NAME=FOLDER with class folders, or one of these layouts: ``digits`` (of scikit-learn, no folder), ``clothing``
 (train, validation, test), ``elpv`` (src/elpv_dataset/data), ``caltech`` (101_ObjectCategories, at most 47 images a
@@ -11,6 +12,7 @@ Each image runs once through each backbone (``layer="stages+penultimate"``; the 
 of that row are compared: the penultimate layer, the stages, both. A quarter of the images is the test set, drawn by
 seed, with near duplicates on one side (clothing: its own test set for seed 0). Heads: logreg, svm, lda, what ``auto``
 takes of them (the best by cross-validation on the training images), and the mean of their three probabilities.
+``--speed`` extracts the images of FOLDER three times as penultimate rows and as stages, in turn, and fits ``auto``.
 A row of the CSV is one fit; `against` is its difference to logistic regression on the penultimate layer on the same
 images, with the 95% interval of the paired bootstrap.
 """
@@ -196,13 +198,16 @@ def _cells(cells: dict[tuple[str, str], float], layers: tuple[str, ...], heads: 
 def main() -> None:
     """Measure, write the CSV line by line, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", nargs="+", help="NAME=FOLDER, or digits")
+    parser.add_argument("sets", nargs="*", help="NAME=FOLDER, or digits")
+    parser.add_argument("--speed", type=Path, help="class folders")
     parser.add_argument("--backbones", default="efficientnet_lite0")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--sizes", default="all")
     parser.add_argument("--features", type=Path, help="folder of the stores; default: a temporary one")
     parser.add_argument("--csv", type=Path, help="what is in it already is not computed again")
     arguments = parser.parse_args()
+    if arguments.speed:
+        speed(arguments.speed)
     lines: list[dict[str, Any]] = []
     if arguments.csv and arguments.csv.exists():
         with arguments.csv.open() as file:
@@ -223,7 +228,28 @@ def main() -> None:
                         print(name, backbone, seed, size, "done", flush=True)
                         if arguments.csv:
                             write(arguments.csv, lines)
-    print(table(lines))
+    if lines:
+        print(table(lines))
+
+
+def speed(folder: Path, repeats: int = 3) -> None:
+    """Images a second of both kinds of rows, in turn, and the time of a fit of `auto` on the stages."""
+    rates: dict[str, list[float]] = {"penultimate": [], "stages": []}
+    with tempfile.TemporaryDirectory() as home:
+        for layer in rates:  # converts the network
+            extract(sorted(folder.rglob("*.jpg"))[:8], output=Path(home, f"warm.{layer}.h5"), layer=layer).close()
+        for number in range(repeats):
+            for layer, rate in rates.items():
+                with extract(folder, output=Path(home, f"{number}.{layer}.h5"), layer=layer) as store:
+                    rate.append(store.summary.images_per_second)
+        medians = {layer: float(np.median(rate)) for layer, rate in rates.items()}
+        print(f"images/s: {rates}")
+        print(f"median {medians}, stages / penultimate {medians['stages'] / medians['penultimate']:.3f}")
+        with FeatureStore(Path(home, "0.stages.h5")) as store:
+            X, y, ids = store.X[:], store.y, group_rows(store).ids
+            begun = time.perf_counter()
+            auto = fit_head(make_head("auto", y, blocks=store.space.widths), X, y, groups=ids)
+        print(f"auto on {len(y)} rows of {X.shape[1]}: {time.perf_counter() - begun:.1f} s, {auto.candidates_}")
 
 
 def write(path: Path, lines: list[dict[str, Any]]) -> None:
