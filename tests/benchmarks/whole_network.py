@@ -234,10 +234,11 @@ def main() -> None:
 
 def speed(folder: Path, repeats: int = 3) -> None:
     """Images a second of both kinds of rows, in turn, and the time of a fit of `auto` on the stages."""
+    some_images = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)[:8]
     rates: dict[str, list[float]] = {"penultimate": [], "stages": []}
     with tempfile.TemporaryDirectory() as home:
         for layer in rates:  # converts the network
-            extract(sorted(folder.rglob("*.jpg"))[:8], output=Path(home, f"warm.{layer}.h5"), layer=layer).close()
+            extract(some_images, output=Path(home, f"warm.{layer}.h5"), layer=layer).close()
         for number in range(repeats):
             for layer, rate in rates.items():
                 with extract(folder, output=Path(home, f"{number}.{layer}.h5"), layer=layer) as store:

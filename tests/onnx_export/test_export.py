@@ -154,14 +154,14 @@ def test_a_saved_model_and_the_lines_of_the_readme(classifier, photos, tmp_path,
 
 @pytest.mark.slow
 def test_a_file_that_computes_something_else_gets_no_name(classifier, tmp_path, monkeypatch):
-    properly = run.linear_head
+    properly = run.read_head
 
     def wrong_temperature(head):
         found = properly(head)
         object.__setattr__(found, "temperature", found.temperature * 1.1)
         return found
 
-    monkeypatch.setattr(run, "linear_head", wrong_temperature)
+    monkeypatch.setattr(run, "read_head", wrong_temperature)
     with pytest.raises(
         BundleError, match=r"does not compute what featurekit does, and was not written.*same_labels=True"
     ):
