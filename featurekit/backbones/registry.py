@@ -184,9 +184,9 @@ def resized(pre: Preprocessing, image_size: int | None, crop: float | None) -> P
     return pre if new == pre else replace(new, changed=True)
 
 
-def _rows(backbone: Backbone, layer: str, pooling: str, l2: bool) -> Rows:
+def _rows(backbone: Backbone, layer: object, pooling: str, l2: bool) -> Rows:
     """Rows of one layer, or of several that are joined by ``+``."""
-    named = layer.split("+") if isinstance(layer, str) else [layer]
+    named: list[Any] = layer.split("+") if isinstance(layer, str) else [layer]
     stages = whole_network(backbone) if STAGES in named else []
     if STAGES in named and not stages:
         raise BackboneError(f"{backbone.spec.name} has no stages. Name its layers, or use {PENULTIMATE!r}.")
