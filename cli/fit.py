@@ -124,7 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _choice(head: Any) -> dict[str, Any]:
-    """What the head auto chose among what, as JSON values; empty for another head."""
+    """Tell as JSON values what the head auto chose, and the score of each candidate; empty for another head."""
     if not hasattr(head, "candidates_"):
         return {}
     scores = {name: None if value != value else value for name, value in head.candidates_.items()}

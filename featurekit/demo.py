@@ -330,7 +330,7 @@ def _points(paired: WithInterval) -> str:
 
 
 def _verdict(paired: WithInterval) -> str:
-    """What the comparison of frozen features with the raw pixels says."""
+    """Say what the comparison of frozen features with the raw pixels shows."""
     _, low, high = paired
     measured = f"Frozen features of all stages, minus raw pixels: {_points(paired)}"
     if low is None or high is None:

@@ -271,7 +271,7 @@ def _publish(
 
 
 def _notes(old: Old, listing: Source, columns: Columns, deep: set[str]) -> tuple[str, ...]:
-    """What was noticed about the source and its images, and about what it does to the store."""
+    """Note what is odd about the source and its images, and what it does to the store."""
     lost = [
         f"The rows had {name}s, and this source has none: they are gone from the store."
         for name in ("label", "group", "split")

@@ -21,13 +21,9 @@ from .linear import LogisticRegressionPath
 _TIE = 1e-9
 
 
-def _estimator_has(method: str) -> Any:
-    """Whether the chosen head has a method; before fitting, whether it usually has."""
-
-    def check(auto: AutoHead) -> bool:
-        return not hasattr(auto, "estimator_") or hasattr(auto.estimator_, method)
-
-    return check
+def _has_probabilities(auto: AutoHead) -> bool:
+    """Tell if the chosen head gives probabilities; before fitting, a head usually does."""
+    return not hasattr(auto, "estimator_") or hasattr(auto.estimator_, "predict_proba")
 
 
 class AutoHead(ClassifierMixin, BaseEstimator):
@@ -144,7 +140,7 @@ class AutoHead(ClassifierMixin, BaseEstimator):
 
     @property
     def multilabel_(self) -> bool:
-        """Whether it learned labels that do not exclude each other."""
+        """True if it learned labels that do not exclude each other."""
         check_is_fitted(self)
         return self.estimator_.multilabel_
 
@@ -168,7 +164,7 @@ class AutoHead(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return self.estimator_.decision_function(X)
 
-    @available_if(_estimator_has("predict_proba"))
+    @available_if(_has_probabilities)
     def predict_proba(self, X: ArrayLike) -> Array:
         """Calibrated probabilities of the chosen head, shape (n, n_classes).
 

@@ -139,13 +139,12 @@ def _kernel_head(head: SVMPath) -> KernelHead:
                 coef[place[machine.support_[part]]] = machine.dual_coef_[other, part]
             coefs.append(coef)
             intercepts.append(machine.intercept_[pair])
-    machines, votes = head.machines_, None
-    if len(machines) == 1 and len(head.classes_) > 2:
+    votes = None
+    if len(head.machines_) == 1 and len(head.classes_) > 2:
         pairs = list(zip(*np.triu_indices(len(head.classes_), 1), strict=True))
         votes = np.zeros((len(head.classes_), len(pairs)))
         for pair, (first, second) in enumerate(pairs):
             votes[first, pair], votes[second, pair] = 1, -1
-    calibrated = hasattr(head, "temperature_")
     scaled = hasattr(head, "mean_")
     return KernelHead(
         head.support_vectors_,
@@ -153,10 +152,16 @@ def _kernel_head(head: SVMPath) -> KernelHead:
         np.stack(coefs),
         np.array(intercepts),
         votes,
-        ("sigmoid" if head.multilabel_ else "softmax") if calibrated else None,
-        head.temperature_ if calibrated else 1.0,
+        *_calibration(head),
         (Standardise(head.mean_, head.scale_),) if scaled else (Normalise("l2"),),
     )
+
+
+def _calibration(head: PathClassifier) -> tuple[Literal["softmax", "sigmoid"] | None, float]:
+    """Link and temperature of a fitted head; no link where nothing could be cross-validated."""
+    if not hasattr(head, "temperature_"):
+        return None, 1.0
+    return "sigmoid" if head.multilabel_ else "softmax", head.temperature_
 
 
 def linear_head(head: Any) -> LinearHead:
@@ -190,10 +195,10 @@ def linear_head(head: Any) -> LinearHead:
         found = linear_head(last)
         return replace(found, steps=tuple(_step(each) for each in before) + found.steps)
     if isinstance(head, LinearPath) and isinstance(head, PathClassifier):
-        calibrated = hasattr(head, "temperature_")
+        link, temperature = _calibration(head)
         return replace(
-            _numbers(head, ("sigmoid" if head.multilabel_ else "softmax") if calibrated else None),
-            temperature=head.temperature_ if calibrated else 1.0,
+            _numbers(head, link),
+            temperature=temperature,
             steps=(Normalise("l2"),) if head._unit_rows else (),
         )
     with_softmax, without = _of_sklearn()

@@ -37,7 +37,6 @@ from featurekit import FeatureStore, extract
 from featurekit.duplicates import group_rows
 from featurekit.heads import fit_head, make_head
 from featurekit.metrics import paired_difference
-from featurekit.store import FeatureStore as Store
 
 HEADS = ("logreg", "svm", "lda")
 ENDINGS = {".jpg", ".jpeg", ".png"}
@@ -75,7 +74,7 @@ def images_of(name: str, folder: Path) -> tuple[list[Any], list[str]]:
     return [str(paths[i]) for i in chosen], labels[chosen].tolist()
 
 
-def features_of(name: str, folder: Path, backbone: str, home: Path) -> Store:
+def features_of(name: str, folder: Path, backbone: str, home: Path) -> FeatureStore:
     """The store of a set, made where it is not there."""
     target = home / f"{name}.{backbone}.h5"
     if target.exists():
@@ -94,7 +93,7 @@ def features_of(name: str, folder: Path, backbone: str, home: Path) -> Store:
     return extract(images, labels=labels, output=target, backbone=backbone, layer="stages+penultimate", progress=True)
 
 
-def split_of(name: str, store: Store, seed: int, groups: NDArray[np.intp]) -> tuple[NDArray[Any], NDArray[Any]]:
+def split_of(name: str, store: FeatureStore, seed: int, groups: NDArray[np.intp]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Rows of the training and of the test set."""
     if name == "clothing" and seed == 0:
         test = np.array(["/test/" in f"/{path}" for path in store.paths])
@@ -112,7 +111,7 @@ def some(train: NDArray[Any], y: NDArray[Any], size: str, seed: int) -> NDArray[
     return np.sort(np.concatenate(parts))
 
 
-def measure(name: str, store: Store, backbone: str, seed: int, size: str) -> list[dict[str, Any]]:
+def measure(name: str, store: FeatureStore, backbone: str, seed: int, size: str) -> list[dict[str, Any]]:
     """Fit and score every head on every choice of columns."""
     y, groups, rows = store.y, group_rows(store).ids, store.X[...]
     whole_train, test = split_of(name, store, seed, groups)
