@@ -90,7 +90,7 @@ def add_target_option(parser: argparse.ArgumentParser) -> None:
 def head_of(arguments: argparse.Namespace) -> str:
     """The head that was asked for, or the usual one for the target."""
     of_numbers = arguments.target == "number"
-    head: str = arguments.head or ("ridge" if of_numbers else "logreg")
+    head: str = arguments.head or ("ridge" if of_numbers else "auto")
     if of_numbers and head not in REGRESSION_HEADS:
         arguments.wrong_usage(f"--head {head} does not predict numbers; these do: {', '.join(REGRESSION_HEADS)}")
     if arguments.target == "labels" and head in {"lda", "centroid"}:
@@ -169,13 +169,13 @@ def add_extraction_options(parser: argparse.ArgumentParser, *, backbone: bool = 
         )
         group.add_argument(
             "--layer",
-            default="penultimate",
             metavar="NAME",
-            help="where features are taken: penultimate, stages (the whole network in one row: stem and all stages), "
-            "output (what the classifier says), or any layer of the network (featurekit models show NAME); several "
-            "make one row with plus signs between them (stages+penultimate, blocks.2+blocks.5)"
+            help="where features are taken: stages (the whole network in one row: stem and all stages), penultimate "
+            "(what the removed classifier saw), output (what the classifier says), or any layer of the network "
+            "(featurekit models show NAME); several make one row with plus signs between them (stages+penultimate, "
+            "blocks.2+blocks.5)"
             + ("; several stores, with commas: the network runs once for all" if several else "")
-            + " (default: %(default)s)",
+            + " (default: that of a store that exists, else stages)",
         )
         group.add_argument(
             "--pooling",
@@ -232,7 +232,7 @@ def add_extraction_options(parser: argparse.ArgumentParser, *, backbone: bool = 
 
 
 def extract_from(
-    arguments: argparse.Namespace, output: str | Path, *, backbones: list[str], layers: list[str], **more: Any
+    arguments: argparse.Namespace, output: str | Path, *, backbones: list[str], layers: list[str] | None, **more: Any
 ) -> list[FeatureStore]:
     """Call the library's `extract` with the options of :func:`add_extraction_options`, and `more`."""
     from featurekit import extract
@@ -275,6 +275,11 @@ def names_of(arguments: argparse.Namespace, what: str) -> list[str]:
     if len(set(names)) < len(names):
         arguments.wrong_usage(f"--{what} names one twice: {', '.join(names)}")
     return names
+
+
+def layers_of(arguments: argparse.Namespace) -> list[str] | None:
+    """The layers that ``--layer`` lists; None where it was not given."""
+    return None if arguments.layer is None else names_of(arguments, "layer")
 
 
 def weights_of(arguments: argparse.Namespace, names: list[str]) -> Any:
@@ -323,7 +328,8 @@ def rows_of(
 
 
 def _extract_one(arguments: argparse.Namespace, output: str | Path, **more: Any) -> FeatureStore:
-    (store,) = extract_from(arguments, output, backbones=[arguments.backbone], layers=[arguments.layer], **more)
+    layers = None if arguments.layer is None else [arguments.layer]
+    (store,) = extract_from(arguments, output, backbones=[arguments.backbone], layers=layers, **more)
     return store
 
 

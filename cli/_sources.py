@@ -16,12 +16,13 @@ _SPLITS = frozenset("train training val valid validation dev test testing eval".
 """Names that say nothing of what the images are."""
 
 
-def default_store(source: str, backbone: str, layer: str, weights: Any = None) -> Path:
+def default_store(source: str, backbone: str, layer: str | None, weights: Any = None) -> Path:
     """Where the rows of SOURCE go if nobody says: ``<name>.<backbone>[.<layer>].h5`` in the current folder.
 
-    A saved model as a backbone is called by the name of its folder; weights of the user's own by that of their file.
-    Where SOURCE is called as a split, its folder's name goes in front: ``siteA-train``. A store of SOURCE that has the
-    name without it, as older versions called it, is used again.
+    The layer is in the name where one was asked for, unless the store without it holds rows of that layer, as those
+    of older versions hold the penultimate one. A saved model as a backbone is called by the name of its folder; weights
+    of the user's own by that of their file. Where SOURCE is called as a split, its folder's name goes in front:
+    ``siteA-train``. A store of SOURCE that has the name without it, as older versions called it, is used again.
     """
     from featurekit.backbones import short_name
 
@@ -32,12 +33,11 @@ def default_store(source: str, backbone: str, layer: str, weights: Any = None) -
         path = Path(weights).resolve()
         name = path.parent.name if path.name == NETWORK else f"{name}-{path.stem}"
     short = default_name(source)
-    endings = [name, *([] if layer == "penultimate" else [layer]), "h5"]
-    before = ".".join([short, *endings])
     above = _folder_of(source)
-    if short.lower() not in _SPLITS or not above or _holds_rows_of(source, before):
-        return Path(before)
-    return Path(".".join([f"{above}-{short}", *endings]))
+    if short.lower() in _SPLITS and above and not _holds_rows_of(source, f"{short}.{name}.h5"):
+        short = f"{above}-{short}"
+    plain = f"{short}.{name}.h5"
+    return Path(plain if layer is None or _holds_layer(layer, plain) else f"{short}.{name}.{layer}.h5")
 
 
 def _folder_of(source: str) -> str:
@@ -53,12 +53,23 @@ def _holds_rows_of(source: str, name: str) -> bool:
     from featurekit import FeatureStore
     from featurekit.errors import FeaturekitError
 
-    pattern = glob.escape(name).replace("{backbone}", "*").replace("{layer}", "*")
-    for path in glob.glob(pattern):
+    for path in _stores_called(name):
         with suppress(FeaturekitError, OSError), FeatureStore(path) as store:
             if _absolute(str(store.provenance.get("source", ""))) == _absolute(source):
                 return True
     return False
+
+
+def _holds_layer(layer: str, name: str) -> bool:
+    """Tell whether there are stores of this name, in which ``{backbone}`` stands for any, and all are of this layer."""
+    from featurekit.store import held_space
+
+    spaces = [held_space(Path(path)) for path in _stores_called(name)]
+    return bool(spaces) and all(space is not None and space.layer == layer for space in spaces)
+
+
+def _stores_called(name: str) -> list[str]:
+    return glob.glob(glob.escape(name).replace("{backbone}", "*").replace("{layer}", "*"))
 
 
 def _absolute(source: str) -> str:

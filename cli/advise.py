@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Advise and print."""
     if _sources.is_store(arguments.source):
         arguments.wrong_usage(f"{arguments.source} is a store: advice needs the images themselves")
-    if (arguments.layer, arguments.pooling) != ("penultimate", "avg") or arguments.flip or arguments.l2:
+    if (arguments.layer, arguments.pooling) != (None, "avg") or arguments.flip or arguments.l2:
         arguments.wrong_usage("--layer, --pooling, --flip and --l2: advice tries other features by itself")
     from featurekit import advise
     from featurekit.folders import on_disk

@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             options = {
                 "backbones": _common.names_of(arguments, "backbone"),
-                "layers": _common.names_of(arguments, "layer"),
+                "layers": _common.layers_of(arguments),
             }
             arguments.weights = _common.weights_of(arguments, options["backbones"])
             source, listed = _sources.take_read(arguments, source)

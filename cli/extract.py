@@ -72,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Extract and say what was done."""
     if arguments.address is not None and arguments.engine != "ray":
         arguments.wrong_usage("--address goes with --engine ray")
-    names, layers = _common.names_of(arguments, "backbone"), _common.names_of(arguments, "layer")
+    names, layers = _common.names_of(arguments, "backbone"), _common.layers_of(arguments)
     arguments.weights = _common.weights_of(arguments, names)
     if arguments.output is not None:
         if not arguments.output:
@@ -80,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
         output = arguments.output
     else:
         backbone = names[0] if len(names) == 1 else "{backbone}"
-        layer = layers[0] if len(layers) == 1 else "{layer}"
+        layer = None if layers is None else layers[0] if len(layers) == 1 else "{layer}"
         output = _sources.default_store(arguments.source, backbone, layer, arguments.weights)
     stores = _common.extract_from(
         arguments,
@@ -135,11 +135,10 @@ def _tell(store: FeatureStore) -> None:
     s = store.summary
     assert s is not None
     classes = len(store.class_counts)
-    layer = "" if store.space.layer == "penultimate" else f" {store.space.layer}"
     options = store.space.options
     other = [f"{name} {options[name]}" for name, usual in _USUAL.items() if options[name] != usual]
     print(
-        f"{store.path}: {len(store)} rows of {store.space.backbone}{layer} (d = {store.space.dim}), "
+        f"{store.path}: {len(store)} rows of {store.space.backbone}, {store.space.layer} (d = {store.space.dim}), "
         + "".join(f"{each}, " for each in other)
         + (f"{classes} classes" if classes else "no labels")
     )

@@ -146,7 +146,7 @@ _OPTIONS = {  # what is not given is chosen by the class
 }
 
 
-_FROZEN_ONLY = {"layer": "penultimate", "pooling": "avg", "flip": False, "l2": False, "precision": "fp32"}
+_FROZEN_ONLY = {"layer": None, "pooling": "avg", "flip": False, "l2": False, "precision": "fp32"}
 
 
 def _say(line: str) -> None:
@@ -185,6 +185,7 @@ def run(arguments: argparse.Namespace) -> int:
     from featurekit import FeaturekitError, FineTuneClassifier, load_model
     from featurekit.bundle import check_bundle_target, is_bundle
     from featurekit.finetune.launched import launched
+    from featurekit.fingerprint import PENULTIMATE
     from featurekit.outputs import check_output
     from featurekit.report import draw_history
     from featurekit.report.figures import PICTURE_MARK
@@ -242,7 +243,7 @@ def run(arguments: argparse.Namespace) -> int:
             ]
             raise
     if not arguments.scratch:
-        default = _sources.default_store(arguments.source, arguments.backbone, arguments.layer, arguments.weights)
+        default = _sources.default_store(arguments.source, arguments.backbone, PENULTIMATE, arguments.weights)
         model.cache = arguments.store or default
     groups = [image.group for image in images]
     try:

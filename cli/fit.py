@@ -30,7 +30,7 @@ def add_parser(verbs: Any) -> None:
     parser.add_argument(
         "--head",
         choices=_common.HEADS,
-        help="auto: the best of logreg, svm and lda by cross-validation (default: logreg, of numbers ridge)",
+        help="auto: the best of logreg, svm and lda by cross-validation (default: auto, of numbers ridge)",
     )
     _common.add_target_option(parser)
     parser.add_argument(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import HeadError
-from .heads import fit_head, make_head
+from .heads import DEFAULT_HEAD, fit_head, make_head
 from .labels import LABELS_COME_FROM, complete
 from .metrics import Evaluation, evaluate_predictions
 from .splits import folds, holdout, plain_holdout
@@ -96,7 +96,7 @@ class CrossValidation:
 def evaluate_head(
     X: ArrayLike,
     y: ArrayLike,
-    head: Any = "logreg",
+    head: Any = DEFAULT_HEAD,
     *,
     test_size: float = 0.3,
     seed: int = 0,
@@ -159,7 +159,7 @@ def evaluate_head(
 def cross_validate_head(
     X: ArrayLike,
     y: ArrayLike,
-    head: Any = "logreg",
+    head: Any = DEFAULT_HEAD,
     *,
     cv: int | Sequence[tuple[ArrayLike, ArrayLike]] = 5,
     repeats: int = 1,
@@ -256,7 +256,7 @@ class CurvePoint(NamedTuple):
 def learning_curve(
     X: ArrayLike,
     y: ArrayLike,
-    head: Any = "logreg",
+    head: Any = DEFAULT_HEAD,
     *,
     shares: Sequence[float] = (0.1, 0.2, 0.4, 0.7, 1.0),
     cv: int = 5,

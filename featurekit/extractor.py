@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -13,10 +14,10 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .backbones import DEFAULT_BACKBONE, LITE, Backbone, describe, find, short_name
+from .backbones import DEFAULT_BACKBONE, LITE, Backbone, describe, find, short_name, with_rows
 from .bundle import is_bundle
 from .errors import DamagedRowsError, FeatureSpaceError, ImageError, Remedy, SourceError
-from .fingerprint import PENULTIMATE, FeatureSpace
+from .fingerprint import FeatureSpace
 from .folders import is_store_name, on_disk
 from .images import Item, items_from
 from .pipeline import Destination, Outcome, fill, progress_bar
@@ -29,6 +30,7 @@ from .store import (
     ShardCache,
     WriteLock,
     check_space,
+    held_space,
     lock_file,
     parts_folder,
 )
@@ -68,9 +70,10 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     backbone : str or torch.nn.Module, default="efficientnet_lite0"
         Its name, as ``featurekit models`` lists them; the folder of a saved model; or a network. See
         :func:`featurekit.extract`.
-    layer : str, default="penultimate"
-        Where rows are taken: ``"penultimate"``, ``"stages"`` (the whole network in one row), or any layers joined by
-        ``+``; see :func:`featurekit.extract`.
+    layer : str, optional
+        Where rows are taken: ``"stages"`` (the whole network in one row), ``"penultimate"``, or any layers joined by
+        ``+``; see :func:`featurekit.extract`. Default: the layer of the store that `fit` is given or of the store that
+        is the cache, else ``"stages"``, or ``"penultimate"`` where a network has no stages.
     pooling : str, default="avg"
         How the layer's feature map, or tokens, become a row; see :func:`featurekit.extract`.
     weights : str or path, optional
@@ -118,6 +121,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
     >>> from featurekit import FeatureExtractor
     >>> paths = sorted(getfixture("digits_folder").glob("*/*.png"))[:3]
     >>> FeatureExtractor().fit_transform(paths).shape
+    (3, 816)
+    >>> FeatureExtractor(layer="penultimate").fit_transform(paths).shape
     (3, 1280)
     """
 
@@ -125,7 +130,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         self,
         backbone: str = DEFAULT_BACKBONE,
         *,
-        layer: str = PENULTIMATE,
+        layer: str | None = None,
         pooling: str = "avg",
         weights: str | os.PathLike[str] | None = None,
         cache: str | os.PathLike[str] | None = None,
@@ -182,7 +187,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             self._check_options(X)
             self.space_: FeatureSpace = X.space
         else:
-            self.space_ = self._find().space
+            self.space_ = self._find(self.layer).space
         return self
 
     def _check_options(self, store: FeatureStore) -> None:
@@ -192,6 +197,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
             raise FeatureSpaceError(f"{store.path} holds rows of {space.backbone!r}, not of {mine!r}")
         for name, value in space.options.items():
             mine = getattr(self, name)
+            if name == "layer" and mine is None:
+                continue
             if name in {"image_size", "crop"} and mine is None and (self.image_size, self.crop) != (None, None):
                 continue  # what follows from the other
             if name == "crop" and mine is not None and value is not None and abs(mine - value) < _ROUNDING:
@@ -242,7 +249,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         items = items_from(X)
         if not items:
             raise SourceError("expected at least one image, got none")
-        backbone = self._find()
+        backbone = self._find(self.space_.layer if self.layer is None else self.layer)
         if backbone.space != self.space_:
             changed = "; ".join(self.space_.differences(backbone.space))
             raise FeatureSpaceError(f"this extractor was fitted in another feature space: {changed}. Fit it again.")
@@ -328,9 +335,14 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         tags.no_validation = True
         return tags
 
-    def _find(self) -> Backbone:
-        options = ("layer", "pooling", "precision", "decoder", "image_size", "crop", "flip", "l2")
-        return find(self.backbone, self.weights, **{name: getattr(self, name) for name in options})
+    def _find(self, layer: str | None) -> Backbone:
+        """The backbone with rows of a layer; for None, that of a cache that is a store, or else the default one."""
+        options = ("precision", "decoder", "image_size", "crop", "flip")
+        found = find(self.backbone, self.weights, **{name: getattr(self, name) for name in options})
+        if layer is None and self.cache is not None and _is_store(path := on_disk(self.cache)):
+            held = held_space(path)
+            layer = held.layer if held is not None and held.backbone == found.spec.name else None
+        return with_rows(found, layer, self.pooling, l2=self.l2)
 
 
 def _full_name(backbone: Any) -> str:
@@ -346,7 +358,7 @@ def _open_cache(cache: str | os.PathLike[str] | None, space: FeatureSpace) -> It
         yield MemoryCache(space.dim)
         return
     path = on_disk(cache)
-    if is_store_name(path) or (path / INDEX).exists():
+    if _is_store(path):
         base = FeatureStore(path) if path.exists() else None
         folder, lock = parts_folder(path), lock_file(path)
     elif path.is_file():
@@ -360,6 +372,10 @@ def _open_cache(cache: str | os.PathLike[str] | None, space: FeatureSpace) -> It
         yield shards
     finally:
         shards.close()
+
+
+def _is_store(cache: Path) -> bool:
+    return is_store_name(cache) or (cache / INDEX).exists()
 
 
 def _called(item: Item, index: int) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..bootstrap import FEWEST_GROUPS
 from ..evaluation import learning_curve
+from ..heads import DEFAULT_HEAD
 from ..proportions import Z95
 
 SHARES = (0.12, 0.22, 0.36, 0.6, 1.0)
@@ -71,7 +72,7 @@ class Growth:
 def growth(
     X: ArrayLike,
     y: ArrayLike,
-    head: Any = "logreg",
+    head: Any = DEFAULT_HEAD,
     *,
     groups: ArrayLike | None = None,
     blocks: Sequence[int] | None = None,

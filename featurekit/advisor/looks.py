@@ -13,6 +13,7 @@ from ..comparison import Compared, Comparison, compare
 from ..duplicates import group_rows
 from ..errors import FeaturekitError, HeadError, LabelWarning
 from ..evaluation import cross_validate_head
+from ..fingerprint import PENULTIMATE, STAGES
 from ..heads import fit_head, make_head
 from ..images import Item
 from ..metrics import paired_difference
@@ -141,12 +142,14 @@ class Looks:
                 e.scores["leep"] = leep(e.similarity.probabilities, rows.y[e.similarity.drawn])
 
     def alternatives(self, rows: _Rows) -> None:
-        """An inner layer, and larger images where they are larger, with the same head on the same folds."""
+        """Another layer, and larger images where they are larger, with the same head on the same folds."""
         best, e, material = rows.best, self.evidence, self._material
         spec = material.find(best.backbone).spec
         trials: list[tuple[str, dict[str, Any], float]] = []
-        if len(spec.stages) > 1:
-            trials.append((f"layer {spec.stages[-2]}", {"layer": spec.stages[-2]}, 1.0))
+        if best.layer == STAGES:
+            trials.append(("stages and penultimate layer", {"layer": f"{STAGES}+{PENULTIMATE}"}, 1.0))
+        elif spec.stages:  # rows of an earlier version, or of a network without stages
+            trials.append(("all stages", {"layer": STAGES}, 1.0))
         side = spec.preprocessing.crop
         larger = round(1.3 * side / 32) * 32
         assert e.size is not None

@@ -9,7 +9,18 @@ from __future__ import annotations
 from .anatomy import Anatomy, Layer
 from .catalog import anatomy, describe, known, names
 from .lite import LITE
-from .registry import DEFAULT_BACKBONE, anatomy_of, described, find, find_local, named, resized, short_name
+from .registry import (
+    DEFAULT_BACKBONE,
+    anatomy_of,
+    default_layer,
+    described,
+    find,
+    find_local,
+    named,
+    resized,
+    short_name,
+    with_rows,
+)
 from .spec import MODULE, POOLINGS, Backbone, BackboneSpec, Rows
 
 __all__ = [
@@ -24,6 +35,7 @@ __all__ = [
     "Rows",
     "anatomy",
     "anatomy_of",
+    "default_layer",
     "describe",
     "described",
     "find",
@@ -33,4 +45,5 @@ __all__ = [
     "names",
     "resized",
     "short_name",
+    "with_rows",
 ]

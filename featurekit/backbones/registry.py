@@ -31,7 +31,7 @@ def find(
     name: str | nn.Module,
     weights: str | os.PathLike[str] | None = None,
     *,
-    layer: str = PENULTIMATE,
+    layer: str | None = PENULTIMATE,
     pooling: str = "avg",
     precision: str = "fp32",
     decoder: str = "auto",
@@ -54,9 +54,11 @@ def find(
     weights : str or path, optional
         A local ``.pth`` or ``.safetensors`` file with the network's state dict, or the name of other weights of its
         library: ``IMAGENET1K_V1``.
-    layer : str
-        Where rows are taken: ``"penultimate"``, what the removed classifier saw; ``"output"``, what the classifier
-        says; or the name of any module.
+    layer : str or None
+        Where rows are taken: ``"penultimate"``, what the removed classifier saw; ``"stages"``, the stem and all stages
+        in one row; ``"output"``, what the classifier says; the name of any module; or several, joined by ``+``. None
+        is what :func:`featurekit.extract` takes by default: ``"stages"``, or of a network without stages
+        ``"penultimate"``.
     pooling : {"avg", "max", "gem", "avg+max", "flatten", "cls", "grid2", "grid3", ...}
         How a feature map, or tokens, become a row: mean, maximum, generalised mean, mean and maximum side by side, all
         there is, the class token, or the means of 2 x 2 (3 x 3, ...) parts of the image.
@@ -96,7 +98,6 @@ def find(
     """
     _one_of("precision", precision, PRECISIONS)
     _one_of("decoder", decoder, DECODERS)
-    check_pooling(pooling)
     if isinstance(name, str | os.PathLike | type) or not hasattr(name, "named_modules"):
         if is_bundle(str(name)) and name not in {"", "."}:
             name, weights, size = _of_model(Path(str(name)), weights)
@@ -108,7 +109,39 @@ def find(
         found = _brought(name, image_size)
     spec = replace(found.spec, preprocessing=resized(found.spec.preprocessing, image_size, crop))
     found = replace(found, spec=spec, precision=PRECISIONS[precision], decoder=decoder, flip=bool(flip))
-    return replace(found, rows=_rows(found, layer, pooling, bool(l2)))
+    return with_rows(found, layer, pooling, l2=l2)
+
+
+def with_rows(backbone: Backbone, layer: str | None, pooling: str = "avg", *, l2: bool = False) -> Backbone:
+    """Return the backbone with rows of another layer.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    layer, pooling, l2
+        As in :func:`find`.
+
+    Returns
+    -------
+    Backbone
+
+    Raises
+    ------
+    BackboneError
+        If there is no such layer or pooling.
+
+    Examples
+    --------
+    >>> with_rows(find("efficientnet_lite0"), None).space.dim
+    816
+    """
+    check_pooling(pooling)
+    return replace(backbone, rows=_rows(backbone, layer or default_layer(backbone), pooling, bool(l2)))
+
+
+def default_layer(backbone: Backbone) -> str:
+    """Return the layer that is extracted by default: all stages, or without stages the penultimate layer."""
+    return STAGES if whole_network(backbone) else PENULTIMATE
 
 
 def whole_network(backbone: Backbone) -> list[str]:

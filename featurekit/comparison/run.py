@@ -36,7 +36,7 @@ def compare(
     source: Any,
     *,
     backbones: Sequence[str] = (DEFAULT_BACKBONE,),
-    layers: Sequence[str] = (PENULTIMATE,),
+    layers: Sequence[str] | None = None,
     heads: Sequence[Any] = DEFAULT_HEADS,
     output: str | os.PathLike[str] | None = None,
     cv: int = 5,
@@ -56,7 +56,8 @@ def compare(
         A file that ends in ``.h5`` is a store. Of stores, each must hold the same images. Images are decoded once for
         all backbones.
     backbones, layers : sequence of str
-        Names, if `source` is not a store; each pair is compared.
+        Names, if `source` is not a store; each pair is compared. Default of `layers`: that of
+        :func:`featurekit.extract`.
     heads : sequence of str or scikit-learn classifier
         As in :func:`featurekit.heads.make_head`.
     output : path, optional
@@ -99,7 +100,7 @@ def compare(
     begun = time.perf_counter()
     heads = [heads] if isinstance(heads, str) or hasattr(heads, "fit") else list(heads)
     backbones = [backbones] if isinstance(backbones, str) else backbones
-    layers = [layers] if isinstance(layers, str) else layers
+    layers = [layers] if isinstance(layers, str) else None if layers is None else list(layers)
     names = [head_name(head) for head in heads]
     if not names or len(set(names)) < len(names):
         raise HeadError(f"heads must be one or more with different names, got: {', '.join(names) or 'none'}")
@@ -238,7 +239,7 @@ def _curve(
 def _stores(
     source: Any,
     backbones: Sequence[str],
-    layers: Sequence[str],
+    layers: list[str] | None,
     home: Path | None,
     extraction: dict[str, Any],
     check: Callable[[ArrayLike], None],
@@ -260,9 +261,7 @@ def _stores(
     if home is None:
         raise SourceError("output is missing: say in which folder the features of these images are kept")
     options = {"labelled": check} | extraction
-    return extract(
-        source, output=home / "{backbone}.{layer}.h5", backbone=list(backbones), layer=list(layers), **options
-    )
+    return extract(source, output=home / "{backbone}.{layer}.h5", backbone=list(backbones), layer=layers, **options)
 
 
 def _same_images(first: FeatureStore, second: FeatureStore) -> bool:

@@ -8,16 +8,17 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, Required, TypedDict, Unpack, overload
 
-from ..backbones import DEFAULT_BACKBONE, find, short_name
+from ..backbones import DEFAULT_BACKBONE, Backbone, find, short_name, with_rows
 from ..errors import SourceError, StoreError
-from ..fingerprint import PENULTIMATE
+from ..fingerprint import STAGES
 from ..images import ManifestColumns, read_source
 from ..labels import LABELS_COME_FROM
 from ..pipeline import Outcome, check_counts, fill, progress_bar
-from ..store import FeatureStore, Place, WriteLock, check_target, lock_file, place_of
+from ..store import FeatureStore, Place, WriteLock, check_target, held_space, lock_file, place_of
 from .rows import check_texts
 from .update import Update
 
@@ -59,13 +60,13 @@ class _Options(TypedDict, total=False):
 
 @overload
 def extract(
-    source: Any, *, backbone: _Network = ..., layer: str = ..., **options: Unpack[_Options]
+    source: Any, *, backbone: _Network = ..., layer: str | None = ..., **options: Unpack[_Options]
 ) -> FeatureStore: ...
 
 
 @overload
 def extract(
-    source: Any, *, backbone: Sequence[str], layer: str | Sequence[str] = ..., **options: Unpack[_Options]
+    source: Any, *, backbone: Sequence[str], layer: str | Sequence[str] | None = ..., **options: Unpack[_Options]
 ) -> list[FeatureStore]: ...
 
 
@@ -80,7 +81,7 @@ def extract(
     *,
     output: _Path,
     backbone: Any = DEFAULT_BACKBONE,
-    layer: str | Sequence[str] = PENULTIMATE,
+    layer: str | Sequence[str] | None = None,
     weights: _Path | Mapping[str, _Path] | None = None,
     labels: Sequence[object] | None = None,
     groups: Sequence[object] | None = None,
@@ -138,12 +139,13 @@ def extract(
         timm's with ``timm/`` before it (``timm/convnext_tiny.fb_in22k``); the folder of a saved model; or a network,
         whose images are prepared as ImageNet's. ``featurekit models`` lists them. Of several, each gets its own store,
         and each image is read and decoded once for all of them.
-    layer : str or sequence of str
-        Where rows are taken: ``"penultimate"``, what the removed classifier saw; ``"stages"``, the stem and all stages
-        side by side in one row; ``"output"``, what the classifier says; or the name of any module (``featurekit models
+    layer : str or sequence of str, optional
+        Where rows are taken: ``"stages"``, the stem and all stages side by side in one row; ``"penultimate"``, what the
+        removed classifier saw; ``"output"``, what the classifier says; or the name of any module (``featurekit models
         show NAME`` lists them). Layers joined by ``+`` make one row (``"stages+penultimate"``, ``"layer2+layer4"``),
         whose columns ``store.space.columns`` names. Of a sequence, each gets its own store, and the network runs once
-        for all of them.
+        for all of them. Default: the layer of the rows that the output holds already; for a new output ``"stages"``,
+        or ``"penultimate"`` where a network has no stages.
     weights : str or path, or mapping of names to them, optional
         A local weight file instead of the default weights, or the name of other weights of the library
         (``IMAGENET1K_V1``); for several backbones, by name.
@@ -252,11 +254,12 @@ def extract(
     check_counts(batch_size, workers)
     filled = _engine(engine, address)
     one = isinstance(backbone, str | os.PathLike) or hasattr(backbone, "named_modules")
-    several = not one or not isinstance(layer, str)
-    names, layers = [backbone] if one else _names("backbone", backbone), _names("layer", layer)
+    several = not one or not isinstance(layer, str | None)
+    names: list[Any] = [backbone] if one else _names("backbone", backbone)
+    layers: list[str | None] = [None] if layer is None else [*_names("layer", layer)]
     files = _weights(names, weights)
     wanted = [(name, part) for name in names for part in layers]
-    outputs = _outputs(output, wanted)
+    outputs = _outputs(output, [(short_name(name), part) for name, part in wanted])
     columns = ManifestColumns(path_column, label_column, group_column, split_column)
     listing = read_source(source, labels=labels, groups=groups, root=root, columns=columns)
     if labelled and not any(item.label for item in listing.items):
@@ -264,22 +267,24 @@ def extract(
     if callable(labelled):
         labelled([item.label for item in listing.items if item.label])
     check_texts(listing.items, listing.splits)
-    found = [
+    networks = [
         find(
             name,
             files[name],
-            layer=part,
-            pooling=pooling,
             precision=precision,
             decoder=decoder,
             image_size=image_size,
             crop=crop,
             flip=flip,
-            l2=l2,
             offline=offline,
         )
-        for name, part in wanted
+        for name in names
     ]
+    found, followed = [], []
+    for (network, part), place in zip(product(networks, layers), outputs, strict=True):
+        held = None if part is not None else _held_layer(place, network)
+        found.append(with_rows(network, part or held, pooling, l2=l2))
+        followed.append(held is not None)
     new = [path for path in outputs if isinstance(path, Path) and not path.exists()]
     targets = [check_target(path) for path in outputs]  # makes folders, so it comes last
     with ExitStack() as locks:
@@ -287,8 +292,8 @@ def extract(
         for target in targets:
             locks.enter_context(WriteLock(lock_file(target), of=target))
         updates = [
-            Update(target, each, listing, replace=replace, refresh=refresh, dtype=dtype)
-            for target, each in zip(targets, found, strict=True)
+            Update(target, each, listing, replace=replace, refresh=refresh, dtype=dtype, followed=follows)
+            for target, each, follows in zip(targets, found, followed, strict=True)
         ]
         unfinished = updates
         while unfinished:
@@ -337,9 +342,15 @@ def _names(what: str, given: str | Sequence[str]) -> list[str]:
     return names
 
 
-def _outputs(output: _Path, wanted: Sequence[tuple[str, str]]) -> list[Place]:
+def _held_layer(place: Place, network: Backbone) -> str | None:
+    """The layer of the rows that an output holds, if they are of this network."""
+    held = held_space(place)
+    return held.layer if held is not None and held.backbone == network.spec.name else None
+
+
+def _outputs(output: _Path, wanted: Sequence[tuple[str, str | None]]) -> list[Place]:
     text = os.fspath(output)
-    paths = [text.replace("{backbone}", short_name(name)).replace("{layer}", layer) for name, layer in wanted]
+    paths = [text.replace("{backbone}", name).replace("{layer}", layer or STAGES) for name, layer in wanted]
     if unknown := [name for name in re.findall(r"{(\w*)}", text) if name not in {"backbone", "layer"}]:
         raise StoreError(f"the output {text} has {{{unknown[0]}}} in it; there are {{backbone}} and {{layer}}")
     if len(set(map(os.path.realpath, paths))) < len(paths):

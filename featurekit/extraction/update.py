@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from .._version import __version__
-from ..backbones import MODULE, Backbone
-from ..errors import ANOTHER_OUTPUT, DamagedRowsError, Remedy, StoreError, StoreFormatError
+from ..backbones import MODULE, Backbone, default_layer
+from ..errors import ANOTHER_OUTPUT, DamagedRowsError, Note, Remedy, StoreError, StoreFormatError
 from ..folders import is_url
 from ..images import Source, public
 from ..pipeline import Destination, Outcome
@@ -68,6 +68,8 @@ class Update:
     listing : Source
     replace, refresh, dtype
         As in :func:`extract`.
+    followed : bool
+        Whether the layer is that of the rows that were there, and not one that was asked for.
 
     Attributes
     ----------
@@ -81,12 +83,20 @@ class Update:
     """
 
     def __init__(
-        self, target: Place, backbone: Backbone, listing: Source, *, replace: bool, refresh: bool, dtype: str | None
+        self,
+        target: Place,
+        backbone: Backbone,
+        listing: Source,
+        *,
+        replace: bool,
+        refresh: bool,
+        dtype: str | None,
+        followed: bool,
     ) -> None:
         self.target = target
         self._state = _far_state(target)
         self._listing = listing
-        self._replace = replace
+        self._replace, self._followed = replace, followed
         self._old = old = _read_old(target, refresh)
         self._cache = ShardCache(
             parts_folder(target), backbone.space, old.store, root=listing.root, dtype=_dtype(old.store, dtype)
@@ -166,11 +176,20 @@ class Update:
             kept=kept,
             removed=self._removed,
             seconds=time.perf_counter() - started,
-            notes=_notes(self._old, self._listing, self._columns, self._deep),
+            notes=(*_notes(self._old, self._listing, self._columns, self._deep), *self._layer_notes()),
             runtime=self.destination.runtime,
             fidelity=self.destination.fidelity,
         )
         return store
+
+    def _layer_notes(self) -> list[Note]:
+        """Say it where the rows are not of the layer that a new store would take."""
+        backbone = self.destination.backbone
+        usual = default_layer(backbone) if self._followed else backbone.layer
+        if usual == backbone.layer:
+            return []
+        said = f"{self.target} holds the layer {backbone.layer} and keeps it; a new store takes {usual}."
+        return [Note(said, [Remedy("extract that into a store of its own", "layer")])]
 
     def _provenance(self) -> dict[str, str]:
         backbone, listing = self.destination.backbone, self._listing

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..backbones import DEFAULT_BACKBONE, Backbone, described, find
 from ..errors import HeadError
 from ..extractor import FeatureExtractor, ImageFeatures
+from ..fingerprint import PENULTIMATE
 from ..folders import is_store_name, on_disk
 from ..heads.layer import calibrate, head_of, layer_of
 from ..images import Item
@@ -354,7 +355,9 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
         return self
 
     def _frozen_features(self, items: Sequence[Item]) -> ImageFeatures:
-        extractor = FeatureExtractor(self.backbone, weights=self.weights, cache=self.cache, **self._shared())
+        extractor = FeatureExtractor(
+            self.backbone, layer=PENULTIMATE, weights=self.weights, cache=self.cache, **self._shared()
+        )
         origins = [item.origin for item in items]
         return extractor.fit(origins)._features(origins)
 
@@ -378,7 +381,11 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
         if weights is not None and cache is not None and is_store_name(cache):
             cache = None  # a store of the frozen network's rows
         return FeatureExtractor(
-            self.backbone, weights=self.weights if weights is None else weights, cache=cache, **self._shared()
+            self.backbone,
+            layer=PENULTIMATE,
+            weights=self.weights if weights is None else weights,
+            cache=cache,
+            **self._shared(),
         )
 
     def _shared(self) -> dict[str, Any]:

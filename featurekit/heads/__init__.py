@@ -11,6 +11,7 @@ from .closed import LDAPath, NearestCentroid, RidgePath, RidgeRegressionPath
 from .kernel import SVMPath, SVMRegressionPath
 from .linear import LinearSVMPath, LogisticRegressionPath
 from .named import (
+    DEFAULT_HEAD,
     HEADS,
     REGRESSION_HEADS,
     fit_head,
@@ -24,6 +25,7 @@ from .neighbours import NearestNeighbours, NearestNeighboursRegression
 from .on_device import OnDevice
 
 __all__ = [
+    "DEFAULT_HEAD",
     "HEADS",
     "REGRESSION_HEADS",
     "AutoHead",

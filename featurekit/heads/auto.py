@@ -15,10 +15,11 @@ from ..targets import is_table
 from .classifier import PathClassifier
 from .closed import LDAPath
 from .descent import Array
-from .kernel import MOST_ROWS, SVMPath
+from .kernel import SVMPath
 from .linear import LogisticRegressionPath
 
 _TIE = 1e-9
+_MOST_FOR_SVM = 6_000  # The time of a kernel SVM grows with the square of the rows and more.
 
 
 def _has_probabilities(auto: AutoHead) -> bool:
@@ -46,7 +47,7 @@ class AutoHead(ClassifierMixin, BaseEstimator):
     candidates_ : dict of str to float
         Cross-validated accuracy of each head that was tried. It is NaN where nothing could be cross-validated, and
         logistic regression is taken then. The highest of them is a little too high, as the best of several. LDA is
-        not tried with labels that do not exclude each other, the SVM not with more than 12,000 rows.
+        not tried with labels that do not exclude each other, the SVM not with more than 6,000 rows.
     classes_, scores_, multilabel_
         Those of `estimator_`.
 
@@ -119,7 +120,7 @@ class AutoHead(ClassifierMixin, BaseEstimator):
     def _kinds(X: ArrayLike, y: ArrayLike) -> dict[str, type[PathClassifier]]:
         """The heads that these rows and labels can be given to."""
         kinds: dict[str, type[PathClassifier]] = {"logreg": LogisticRegressionPath}
-        if _num_samples(X) <= MOST_ROWS:
+        if _num_samples(X) <= _MOST_FOR_SVM:
             kinds["svm"] = SVMPath
         if not is_table(np.asarray(y)):
             kinds["lda"] = LDAPath

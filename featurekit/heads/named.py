@@ -42,6 +42,9 @@ REGRESSION_HEADS: dict[str, Callable[[], PathRegressor]] = {
 }
 """Name of every head that predicts numbers, and its class."""
 
+DEFAULT_HEAD = "auto"
+"""The head that classifies where none is named."""
+
 _EPOCHS = 5
 _BATCH = 1024
 _RUN = 128  # rows that lie beside each other

@@ -23,7 +23,7 @@ from .reader import FeatureStore
 from .schema import DTYPES, Columns, Places, Rows, unknown_hashes
 from .signatures import Signatures
 from .verification import damaged_rows, salvage_columns
-from .writer import discard_temporaries, shards_in, write_shard
+from .writer import discard_temporaries, parts_folder, shards_in, write_shard
 
 logger = logging.getLogger(__name__)
 
@@ -349,6 +349,28 @@ def _bad_rows(file: FeatureStore) -> NDArray[np.bool_]:
         return damaged_rows(file)
     except (StoreFormatError, FileNotFoundError):  # somebody changed or deleted it meanwhile
         return np.ones(len(file), dtype=np.bool_)
+
+
+def held_space(place: Place) -> FeatureSpace | None:
+    """Return the feature space of the rows that are at a place: published ones, or else those of an unfinished run.
+
+    Parameters
+    ----------
+    place : Path or Far
+        A store file or the folder of a folder store, which need not exist.
+
+    Returns
+    -------
+    FeatureSpace or None
+        None if there are no rows that can be read.
+    """
+    with suppress(StoreError, OSError), FeatureStore(place) as store:
+        return store.space
+    with suppress(StoreError, OSError):
+        for path in shards_in(parts_folder(place)):
+            with suppress(StoreError, OSError), FeatureStore(path) as shard:
+                return shard.space
+    return None
 
 
 _OTHER = Remedy("name another output", "output"), Remedy("delete the old one first")

@@ -19,9 +19,9 @@ from ..bundle import NETWORK, is_bundle, write_bundle
 from ..duplicates import find_duplicates, group_rows
 from ..errors import BundleError, HeadError
 from ..extractor import FeatureExtractor
-from ..fingerprint import PENULTIMATE, FeatureSpace
+from ..fingerprint import FeatureSpace
 from ..folders import open_regular
-from ..heads import fit_head, fit_head_in_batches, fits_in_batches, head_name, set_blocks
+from ..heads import DEFAULT_HEAD, fit_head, fit_head_in_batches, fits_in_batches, head_name, set_blocks
 from ..images import check_sequence
 from ..labels import LABELS_COME_FROM, values_of
 from ..store import FeatureStore
@@ -41,9 +41,9 @@ class TransferEstimator(BaseEstimator):
     def __init__(
         self,
         backbone: str = DEFAULT_BACKBONE,
-        head: Any = "logreg",
+        head: Any = DEFAULT_HEAD,
         *,
-        layer: str = PENULTIMATE,
+        layer: str | None = None,
         pooling: str = "avg",
         weights: str | os.PathLike[str] | None = None,
         cache: str | os.PathLike[str] | None = None,

@@ -11,8 +11,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 
 from ..backbones import DEFAULT_BACKBONE
-from ..fingerprint import PENULTIMATE
-from ..heads import HEADS, make_head
+from ..heads import DEFAULT_HEAD, HEADS, make_head
 from ..labels import as_array
 from ..targets import LabelTable, as_classes, label_table
 from .base import TransferEstimator, given_or_stored
@@ -36,10 +35,10 @@ class TransferClassifier(ClassifierMixin, TransferEstimator):
     ----------
     backbone : str, default="efficientnet_lite0"
         Its name; ``featurekit models`` lists them.
-    head : str or scikit-learn classifier, default="logreg"
-        The new last layer: ``"auto"`` (the best of logistic regression, SVM and LDA), ``"logreg"``, ``"svm"``,
-        ``"linear-svm"``, ``"ridge"``, ``"lda"``, ``"knn"``, ``"centroid"``, or any classifier or pipeline, which is
-        cloned. The named ones choose their own strength by cross-validation.
+    head : str or scikit-learn classifier, default="auto"
+        The new last layer: ``"auto"`` (the best of logistic regression, SVM and LDA by cross-validation), ``"logreg"``,
+        ``"svm"``, ``"linear-svm"``, ``"ridge"``, ``"lda"``, ``"knn"``, ``"centroid"``, or any classifier or pipeline,
+        which is cloned. The named ones choose their own strength by cross-validation.
     layer, pooling, weights, cache, precision, decoder, image_size, crop, flip, l2, batch_size, workers, device, \
 runtime, progress
         As in :class:`FeatureExtractor`.
@@ -70,9 +69,9 @@ runtime, progress
     def __init__(
         self,
         backbone: str = DEFAULT_BACKBONE,
-        head: Any = "logreg",
+        head: Any = DEFAULT_HEAD,
         *,
-        layer: str = PENULTIMATE,
+        layer: str | None = None,
         pooling: str = "avg",
         weights: str | os.PathLike[str] | None = None,
         cache: str | os.PathLike[str] | None = None,

@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import RegressorMixin
 
 from ..backbones import DEFAULT_BACKBONE
-from ..fingerprint import PENULTIMATE
 from ..heads import make_head
 from ..targets import as_numbers, numbers
 from .base import TransferEstimator, given_or_stored
@@ -56,7 +55,7 @@ runtime, progress
         backbone: str = DEFAULT_BACKBONE,
         head: Any = "ridge",
         *,
-        layer: str = PENULTIMATE,
+        layer: str | None = None,
         pooling: str = "avg",
         weights: str | os.PathLike[str] | None = None,
         cache: str | os.PathLike[str] | None = None,
