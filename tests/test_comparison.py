@@ -39,8 +39,10 @@ def test_each_line_is_what_cross_validation_gives(both):
     scores = [line.evaluation.accuracy for line in result.results]
     assert scores == sorted(scores, reverse=True)
     for line in result.results:
-        store = FeatureStore(home / f"{line.backbone}.penultimate.h5")
-        found = cross_validate_head(store.X, store.y, line.head, repeats=2, groups=result.groups.ids)
+        store = FeatureStore(home / f"{line.backbone}.stages.h5")
+        found = cross_validate_head(
+            store.X, store.y, line.head, repeats=2, groups=result.groups.ids, blocks=store.space.widths
+        )
         assert np.array_equal(found.predictions, line.folded.predictions)
         assert found.evaluate() == line.evaluation
         best = result.best.folded.predictions
@@ -66,7 +68,7 @@ def test_a_second_run_computes_nothing(both, digits_folder, monkeypatch):
 @pytest.mark.parametrize("change", [{"seed": 1}, {"cv": 4}, {"repeats": 1}, {"heads": [GaussianNB()]}])
 def test_other_questions_get_other_answers(both, change):
     home, _ = both
-    stores = [FeatureStore(home / f"{name}.penultimate.h5") for name in NAMES]
+    stores = [FeatureStore(home / f"{name}.stages.h5") for name in NAMES]
     options = {"heads": ["centroid"], "repeats": 2} | change
     assert not any(line.reused for line in compare(stores, output=home, **options).results)
 
@@ -184,7 +186,7 @@ def test_one_head_that_cannot_be_fitted_takes_nothing_from_the_others(digits_sto
     result = compare(digits_store, heads=[Refusing(), "centroid"], say=lines.append)
     assert [line.head for line in result.results] == ["centroid"]
     ((features, head, reason),) = result.failures
-    assert (features, head) == ("efficientnet_lite0", "Refusing")
+    assert (features, head) == ("efficientnet_lite0.stages", "Refusing")
     assert "no such matrix" in reason
     assert any("no such matrix" in line for line in lines)
     for text in (comparison_text(result), write_page(result, tmp_path / "r.html").read_text()):

@@ -118,7 +118,7 @@ def test_output_containers_and_names(paths, digits_store_path):
     pipe = make_pipeline(FeatureExtractor(cache=digits_store_path), StandardScaler()).set_output(transform="pandas")
     frame = pipe.fit_transform(paths)
     assert list(frame.columns) == list(pipe.get_feature_names_out())
-    assert frame.columns[7] == "efficientnet_lite0.penultimate.7"
+    assert frame.columns[7] == "efficientnet_lite0.bn1.7"
 
 
 def test_metadata_is_routed(paths, labels, digits_store_path, monkeypatch):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from made_stores import SPACE, make_rows
 from PIL import Image, ImageOps
+from sklearn.base import clone
 
 from featurekit import FeatureStore, FineTuneClassifier, TransferClassifier, evaluate, extract
 from featurekit.duplicates import find_duplicates, group_rows
@@ -221,7 +222,9 @@ def test_fit_on_paths_keeps_near_duplicates_together(copies):
     """The head's strength is chosen as from a store, where copies are one group."""
     paths = sorted(map(str, copies.glob("*/*.jpg")))
     labels = [path.split("/")[-2] for path in paths]
-    grouped = TransferClassifier(image_size=64).fit(paths, labels)
-    named = TransferClassifier(image_size=64).fit(paths, labels, groups=[path.split("-")[-2] for path in paths])
+    grouped = TransferClassifier(head="logreg", image_size=64).fit(paths, labels)
+    named = TransferClassifier(head="logreg", image_size=64).fit(
+        paths, labels, groups=[path.split("-")[-2] for path in paths]
+    )
     assert grouped.head_.C_ == named.head_.C_
     assert np.array_equal(grouped.head_.scores_, named.head_.scores_)

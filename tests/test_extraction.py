@@ -159,11 +159,11 @@ def test_another_feature_space_is_refused(digits_folder, tmp_path):
         extract(digits_folder, output=target, backbone="resnet18", weights=tmp_path / "w.pth", runtime="torch")
     message = str(caught.value)
     assert "backbone: 'efficientnet_lite0', not 'resnet18'" in message
-    assert "dim: 1280, not 512" in message
+    assert "dim: 816, not 1024" in message
     assert target.read_bytes() == before
     few = digits_folder / "0"
     store = extract(few, output=tmp_path / "r.h5", backbone="resnet18", weights=tmp_path / "w.pth", runtime="torch")
-    assert store.X.shape == (20, 512)
+    assert store.X.shape == (20, 1024)
 
 
 @pytest.mark.parametrize("settings", [{"batch_size": 1}, {"batch_size": 7, "workers": 1}, {"workers": 5}])
@@ -389,7 +389,7 @@ def test_several_need_names_of_their_own(digits_folder, tmp_path):
     ("options", "named"),
     [
         ({"precision": "bf16"}, "precision: 'float32', not 'bfloat16'"),
-        ({"layer": "blocks.6"}, "layer: 'penultimate', not 'blocks.6'"),
+        ({"layer": "blocks.6"}, "layer: 'stages', not 'blocks.6'"),
         ({"decoder": "pillow"}, "preprocessing.decoder: 'auto', not 'pillow'"),
     ],
 )

@@ -66,7 +66,7 @@ def test_feature_spaces_share_a_cache_folder(paths, tmp_path, forwards):
         lite = FeatureExtractor(cache=tmp_path / "cache").fit_transform(paths[:4])
         options = {"weights": tmp_path / "w.pth", "runtime": "torch", "cache": tmp_path / "cache"}
         resnet = FeatureExtractor("resnet18", **options).fit_transform(paths[:4])
-    assert (lite.shape, resnet.shape) == ((4, 1280), (4, 512))
+    assert (lite.shape, resnet.shape) == ((4, 816), (4, 1024))
     assert sum(forwards) == 4  # those of lite0; PyTorch's are not counted
 
 
@@ -98,7 +98,7 @@ def test_a_cache_without_write_permission_still_gives_what_it_has(paths, digits_
     shutil.copy(digits_store_path, store)
     tmp_path.chmod(0o500)
     try:
-        assert FeatureExtractor(cache=store).fit_transform(paths).shape == (60, 1280)
+        assert FeatureExtractor(cache=store).fit_transform(paths).shape == (60, 816)
     finally:
         tmp_path.chmod(0o700)
 
@@ -143,7 +143,7 @@ def test_paths_arrays_images_and_series_give_the_same_rows(photos, tmp_path):
     frame = pandas.DataFrame({"photo": [str(f) for f in files], "price": [1.0, 2.0]})
     for column in ("photo", ["photo"]):
         rows = make_column_transformer((FeatureExtractor(), column), ("passthrough", ["price"])).fit_transform(frame)
-        assert np.array_equal(np.asarray(rows)[:, :1280].astype(np.float32), expected)
+        assert np.array_equal(np.asarray(rows)[:, :816].astype(np.float32), expected)
 
 
 def test_scikit_learns_conventions(paths, digits_store):
@@ -153,8 +153,8 @@ def test_scikit_learns_conventions(paths, digits_store):
     assert clone(extractor).get_params() == extractor.get_params()
     assert "space_" not in vars(extractor)
     names = extractor.fit(paths).get_feature_names_out()
-    assert names[0] == "efficientnet_lite0.penultimate.0"
-    assert len(names) == 1280
+    assert names[0] == "efficientnet_lite0.bn1.0"
+    assert len(names) == 816
     frame = extractor.set_output(transform="pandas").transform(paths[:2])
     assert list(frame.columns) == list(names)
     again = joblib.load(_dumped(extractor))

@@ -102,7 +102,7 @@ def test_rows_without_a_label_are_left_out(digits_folder, tmp_path):
     (tmp_path / "m.csv").write_text("\n".join(["path,label", *lines]))
     store = extract(tmp_path / "m.csv", root=digits_folder, output=tmp_path / "s.h5")
     clf = TransferClassifier(head="lda").fit(store)
-    assert clf.head_.n_features_in_ == 1280
+    assert clf.head_.n_features_in_ == 816
     assert clf.predict(store).shape == (60,)
     assert evaluate(clf, store).n == 30
 

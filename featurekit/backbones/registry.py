@@ -57,8 +57,8 @@ def find(
     layer : str or None
         Where rows are taken: ``"penultimate"``, what the removed classifier saw; ``"stages"``, the stem and all stages
         in one row; ``"output"``, what the classifier says; the name of any module; or several, joined by ``+``. None
-        is what :func:`featurekit.extract` takes by default: ``"stages"``, or of a network without stages
-        ``"penultimate"``.
+        is what :func:`featurekit.extract` takes by default: ``"stages"``, of a network without stages
+        ``"penultimate"``, and of a saved model its own layer.
     pooling : {"avg", "max", "gem", "avg+max", "flatten", "cls", "grid2", "grid3", ...}
         How a feature map, or tokens, become a row: mean, maximum, generalised mean, mean and maximum side by side, all
         there is, the class token, or the means of 2 x 2 (3 x 3, ...) parts of the image.
@@ -98,17 +98,20 @@ def find(
     """
     _one_of("precision", precision, PRECISIONS)
     _one_of("decoder", decoder, DECODERS)
+    own: str | None = None
     if isinstance(name, str | os.PathLike | type) or not hasattr(name, "named_modules"):
         if is_bundle(str(name)) and name not in {"", "."}:
-            name, weights, size = _of_model(Path(str(name)), weights)
-            image_size, crop = (image_size, crop) if (image_size, crop) != (None, None) else size
+            name, weights, options = _of_model(Path(str(name)), weights)
+            own = options["layer"]
+            if (image_size, crop) == (None, None):
+                image_size, crop = options["image_size"], options["crop"]
         found = _named(name, weights, offline)
     else:
         if weights is not None:
             raise WeightsError("a network that is given brings its weights: load them into it instead of naming a file")
         found = _brought(name, image_size)
     spec = replace(found.spec, preprocessing=resized(found.spec.preprocessing, image_size, crop))
-    found = replace(found, spec=spec, precision=PRECISIONS[precision], decoder=decoder, flip=bool(flip))
+    found = replace(found, spec=spec, precision=PRECISIONS[precision], decoder=decoder, flip=bool(flip), own_layer=own)
     return with_rows(found, layer, pooling, l2=l2)
 
 
@@ -140,8 +143,8 @@ def with_rows(backbone: Backbone, layer: str | None, pooling: str = "avg", *, l2
 
 
 def default_layer(backbone: Backbone) -> str:
-    """Return the layer that is extracted by default: all stages, or without stages the penultimate layer."""
-    return STAGES if whole_network(backbone) else PENULTIMATE
+    """Return the layer that is extracted by default: a saved model's own, all stages, or else the penultimate layer."""
+    return backbone.own_layer or (STAGES if whole_network(backbone) else PENULTIMATE)
 
 
 def whole_network(backbone: Backbone) -> list[str]:
@@ -341,8 +344,8 @@ def named(backbone: str, weights: str | os.PathLike[str] | None) -> tuple[str, s
 
 def _of_model(
     folder: Path, weights: str | os.PathLike[str] | None
-) -> tuple[str, str | os.PathLike[str] | None, tuple[int | None, float | None]]:
-    """Name and weights of the backbone of a saved model, and the size and crop of its images, if they are its own."""
+) -> tuple[str, str | os.PathLike[str] | None, dict[str, Any]]:
+    """Name and weights of the backbone of a saved model, and the options of its feature space."""
     manifest = read_manifest(folder)
     settings = manifest.get("settings")
     if (
@@ -357,7 +360,7 @@ def _of_model(
         raise BackboneError(f"the model in {folder} is damaged: {error}") from error
     own = folder / NETWORK
     chosen = weights or (own if own.is_file() else settings.get("weights"))
-    return settings["backbone"], chosen, (options["image_size"], options["crop"])
+    return settings["backbone"], chosen, options
 
 
 def _one_of(what: str, name: object, known: Iterable[str]) -> None:

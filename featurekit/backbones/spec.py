@@ -227,6 +227,8 @@ class Backbone:
         Whether a row is the mean of that of the image and that of its mirror image.
     module : torch.nn.Module or None
         The network that the user brought.
+    own_layer : str or None
+        The layer of the rows of the saved model that the network is from.
     """
 
     spec: BackboneSpec
@@ -237,6 +239,7 @@ class Backbone:
     decoder: str = "auto"
     flip: bool = False
     module: nn.Module | None = field(default=None, compare=False)
+    own_layer: str | None = field(default=None, compare=False)
 
     @property
     def layer(self) -> str:

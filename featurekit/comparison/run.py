@@ -94,7 +94,7 @@ def compare(
     --------
     >>> from featurekit import compare
     >>> result = compare(getfixture("digits_store"), heads=["centroid", "knn"])
-    >>> [line.head for line in result.results], result.folds, result.best.difference
+    >>> sorted(line.head for line in result.results), result.folds, result.best.difference
     (['centroid', 'knn'], 5, (0.0, 0.0, 0.0))
     """
     begun = time.perf_counter()

@@ -145,7 +145,7 @@ def extract(
         show NAME`` lists them). Layers joined by ``+`` make one row (``"stages+penultimate"``, ``"layer2+layer4"``),
         whose columns ``store.space.columns`` names. Of a sequence, each gets its own store, and the network runs once
         for all of them. Default: the layer of the rows that the output holds already; for a new output ``"stages"``,
-        or ``"penultimate"`` where a network has no stages.
+        ``"penultimate"`` where a network has no stages, and of a saved model its own layer.
     weights : str or path, or mapping of names to them, optional
         A local weight file instead of the default weights, or the name of other weights of the library
         (``IMAGENET1K_V1``); for several backbones, by name.
@@ -241,7 +241,7 @@ def extract(
     >>> folder, target = getfixture("digits_folder"), getfixture("tmp_path") / "digits.h5"
     >>> store = extract(folder, output=target)
     >>> store.X.shape, store.summary.computed, store.summary.failed
-    ((60, 1280), 60, 0)
+    ((60, 816), 60, 0)
     >>> extract(folder, output=target).summary.computed
     0
 

@@ -37,7 +37,7 @@ def layer_of(head: LogisticRegressionPath | AutoHead) -> tuple[NDArray[np.float6
     >>> store = getfixture("digits_store")
     >>> weight, bias = layer_of(LogisticRegressionPath().fit(store.X, store.y))
     >>> weight.shape, bias.shape
-    ((3, 1280), (3,))
+    ((3, 816), (3,))
     """
     if isinstance(head, AutoHead):
         head = head.estimator_

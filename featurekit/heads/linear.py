@@ -111,7 +111,7 @@ class LogisticRegressionPath(PathClassifier, LinearPath):
     >>> store = getfixture("digits_store")
     >>> head = LogisticRegressionPath().fit(store.X[::2], store.y[::2])
     >>> head.score(store.X[1::2], store.y[1::2]) > 0.9, head.coef_.shape, head.scores_.shape
-    (True, (3, 1280), (5, 10))
+    (True, (3, 816), (5, 10))
     """
 
     def __init__(

@@ -186,7 +186,7 @@ def linear_head(head: Any) -> LinearHead:
     >>> store = getfixture("digits_store")
     >>> found = linear_head(RidgePath().fit(store.X, store.y))
     >>> found.coef.shape, found.link, found.steps
-    ((3, 1280), 'softmax', (Normalise(norm='l2'),))
+    ((3, 816), 'softmax', (Normalise(norm='l2'),))
     """
     from sklearn.pipeline import Pipeline
 

@@ -71,7 +71,7 @@ def export(store: str | os.PathLike[str], output: str | os.PathLike[str]) -> Pat
     >>> from featurekit.store import export
     >>> path = export(getfixture("digits_store_path"), getfixture("tmp_path") / "digits.npz")
     >>> np.load(path)["X"].shape
-    (60, 1280)
+    (60, 816)
     """
     target = on_disk(output)
     writers: dict[str, Callable[[FeatureStore, Path], None]] = {

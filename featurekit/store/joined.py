@@ -52,7 +52,7 @@ class JoinedStores:
     >>> path = getfixture("digits_store_path")
     >>> parts = JoinedStores([path, path])
     >>> parts.X.shape, parts.X[[0, 60]].shape
-    ((120, 1280), (2, 1280))
+    ((120, 816), (2, 816))
     >>> LDAPath().fit_batches(parts.X, parts.y).score(parts.X, parts.y) > 0.9
     True
     """

@@ -69,7 +69,7 @@ class FeatureStore:
     --------
     >>> store = getfixture("digits_store")
     >>> store.X.shape[1], str(store.y[0]), store.paths[0], store.ledger[0].status
-    (1280, '0', '0/000.png', 'stored')
+    (816, '0', '0/000.png', 'stored')
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -237,7 +237,7 @@ class FeatureStore:
         >>> store = getfixture("digits_store")
         >>> ones = store.select(store.y == "1")
         >>> len(ones), ones.class_counts, ones.X.shape
-        (20, {'1': 20}, (20, 1280))
+        (20, {'1': 20}, (20, 816))
         """
         from .selection import StoreSelection
 

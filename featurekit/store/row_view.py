@@ -26,10 +26,10 @@ class RowView:
     Examples
     --------
     >>> store = getfixture("digits_store")
-    >>> store.X.shape == (len(store), 1280)
+    >>> store.X.shape == (len(store), 816)
     True
     >>> store.X[2:5].shape, store.X[[7, 3, 3]].shape
-    ((3, 1280), (3, 1280))
+    ((3, 816), (3, 816))
     """
 
     def __init__(self, store: FeatureStore | JoinedStores) -> None:

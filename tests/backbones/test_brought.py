@@ -65,7 +65,7 @@ def test_a_module_can_be_extracted_and_fitted_and_not_saved(network, tmp_path, d
     with pytest.raises(TrainingError, match="must have a name"):
         FineTuneClassifier(network).fit(images, y)
     store = extract(images, output=tmp_path / "s.h5", backbone=network, **options)
-    assert (store.X.shape, store.space.backbone) == ((len(images), 512), "resnet")
+    assert (store.X.shape, store.space.backbone) == ((len(images), 1024), "resnet")
     assert FeatureExtractor(network, **options).fit(store).space_ == store.space
 
 

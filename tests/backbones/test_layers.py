@@ -198,7 +198,6 @@ def test_a_row_is_known_beforehand():
     [
         ({"layer": "blocks.9"}, "Did you mean 'blocks.6'|Did you mean 'blocks.0'|Did you mean"),
         ({"layer": "block.4"}, "no layer of efficientnet_lite0 called 'block.4'. Did you mean 'blocks.4'"),
-        ({"layer": None}, "no layer of efficientnet_lite0 called None"),
         ({"layer": "blocks.3", "pooling": "mean"}, "no pooling called 'mean'"),
         ({"layer": "blocks.3", "pooling": "grid0"}, "no pooling called 'grid0'"),
         ({"layer": "blocks.3", "pooling": "grid15"}, "14 x 14 places, of which no 15 x 15 parts"),

@@ -96,7 +96,7 @@ def test_a_users_mistake_is_1_and_one_message(run, arguments, message):
 def test_extract_says_what_it_did(run, digits_folder):
     code, out, err = run("extract", digits_folder)
     assert code == 0
-    assert f"{digits_folder.name}.efficientnet_lite0.h5: 60 rows of efficientnet_lite0 (d = 1280), 3 classes" in out
+    assert f"{digits_folder.name}.efficientnet_lite0.h5: 60 rows of efficientnet_lite0, stages (d = 816)," in out
     assert "60 images: 60 computed, 0 reused, 0 duplicates, 0 failed" in out
     assert not err
 
@@ -131,7 +131,7 @@ def test_bad_files_and_the_exit_code(run, tmp_path):
 def test_store_info(run, store, digits_folder):
     code, out, _ = run("store", "info", store)
     assert code == 0
-    for text in ("60 x 1280 float32", "efficientnet_lite0, layer penultimate", "60 stored", str(digits_folder)):
+    for text in ("60 x 816 float32", "efficientnet_lite0, layer stages", "60 stored", str(digits_folder)):
         assert text in out
     data = json.loads(run("store", "info", store, "--json")[1])
     assert data["classes"] == {"0": 20, "1": 20, "2": 20}
@@ -377,7 +377,7 @@ def test_several_backbones_and_layers_in_one_command(digits_folder, tmp_path, ca
     assert "Say where backbone and layer go" in capsys.readouterr().err
     assert main([*two]) == 0
     out = capsys.readouterr().out
-    assert f"{name}.efficientnet_lite1.h5: 60 rows of efficientnet_lite1 (d = 1280), 3 classes" in out
+    assert f"{name}.efficientnet_lite1.h5: 60 rows of efficientnet_lite1, stages (d = 816), 3 classes" in out
 
 
 @pytest.mark.parametrize(
@@ -466,12 +466,12 @@ def test_mistakes_with_backbones_layers_and_devices(run, digits_folder, tmp_path
 
 def test_rows_of_another_kind_say_so(run, digits_folder):
     _, out, _ = run("extract", digits_folder, "--decoder", "pillow", "-o", "pillow.h5")
-    assert "(d = 1280), decoder pillow, 3 classes" in out
+    assert "(d = 816), decoder pillow, 3 classes" in out
     assert run("fit", "pillow.h5", "-o", "model", "--cv", 0)[0] == 0
     run("extract", digits_folder, "-o", "auto.h5")
     code, _, said = run("evaluate", "auto.h5", "--model", "model")
     assert code == 1
-    assert "Extract the images again with efficientnet_lite0, layer penultimate, precision fp32, decoder pillow" in said
+    assert "Extract the images again with efficientnet_lite0, layer stages, precision fp32, decoder pillow" in said
     assert "delete" not in said
 
 

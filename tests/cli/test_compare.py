@@ -15,14 +15,14 @@ def test_a_second_comparison_reuses_the_results_of_the_first(run, digits_folder)
     arguments = ["compare", digits_folder, "--head", "lda,centroid", "--report", "r", "--csv", "t.csv"]
     code, out, err = run(*arguments)
     assert code == 0
-    assert "efficientnet_lite0 lda: accuracy" in err
+    assert "efficientnet_lite0.stages lda: accuracy" in err
     assert out.startswith("features            head      accuracy")
     assert "60 images, 5 folds, the same for every line" in out
     assert out.endswith("report: r/report.html\n")
     assert Path("r/report.html").stat().st_size > 10_000
     assert {line["head"] for line in csv.DictReader(Path("t.csv").read_text().splitlines())} == {"lda", "centroid"}
     home = Path(f"{digits_folder.name}.compare")
-    assert (home / "efficientnet_lite0.penultimate.h5").is_file()
+    assert (home / "efficientnet_lite0.stages.h5").is_file()
     code, again, err = run(*arguments)
     assert (code, again) == (0, out)
     assert err.count("(of an earlier run)") == 2

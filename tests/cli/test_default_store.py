@@ -22,7 +22,7 @@ def sites(tmp_path, monkeypatch):
     return tmp_path
 
 
-def name_of(source, backbone="efficientnet_lite0", layer="penultimate"):
+def name_of(source, backbone="efficientnet_lite0", layer=None):
     return default_store(str(source), backbone, layer).name
 
 

@@ -38,6 +38,8 @@ def test_a_tuned_model_remembers_the_images_of_its_start(digits_folder, small_we
     paths = sorted(digits_folder.glob("*/*.png"))
     labels = [path.parent.name for path in paths]
     options = {"backbone": "mobilenet_v3_small", "weights": small_weights, "image_size": 64}
-    start = TransferClassifier(head="logreg", runtime="torch", **options).fit(paths[::2], labels[::2])
+    start = TransferClassifier(head="logreg", layer="penultimate", runtime="torch", **options).fit(
+        paths[::2], labels[::2]
+    )
     tuned = FineTuneClassifier(start=start, epochs=1, runtime="torch", **options).fit(paths[1::2], labels[1::2])
     assert len(tuned.seen_) == len({path.read_bytes() for path in paths})

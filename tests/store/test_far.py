@@ -297,7 +297,7 @@ def test_on_the_command_line(uploaded, tmp_path, monkeypatch, capsys):
     assert subprocess.run(command, capture_output=True, timeout=300).returncode == 0
     script = f"import featurekit; store = featurekit.FeatureStore('{URL}'); print(store.X[3].shape)"
     left_open = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
-    assert (left_open.returncode, left_open.stdout) == (0, "(1280,)\n")
+    assert (left_open.returncode, left_open.stdout) == (0, "(816,)\n")
 
 
 def test_writes_within_a_second_are_told_apart(bucket):

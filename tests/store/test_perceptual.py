@@ -75,7 +75,7 @@ def run_again(backbone, folder, target, hashes):
     listing = read_source(folder)
     old = FeatureStore(target)
     known = {path: bytes(content) for path, content in zip(old.paths, old.columns.sha256, strict=True)}
-    update = Update(target, backbone, listing, replace=False, refresh=True, dtype=None)
+    update = Update(target, backbone, listing, replace=False, refresh=True, dtype=None, followed=False)
     outcomes = []
     for item, size, mtime in zip(listing.items, old.columns.size, old.columns.mtime_ns, strict=True):
         content = known[item.path]

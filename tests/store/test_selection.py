@@ -51,12 +51,12 @@ def test_a_selection_can_be_selected_from(odd, digits_store):
 
 
 def test_an_empty_selection_has_no_rows(digits_store):
-    assert digits_store.select([]).X.shape == (0, 1280)
+    assert digits_store.select([]).X.shape == (0, 816)
 
 
 def test_batches_are_of_the_selected_rows(odd):
     X, y = zip(*odd.iter_batches(8, seed=0), strict=True)
-    assert np.concatenate(X).shape == (30, 1280)
+    assert np.concatenate(X).shape == (30, 816)
     assert sorted(np.concatenate(y)) == sorted(odd.y)
 
 
@@ -79,7 +79,7 @@ def test_a_selection_survives_pickling(odd):
 
 def test_closing_a_selection_leaves_it_readable(odd):
     odd.close()
-    assert odd.X[0].shape == (1280,)
+    assert odd.X[0].shape == (816,)
     odd.release()
     assert odd.y[0] == "0"
 
@@ -106,7 +106,7 @@ def test_duplicates_are_looked_for_among_the_selected_rows(odd):
 
 def test_selections_are_joined(digits_store, odd):
     both = JoinedStores([odd, digits_store.select([0, 1])])
-    assert both.X.shape == (32, 1280)
+    assert both.X.shape == (32, 816)
     assert both.y[-2:].tolist() == ["0", "0"]
 
 
