@@ -190,6 +190,7 @@ def run(arguments: argparse.Namespace) -> int:
     from featurekit.report import draw_history
     from featurekit.report.figures import PICTURE_MARK
 
+    arguments.layer = PENULTIMATE  # The new classifier starts on it.
     launch = launched()
     first = launch is None or launch.rank == 0
     arguments.quiet |= not first  # one of those that train together speaks, and saves
@@ -243,7 +244,7 @@ def run(arguments: argparse.Namespace) -> int:
             ]
             raise
     if not arguments.scratch:
-        default = _sources.default_store(arguments.source, arguments.backbone, PENULTIMATE, arguments.weights)
+        default = _sources.default_store(arguments.source, arguments.backbone, arguments.layer, arguments.weights)
         model.cache = arguments.store or default
     groups = [image.group for image in images]
     try:

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from made_stores import SPACE, make_rows
 from PIL import Image, ImageOps
-from sklearn.base import clone
 
 from featurekit import FeatureStore, FineTuneClassifier, TransferClassifier, evaluate, extract
 from featurekit.duplicates import find_duplicates, group_rows

@@ -16,7 +16,7 @@ def test_a_second_comparison_reuses_the_results_of_the_first(run, digits_folder)
     code, out, err = run(*arguments)
     assert code == 0
     assert "efficientnet_lite0.stages lda: accuracy" in err
-    assert out.startswith("features            head      accuracy")
+    assert out.startswith("features                   head      accuracy")
     assert "60 images, 5 folds, the same for every line" in out
     assert out.endswith("report: r/report.html\n")
     assert Path("r/report.html").stat().st_size > 10_000
