@@ -21,7 +21,7 @@ from ..splits import folds
 from ..store import FAILED, FeatureStore
 from ..transfer import label_findings
 from ..transferability import h_score, leep, logme
-from .belief import believed
+from .belief import believed, usually_ahead
 from .clock import Clock
 from .costs import seconds_of_a_fold
 from .growth import growth
@@ -147,23 +147,23 @@ class Looks:
         spec = material.find(best.backbone).spec
         trials: list[tuple[str, dict[str, Any], float]] = []
         if best.layer == STAGES:
-            trials.append(("stages and penultimate layer", {"layer": f"{STAGES}+{PENULTIMATE}"}, 1.0))
-        elif spec.stages:  # rows of an earlier version, or of a network without stages
-            trials.append(("all stages", {"layer": STAGES}, 1.0))
+            trials.append((f"{best.backbone}, layer {PENULTIMATE}", {"layer": PENULTIMATE}, 1.0))
+        elif spec.stages:  # The rows are of an earlier version.
+            trials.append((f"{best.backbone}, layer {STAGES}", {"layer": STAGES}, 1.0))
         side = spec.preprocessing.crop
         larger = round(1.3 * side / 32) * 32
         assert e.size is not None
         if "image_size" not in material.options or material.options["image_size"] is None:
             if e.size.side > 1.1 * spec.preprocessing.resize:
-                trials.append((f"{larger} pixels", {"image_size": larger}, (larger / side) ** 2))
+                trials.append((f"{best.features}, {larger} pixels", {"image_size": larger}, (larger / side) ** 2))
             else:
                 e.untested.append(f"larger images: half of these have no more than {e.size.side} pixels")
         for name, options, times in trials:
             cost = 12 + times * len(rows.y) / material.rate + 8 * best.folded.fit_seconds
-            if not self._clock.allows(2 * cost, f"{best.features}, {name}"):  # a pilot is worth more
+            if not self._clock.allows(2 * cost, name):  # a pilot is worth more
                 continue
             try:
-                place = f"{best.backbone.replace('/', '-')}.{name.replace(' ', '-')}.h5"
+                place = f"{best.backbone.replace('/', '-')}.{'-'.join(map(str, options.values()))}.h5"
                 (store,) = material.extract(place, [best.backbone], **options)
                 found = cross_validate_head(
                     store.X[rows.chosen],
@@ -179,9 +179,7 @@ class Looks:
                 continue
             assert found is not None  # the same folds as before
             apart = paired_difference(rows.y, found.predictions[0], best.folded.predictions[0], groups=rows.ids)
-            other = Alternative(
-                f"{best.features}, {name}", {"backbone": best.backbone} | options, found.evaluate().accuracy, *apart
-            )
+            other = Alternative(name, {"backbone": best.backbone} | options, found.evaluate().accuracy, *apart)
             e.alternatives.append(other)
             self._say(other.sentence())
 
@@ -190,7 +188,8 @@ class Looks:
         best, e, material = rows.best, self.evidence, self._material
         error = 1 - best.evaluation.accuracy
         n, distance = len(rows.y), None if e.similarity is None else e.similarity.distance
-        e.gain = believed(error, n, self._margin, distance=distance)
+        ahead = _ahead(best, e)
+        e.gain = believed(error, n, self._margin, distance=distance, ahead=ahead)
         splits = list(folds(rows.y, FOLDS, self._seed, rows.ids))[:_PILOT_FOLDS]
         cost = seconds_of_a_fold(len(splits[0][0]), len(splits[0][1]), material.rate)
         if e.gain.at_stake < _NEGLIGIBLE and e.gain.expected <= self._margin:
@@ -221,7 +220,7 @@ class Looks:
             for found in runs:
                 e.pilot = found
                 measured = (found.difference, found.standard_error)
-                e.gain = believed(error, n, self._margin, distance=distance, pilot=measured)
+                e.gain = believed(error, n, self._margin, distance=distance, ahead=ahead, pilot=measured)
                 self._say(found.sentence())
                 if found.folds == len(splits) or e.gain.at_stake < _NEGLIGIBLE:
                     return
@@ -249,6 +248,14 @@ class _Rows:
         self.blocks = store.space.widths
         paths = store.paths
         self.items: list[Item] = material.with_origins([paths[i] for i in self.chosen])
+
+
+def _ahead(best: Compared, e: Evidence) -> float:
+    """Accuracy by which the best features are ahead of the penultimate layer: measured, or else what is usual."""
+    if best.layer != STAGES:
+        return 0.0
+    measured = [-other.difference for other in e.alternatives if other.options.get("layer") == PENULTIMATE]
+    return measured[0] if measured else usually_ahead(1 - best.evaluation.accuracy)
 
 
 def _chosen(store: FeatureStore, y: NDArray[Any]) -> NDArray[np.intp]:

@@ -41,3 +41,9 @@ def test_how_often_a_gain_is_kept():
 def test_a_sharp_pilot_decides():
     assert believed(0.1, 1000, 0.005, pilot=(0.0, 0.001)).worth_it < 0.01
     assert believed(0.1, 1000, 0.005, pilot=(0.06, 0.001)).expected == pytest.approx(0.06, abs=1e-3)
+
+
+def test_what_is_usual_counts_from_the_penultimate_layer():
+    usual, ahead = believed(0.10, 1000, 0.005, distance=0.56), believed(0.07, 1000, 0.005, distance=0.56, ahead=0.03)
+    assert ahead.expected == pytest.approx(usual.expected - 0.03)
+    assert ahead.high - ahead.low == pytest.approx(usual.high - usual.low)

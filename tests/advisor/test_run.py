@@ -111,7 +111,7 @@ def test_a_pilot_where_the_answer_is_open(tmp_path, digits_folder):
     assert e.growth is not None
     assert e.similarity.nearer_than is not None
     assert set(e.scores) == {"logme", "h_score", "leep"}
-    assert e.alternatives[0].name == "efficientnet_lite0, layer blocks.5"
+    assert e.alternatives[0].name == "efficientnet_lite0, layer penultimate"
     assert found.do in {"transfer", "fine-tune"}
     verb = "finetune" if found.do == "fine-tune" else "fit"
     assert found.command.startswith(f"featurekit {verb} {tmp_path / 'digits'}")

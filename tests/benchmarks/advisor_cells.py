@@ -159,7 +159,7 @@ class Truth:
         from featurekit import FineTuneClassifier, TransferClassifier
 
         if strategy == "frozen":
-            return self.kept(strategy, TransferClassifier, cache=HOME / "rows")
+            return self.kept(strategy, TransferClassifier, head="logreg", layer="penultimate", cache=HOME / "rows")
         options = SCRATCH if strategy == "scratch" else FINE_TUNED[strategy] | {"cache": HOME / "rows"}
         return self.kept(strategy, FineTuneClassifier, **options)
 

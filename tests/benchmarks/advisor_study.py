@@ -46,7 +46,7 @@ def transferred(truth: Truth, options: dict[str, Any]) -> np.ndarray:
     """Which test images a head on frozen features gets right."""
     from featurekit import TransferClassifier
 
-    options = {name: value for name, value in options.items() if name != "backbone"}
+    options = {"layer": "stages"} | {name: value for name, value in options.items() if name != "backbone"}
     name = " ".join(["frozen", *(f"{name}={value}" for name, value in sorted(options.items()))])
     return truth.kept(name, TransferClassifier, cache=HOME / "rows", **options)[0]
 

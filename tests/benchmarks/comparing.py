@@ -31,7 +31,19 @@ PHASES = ("extract", "duplicates", "heads", "scores")
 
 def compare(source: str, heads: str, output: Path, device: str) -> tuple[dict[str, Any], dict[str, float]]:
     """What one command found, and its seconds by phase."""
-    command = [sys.executable, "-m", "cli", "compare", source, "--backbone", BACKBONES, "--head", heads]
+    command = [
+        sys.executable,
+        "-m",
+        "cli",
+        "compare",
+        source,
+        "--backbone",
+        BACKBONES,
+        "--head",
+        heads,
+        "--layer",
+        "penultimate",
+    ]
     started = time.perf_counter()
     out = subprocess.run(
         [*command, "-o", str(output), "--device", device, "--json", "-q"], check=True, stdout=subprocess.PIPE, text=True

@@ -62,6 +62,7 @@ def main() -> None:
                 if reference is not None and arguments.ways not in way:
                     continue
                 settings = {"backbone": name, "weights": bench.weights_of(name), "device": arguments.device, **options}
+                settings |= {"layer": "penultimate"}
                 try:
                     stores: list[FeatureStore] = []
                     for part, (paths, labels) in {"train": (train, y), "test": (test, y_test)}.items():
@@ -74,7 +75,9 @@ def main() -> None:
                     continue
                 fitted, tested = stores
                 X = tested.X[...]
-                classifier = TransferClassifier(name, weights=settings["weights"], **fitted.space.options).fit(fitted)
+                classifier = TransferClassifier(
+                    name, "logreg", weights=settings["weights"], **fitted.space.options
+                ).fit(fitted)
                 predicted = classifier.predict(tested)
                 if reference is None:
                     reference, expected = X, predicted

@@ -75,7 +75,7 @@ def main() -> None:
 
     train, y, test, truth = data(arguments.data, arguments.images)
     started = time.perf_counter()
-    frozen = TransferClassifier(cache=arguments.cache).fit(train, y).predict(test)
+    frozen = TransferClassifier(head="logreg", layer="penultimate", cache=arguments.cache).fit(train, y).predict(test)
     minutes = (time.perf_counter() - started) / 60
     first = {"way": "frozen", "seed": "", "epoch": "", "validation": ""}
     rows = [first | scored(truth, frozen, frozen) | {"to frozen": "", "min": minutes}]

@@ -34,7 +34,9 @@ ENVIRONMENTS = {"embetter": "embetter[vision]", "thingsvision": "thingsvision", 
 FEATUREKIT = """
 from featurekit import extract
 begin()
-store = extract(paths, output=out + "/store.h5", backbone=network, weights=weights, **options)
+store = extract(
+    paths, output=out + "/store.h5", backbone=network, layer="penultimate", weights=weights, **options
+)
 rows = store.X[...]
 """
 
