@@ -38,6 +38,7 @@ def test_rows_of_a_module_equal_those_of_the_named_backbone(network, tmp_path, p
     assert np.allclose(got, named.fit_transform(paths), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_inner_layer_of_a_module_is_pooled(network, paths):
     options = {"layer": "layer2", "pooling": "max", "image_size": 96, "runtime": "torch"}
     inner = FeatureExtractor(network, **options).fit_transform(paths)
@@ -76,6 +77,7 @@ def test_the_feature_space_of_a_module_follows_its_weights(network):
     assert find(other).space.weights != first.weights
 
 
+@pytest.mark.slow
 def test_a_module_of_timm_brings_its_preprocessing():
     found = find(timm.create_model("vit_tiny_patch16_224"))
     assert (found.preprocessing.mean, found.preprocessing.interpolation) == ((0.5, 0.5, 0.5), "bicubic")

@@ -13,8 +13,8 @@ from featurekit.errors import BackboneError, WeightsError
 TORCHVISION = [("resnet18", None), ("resnet50", "IMAGENET1K_V1"), ("mobilenet_v3_large", None)]
 SLOW_TORCHVISION = [("swin_v2_t", None), ("vit_b_16", "IMAGENET1K_SWAG_E2E_V1"), ("inception_v3", None)]
 SLOW_TORCHVISION += [("efficientnet_b1", "IMAGENET1K_V2")]
-TIMM = ["resnet50.a1_in1k", "convnext_tiny.fb_in22k"]
-SLOW_TIMM = ["vit_base_patch16_siglip_224.webli", "mixer_b16_224.goog_in21k"]
+TIMM = ["resnet50.a1_in1k"]
+SLOW_TIMM = ["convnext_tiny.fb_in22k", "vit_base_patch16_siglip_224.webli", "mixer_b16_224.goog_in21k"]
 
 
 def slow(each):
@@ -60,6 +60,7 @@ def test_the_default_weights_of_timm_are_named():
     assert describe("torchvision/resnet18") == describe("resnet18")
 
 
+@pytest.mark.slow
 def test_names_with_and_without_weights_are_resolved():
     found = names()
     assert found[:3] == list(LITE)

@@ -145,7 +145,7 @@ def test_files_without_weights_are_refused_and_run_nothing(what, tmp_path):
     assert not os.path.exists(MARK)
 
 
-@pytest.mark.parametrize("name", ["timm/dla46_c", "timm/convnext_atto"])
+@pytest.mark.parametrize("name", ["timm/dla46_c", pytest.param("timm/convnext_atto", marks=pytest.mark.slow)])
 def test_weights_of_another_network_are_refused_for_timm(name, tmp_path):
     """Some of its builders ask for no more than what happens to fit."""
     torch.save(STATE, tmp_path / "w.pth")
@@ -159,6 +159,7 @@ def test_a_small_file_that_claims_huge_tensors_is_refused(tmp_path):
         load_network(find("resnet18", tmp_path / "w.pth"))
 
 
+@pytest.mark.slow
 def test_timm_is_not_asked_about_integers(tmp_path):
     import timm
 

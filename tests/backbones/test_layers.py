@@ -16,17 +16,17 @@ from featurekit.errors import BackboneError
 # Architecture, the node before the classifier in torchvision's graph, and an inner layer.
 TORCHVISION = [
     pytest.param("alexnet", "classifier.5", "features.9", marks=pytest.mark.slow),
-    ("resnet34", "flatten", "layer3.1"),
+    pytest.param("resnet34", "flatten", "layer3.1", marks=pytest.mark.slow),
     pytest.param("densenet121", "flatten", "features.denseblock2", marks=pytest.mark.slow),
     ("squeezenet1_1", "features.12", "features.7"),
-    ("mobilenet_v2", "classifier.0", "features.13.conv.2"),
+    pytest.param("mobilenet_v2", "classifier.0", "features.13.conv.2", marks=pytest.mark.slow),
     pytest.param("convnext_tiny", "classifier.1", "features.5", marks=pytest.mark.slow),
     pytest.param("googlenet", "flatten", "inception4c", marks=pytest.mark.slow),
     pytest.param("inception_v3", "flatten", "Mixed_6b", marks=pytest.mark.slow),
     pytest.param("swin_t", "flatten", "features.3", marks=pytest.mark.slow),
 ]
 TIMM = [
-    ("resnet26", "layer3"),
+    pytest.param("resnet26", "layer3", marks=pytest.mark.slow),
     pytest.param("efficientnet_b0", "blocks.4", marks=pytest.mark.slow),
     ("convnext_atto", "stages.2"),
     pytest.param("vit_tiny_patch16_224", "blocks.5", marks=pytest.mark.slow),
@@ -153,7 +153,10 @@ def test_poolings_of_maps(pooling, resnet):
     assert close(rows, POOLED[pooling](output_of("resnet18", resnet, "layer3", images)))
 
 
-@pytest.mark.parametrize("pooling", POOLED)
+@pytest.mark.parametrize(
+    "pooling",
+    ["avg", "flatten", *(pytest.param(name, marks=pytest.mark.slow) for name in ("max", "avg+max", "gem", "grid2"))],
+)
 def test_poolings_of_tokens(pooling, vit):
     images, rows = rows_of("timm/vit_tiny_patch16_224", vit, layer="blocks.3", pooling=pooling)
     out = output_of("timm/vit_tiny_patch16_224", vit, "blocks.3", images)
@@ -166,6 +169,7 @@ def test_cls_pooling_gives_the_class_token(vit):
     assert torch.equal(rows, output_of("timm/vit_tiny_patch16_224", vit, "blocks.3", images)[:, 0])
 
 
+@pytest.mark.slow
 def test_mirror_images_and_unit_length(resnet):
     images, rows = rows_of("resnet18", resnet, layer="layer4", image_size=64, flip=True)
     network = load_network(find("resnet18", resnet))
@@ -182,6 +186,7 @@ def test_half_precision_does_not_overflow():
     assert pooled(out, Rows("x", 2, "gem", layout="map")).tolist() == [[50.0, 50.0]]
 
 
+@pytest.mark.slow
 def test_tokens_that_are_fewer_than_the_prefix():
     assert describe("timm/vit_so150m_patch16_reg4_map_256").dim() > 0
 
@@ -215,6 +220,7 @@ def test_impossible_layers_poolings_and_sizes_are_refused(options, said):
         find("efficientnet_lite0", **options)
 
 
+@pytest.mark.slow
 def test_transformers_take_sizes_of_whole_patches_only():
     """Transformers can be given another size, of whole patches."""
     assert (

@@ -31,7 +31,7 @@ def weight_files(tmp_path_factory):
     return files
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "resnet50" else n for n in NAMES])
 def test_networks_are_frozen_and_give_penultimate_features(name, weight_files):
     network = load_network(find(name, weight_files.get(name)))
     assert not network.training
@@ -46,7 +46,9 @@ def test_networks_are_frozen_and_give_penultimate_features(name, weight_files):
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
 
 
-@pytest.mark.parametrize("name", TORCHVISION)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "resnet50" else n for n in TORCHVISION]
+)
 def test_features_equal_torchvisions_own_extractor(name, weight_files):
     import torchvision
     from torchvision.models.feature_extraction import create_feature_extractor

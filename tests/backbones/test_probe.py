@@ -18,13 +18,18 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("densenet121", "swin_t")]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "inception_v3" else n for n in PUBLISHED]
+)
 def test_receptive_fields_are_the_published_ones(name):
     layer, field = PUBLISHED[name]
     assert anatomy(describe(name)).layer(layer).field == field
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "densenet121", "swin_t", "vit_b_16"])
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", *SLOW, "vit_b_16"])
 def test_costs_are_torchvisions(name):
     import torchvision
 
@@ -84,6 +89,7 @@ def test_a_network_is_left_as_it_is():
     assert not network.first._forward_hooks
 
 
+@pytest.mark.slow
 def test_layouts_of_transformers():
     swin, vit = anatomy(describe("swin_t")), anatomy(describe("vit_b_16"))
     assert (swin.stages[-1].layout, swin.stages[-1].channels) == ("map-last", 768)
@@ -92,6 +98,7 @@ def test_layouts_of_transformers():
     assert vit.classifier == "heads.head"
 
 
+@pytest.mark.slow
 def test_channels_that_are_as_many_as_places():
     """swin_t on 384 pixels has 96 x 96 places of 96 numbers."""
     found = anatomy(described("swin_t", image_size=384))

@@ -191,6 +191,7 @@ def test_a_precision_and_a_decoder_are_measured(photos_folder, tmp_path):
     assert extract([tmp_path / "one.jpg"], output=tmp_path / "one.h5", precision="bf16").summary.fidelity.images == 1
 
 
+@pytest.mark.slow
 def test_pictures_from_memory_are_measured_too(photos):
     extractor = FeatureExtractor(decoder="torchcodec").fit([])
     exact = FeatureExtractor(decoder="pillow").fit_transform(photos)
@@ -245,10 +246,9 @@ def test_rows_that_are_no_numbers_are_failures(photos_folder, tmp_path):
 
     state = torchvision.models.mobilenet_v3_small().state_dict()
     state["features.0.0.weight"] *= 1e30  # finite, but what comes of it is not
-    torch.save(state, tmp_path / "w.pth")
     options = {"backbone": "mobilenet_v3_small", "weights": tmp_path / "w.pth", "runtime": "torch"}
     state["features.0.1.running_var"][:] = 1e-30
     state["features.0.1.weight"] *= 1e30
     torch.save(state, tmp_path / "w.pth")
     with pytest.raises(SourceError, match="its features are not finite in float32"):
-        extract(photos_folder, output=tmp_path / "s.h5", **options)
+        extract(sorted(photos_folder.iterdir())[:3], output=tmp_path / "s.h5", **options)

@@ -40,7 +40,7 @@ def test_long_lists_of_failures_are_cut():
     assert "and 20 more" in text
 
 
-@pytest.mark.parametrize("classes", [2, 12, 60])
+@pytest.mark.parametrize("classes", [2, 12, pytest.param(60, marks=pytest.mark.slow)])
 def test_the_picture_shows_the_matrix(tmp_path, classes):
     """Right predictions only: dark cells on the diagonal and light ones beside it, names with $ and _ and all."""
     labels = [f"$name_{i}^" for i in range(classes)]

@@ -70,6 +70,7 @@ def test_no_url_is_asked_unless_it_is_named(image):
     assert asked == ["/a.png", "/b/a.png"]
 
 
+@pytest.mark.slow
 def test_a_page_about_a_store_asks_nobody(digits_store, image, tmp_path):
     with recording_server(image[0].read_bytes()) as (url, asked):
         digits_store.provenance["root"] = url

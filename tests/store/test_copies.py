@@ -17,14 +17,30 @@ from featurekit.store import copies, merge, remove, shards, verify
 URL = "s3://rows/digits"
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A folder of what `two_shards` wrote first."""
+    return tmp_path_factory.mktemp("written")
+
+
 @pytest.fixture
-def two_shards(bucket, digits_folder, tmp_path):
-    """A far store of two shards: class 0, and all others; its images."""
-    photos = tmp_path / "photos"
-    shutil.copytree(digits_folder / "0", photos / "0")
-    extract(photos, output=URL)
-    shutil.copytree(digits_folder, photos, dirs_exist_ok=True)
-    extract(photos, output=URL)
+def two_shards(bucket, digits_folder, written, tmp_path):
+    """A far store of two shards: class 0, and all others; its images. It is written once, and then uploaded."""
+    photos, objects, caches = written / "photos", written / "objects", tmp_path / "caches"
+    if not objects.exists():
+        shutil.copytree(digits_folder / "0", photos / "0")
+        extract(photos, output=URL)
+        shutil.copytree(digits_folder, photos, dirs_exist_ok=True)
+        extract(photos, output=URL)
+        shutil.copytree(caches, written / "caches", symlinks=True)
+        objects.mkdir()
+        for key in keys(bucket):
+            bucket.download_file("rows", key, str(objects / key.rpartition("/")[2]))
+    else:
+        shutil.rmtree(caches)
+        shutil.copytree(written / "caches", caches, symlinks=True)
+        for path in objects.iterdir():
+            bucket.upload_file(str(path), "rows", f"digits/{path.name}")
     assert len(keys(bucket)) == 3
     return photos
 

@@ -74,8 +74,8 @@ def test_a_damaged_shard_in_progress_is_a_problem_without_rows(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "flips"),
     [
-        ("file", 40),
-        ("folder", 15),
+        ("file", 20),
+        ("folder", 8),
         pytest.param("file", 120, marks=pytest.mark.slow),
         pytest.param("folder", 50, marks=pytest.mark.slow),
     ],

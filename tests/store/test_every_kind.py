@@ -23,7 +23,8 @@ from featurekit.store import Columns, merge, remove, verify
 
 S3 = pytest.param("s3", marks=pytest.mark.s3)
 READ = ["file", "folder", "http", S3]
-WRITTEN = ["file", "folder", S3]
+# An extraction into a bucket is a fast test of test_far.py.
+WRITTEN = ["file", "folder", pytest.param("s3", marks=[pytest.mark.s3, pytest.mark.slow])]
 N, SHARD = 2500, 1000
 
 

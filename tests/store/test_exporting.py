@@ -34,7 +34,7 @@ def read(path):
 @pytest.mark.parametrize(("kind", "dtype"), [("file", "float32"), ("folder", "float32"), ("file", "float16")])
 def test_other_programs_read_the_same_values(tmp_path, ending, kind, dtype):
     path = tmp_path / ("s.h5" if kind == "file" else "s")
-    columns, rows = write(path, 5000) if kind == "file" else write_folder(path, 5000)
+    columns, rows = write(path, 1000) if kind == "file" else write_folder(path, 1000)
     if dtype == "float16":
         publish(path, SPACE, {}, columns, Ledger.of(()), [rows], DTYPES["float16"])
     store = FeatureStore(path)
@@ -42,7 +42,7 @@ def test_other_programs_read_the_same_values(tmp_path, ending, kind, dtype):
     assert paths == store.paths
     assert labels == store.y.tolist()
     assert np.array_equal(X.astype(dtype), store.X[...])
-    assert X.shape == (5000, 16)
+    assert X.shape == (1000, 16)
     left = [p.name for p in tmp_path.iterdir() if p != path]
     assert left == [f"out.{ending}"]
 

@@ -81,6 +81,7 @@ def test_a_head_learns_from_batches_of_a_store_in_a_bucket(uploaded, small_store
     assert np.allclose(head.coef_, expected.coef_)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on(bucket, digits_folder, small_store):
     extract(digits_folder, output=URL)
     shards = [key for key in keys(bucket) if "rows-" in key]
@@ -93,6 +94,7 @@ def test_a_run_that_was_killed_goes_on(bucket, digits_folder, small_store):
     assert_same(store, small_store)
 
 
+@pytest.mark.slow
 def test_the_second_of_two_runs_is_refused_and_keeps_its_rows(bucket, digits_folder, monkeypatch, tmp_path):
     """Nothing can be locked behind a URL: the second to publish is told, and its rows are kept."""
     from featurekit.extraction import update
@@ -250,6 +252,7 @@ def test_a_server_that_fails_is_not_called_damage(large, tmp_path, monkeypatch):
     assert not isinstance(caught.value, StoreFormatError)
 
 
+@pytest.mark.slow
 def test_a_server_that_fails_at_once_does_not_crash_the_process(tmp_path):
     """h5py keeps a file object for as long as an error is, and HDF5 then asked for it when Python had gone."""
     (tmp_path / "error").mkdir()

@@ -10,7 +10,7 @@ import pytest
 from small import extract
 
 from featurekit.errors import FeatureSpaceError
-from featurekit.store import JoinedStores, merge
+from featurekit.store import JoinedStores, joined, merge
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,13 @@ def folder(small_store_path, tmp_path_factory):
     return target
 
 
-MANY = 12  # more than the 8 that are open at once
+MANY = 5  # more than are open at once here
+
+
+@pytest.fixture(autouse=True)
+def three_open(monkeypatch):
+    """Three stores instead of eight are open at once."""
+    monkeypatch.setattr(joined, "_OPEN_STORES", 3)
 
 
 def test_stores_that_were_not_used_for_longest_are_closed(folder, small_store):
@@ -29,12 +35,12 @@ def test_stores_that_were_not_used_for_longest_are_closed(folder, small_store):
     def opened():
         return [i for i, store in enumerate(many.stores) if store._handle is not None]
 
-    assert (len(many), opened()) == (60 * MANY, list(range(4, 12)))
+    assert (len(many), opened()) == (60 * MANY, [2, 3, 4])
     order = np.random.default_rng(0).permutation(60 * MANY)
     assert np.array_equal(many.X[order], small_store.X[:][order % 60])
-    assert opened() == list(range(4, 12))
+    assert opened() == [2, 3, 4]
     assert np.array_equal(many.X[[70, 10]], small_store.X[[10, 10]])
-    assert opened() == [0, 1, *range(6, 12)]
+    assert opened() == [0, 1, 4]
 
 
 def test_labels_and_groups_of_many_stores_are_one_after_the_other(folder, small_store):
@@ -58,14 +64,14 @@ def test_a_store_is_not_closed_while_another_thread_reads_it(folder, small_store
         return many._of_each(lambda store: store.y)
 
     with ThreadPoolExecutor(6) as pool:
-        for found in pool.map(read, range(12)):
+        for found in pool.map(read, range(6)):
             assert [y.tolist() for y in found] == [small_store.y.tolist()] * MANY
 
 
 def test_what_was_read_of_a_closed_store_is_forgotten(folder):
     many = JoinedStores([folder] * MANY)
     assert len(many.X[:]) == len(many.y) == 60 * MANY
-    assert sum("columns" in store.__dict__ or "places" in store.__dict__ for store in many.stores) <= 8
+    assert sum("columns" in store.__dict__ or "places" in store.__dict__ for store in many.stores) <= 3
 
 
 def test_a_list_of_stores_is_expected(folder):

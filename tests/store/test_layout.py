@@ -99,6 +99,7 @@ def test_the_digest_does_not_depend_on_how_text_is_kept_in_memory():
 # --- text on the disk --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_one_long_label_among_many_opens_again(tmp_path):
     """The old layout declared 100,000 times 2,700 bytes, and its reader took that for a bomb."""
     columns, rows = narrow(100_000)
@@ -170,7 +171,7 @@ def test_an_empty_path_is_found(tmp_path):
     assert [written(tmp_path / "s.h5", columns, rows).find(path) for path in ("a", "", "b")] == [0, 1, 2]
 
 
-@pytest.mark.parametrize("part", ["data", "end"])
+@pytest.mark.parametrize("part", ["data", pytest.param("end", marks=pytest.mark.slow)])
 def test_damage_of_text_costs_the_rows_of_its_chunk_only(tmp_path, part):
     columns, rows = narrow(30_000)
     columns.path = encode(f"{i:040d}" for i in range(30_000))
@@ -316,6 +317,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="measures memory as Linux counts it")
 def test_one_path_of_8_kb_among_300_000_costs_no_gigabytes(tmp_path):
     from pathlib import Path

@@ -149,7 +149,7 @@ def test_images_without_a_hash_are_not_decoded_again(digits_folder, tmp_path):
 
 def test_cache_is_asked_by_other_threads_while_rows_are_added(tmp_path):
     """What the index names must be there before it does."""
-    columns, rows = hashed_rows(1500)
+    columns, rows = hashed_rows(600)
     cache = ShardCache(tmp_path / "s", SPACE)
     contents, stop, problems = list(map(bytes, columns.sha256)), threading.Event(), []
 
@@ -166,7 +166,7 @@ def test_cache_is_asked_by_other_threads_while_rows_are_added(tmp_path):
     unhashed = replace(columns, perceptual=np.zeros_like(columns.perceptual))
     thread = threading.Thread(target=ask)
     thread.start()
-    for start in range(0, 1500, 100):
+    for start in range(0, 600, 100):
         here = slice(start, start + 100)
         cache.add(unhashed.take(here), rows[here], "")
     stop.set()

@@ -31,6 +31,8 @@ from featurekit.store import (
     decode,
     encode,
     publish,
+    reader,
+    shards,
 )
 
 TESTS = Path(__file__).parents[1]
@@ -50,6 +52,7 @@ def read_some(store):
     return float(store.X[100:200].sum())
 
 
+@pytest.mark.slow
 def test_a_store_travels_to_other_processes(written):
     store = FeatureStore(written[0])
     expected = read_some(store)
@@ -103,12 +106,14 @@ def test_forks_and_workers_of_a_data_loader_read_it(written, tmp_path):
     assert np.array_equal(FeatureStore(path).X[3], rows[3])
 
 
-def test_threads_read_one_store(tmp_path):
+def test_threads_read_one_store(monkeypatch, tmp_path):
     """More shards than are kept open, read from several threads at once."""
-    _, rows = write_folder(tmp_path / "s", 560, shard_rows=8)
+    monkeypatch.setattr(shards, "OPEN_SHARDS", 6)
+    monkeypatch.setattr(reader, "OPEN_SHARDS", 6)
+    _, rows = write_folder(tmp_path / "s", 80, shard_rows=8)
     store = FeatureStore(tmp_path / "s")
     rng = np.random.default_rng(0)
-    wanted = [rng.integers(0, 560, 12) for _ in range(6)]
+    wanted = [rng.integers(0, 80, 12) for _ in range(6)]
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda index: store.X[index], wanted))
     assert all(np.array_equal(rows[index], got) for index, got in zip(wanted, found, strict=True))
@@ -139,6 +144,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="measures memory as Linux counts it")
 def test_memory_stays_flat(tmp_path):
     columns, rows = make_rows(100_000)
