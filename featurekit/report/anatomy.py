@@ -47,14 +47,22 @@ def anatomy_text(spec: BackboneSpec, anatomy: Anatomy, *, all_layers: bool = Fal
     costs, k = _costs(anatomy), _k(anatomy, first_trained)
     return (
         f"{table(header, rows, left=3)}\n\n"
-        f"{costs} for an image. The feature extraction ends at the penultimate layer, {spec.dim()} numbers; "
-        f"{_said(spec.classifier)}.\n"
+        f"{costs} for an image. {_features(spec, anatomy)}; {_said(spec.classifier)}.\n"
         f"Fine-tuning with unfreeze={k} trains {_said_stages(trained, anatomy)}, {share / 1e6:.2f} M "
         "parameters, beside the new last layer; of the rest, what lies below a stage trains with that, what lies above "
         "the last with the last.\n"
         "sees: pixels of the image that a place of the output depends on (receptive field; all: the whole image);\n"
         "stride: pixels between two places."
     )
+
+
+def _features(spec: BackboneSpec, anatomy: Anatomy) -> str:
+    one = f"the penultimate layer, {spec.dim()} numbers"
+    if not anatomy.stages:
+        return f"Features are {one}"
+    layers = anatomy.stages if anatomy.stem is None else (anatomy.stem, *anatomy.stages)
+    whole = sum(layer.channels for layer in layers)
+    return f"Features are the stem and all stages, {whole} numbers, or with --layer penultimate {one}"
 
 
 def _row(layer: Layer, trains: str) -> list[str]:
