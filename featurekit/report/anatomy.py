@@ -57,12 +57,11 @@ def anatomy_text(spec: BackboneSpec, anatomy: Anatomy, *, all_layers: bool = Fal
 
 
 def _features(spec: BackboneSpec, anatomy: Anatomy) -> str:
-    one = f"the penultimate layer, {spec.dim()} numbers"
     if not anatomy.stages:
-        return f"Features are {one}"
+        return f"Features: the penultimate layer, {spec.dim()} numbers"
     layers = anatomy.stages if anatomy.stem is None else (anatomy.stem, *anatomy.stages)
     whole = sum(layer.channels for layer in layers)
-    return f"Features are the stem and all stages, {whole} numbers, or with --layer penultimate {one}"
+    return f"Features: the stem and all stages, {whole} numbers (--layer penultimate: {spec.dim()})"
 
 
 def _row(layer: Layer, trains: str) -> list[str]:
