@@ -35,6 +35,7 @@ FLOORS = {
     "outputs": 3,
     "runtime": 3,
     "evaluation": 4,
+    "importance": 3,
     "report": 9,
     "pipeline": 4,
     "engines": 5,

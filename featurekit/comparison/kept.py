@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from .._version import __version__
 from ..duplicates import Groups
 from ..errors import FeaturekitError, StoreError
 from ..evaluation import CrossValidation, CurvePoint
+from ..importance import LayerImportance
 from ..store import FeatureStore
 from ..store.atomic import replace_file
 
@@ -109,6 +110,25 @@ class Kept:
     def write_curve(self, points: list[CurvePoint]) -> None:
         """Keep a learning curve."""
         _write(self._of_curve, {"points": np.array(points, dtype=np.float64)})
+
+    def read_importance(self, layers: Sequence[tuple[str, int]]) -> list[LayerImportance] | None:
+        """Return the importance of these layers that was kept, or None."""
+        with suppress(Exception):
+            drops = _read(self._of_importance)["drops"].tolist()
+            return [
+                LayerImportance(*layer, drop, *(None if np.isnan(end) else end for end in ends))
+                for layer, (drop, *ends) in zip(layers, drops, strict=True)
+            ]
+        return None
+
+    def write_importance(self, found: list[LayerImportance]) -> None:
+        """Keep the importance of the layers."""
+        drops = np.array([[each.drop, each.low, each.high] for each in found], dtype=np.float64)
+        _write(self._of_importance, {"drops": drops})
+
+    @property
+    def _of_importance(self) -> Path | None:
+        return None if self._path is None else self._path.with_suffix(".layers.npz")
 
     @property
     def _of_curve(self) -> Path | None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..bootstrap import WithInterval
 from ..duplicates import Groups
 from ..evaluation import CrossValidation, CurvePoint
+from ..importance import LayerImportance
 from ..labels import NO_FINDINGS, LabelFindings
 from ..metrics import Evaluation
 from ..outputs import write_output
@@ -99,6 +100,8 @@ class Comparison:
         What could not be fitted.
     labels : LabelFindings
         What looks wrong with the labels: one picture under several of them, names that differ in form only.
+    importance : list of LayerImportance
+        Importance of each layer to the best line, if the curve was asked for and its rows hold several layers.
     """
 
     results: list[Compared]
@@ -111,6 +114,7 @@ class Comparison:
     curve: list[CurvePoint]
     failures: list[tuple[str, str, str]]
     labels: LabelFindings = NO_FINDINGS
+    importance: list[LayerImportance] = field(default_factory=list)
 
     @property
     def best(self) -> Compared:
@@ -140,6 +144,7 @@ class Comparison:
             "failed": [{"features": features, "head": head, "reason": why} for features, head, why in self.failures],
             **self.labels.to_dict(),
             "curve": [point._asdict() for point in self.curve],
+            "importance": [each._asdict() for each in self.importance],
             "stores": [str(store.path) for store in self.stores],
             "phases": self.seconds,
             "seconds": self.seconds["total"],

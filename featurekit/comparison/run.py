@@ -21,6 +21,7 @@ from ..extraction import extract
 from ..fingerprint import PENULTIMATE
 from ..folders import is_store_name, on_disk
 from ..heads import head_name, make_head
+from ..importance import LayerImportance, layer_importance
 from ..metrics import Evaluation, paired_difference
 from ..splits import can_be_split
 from ..store import FeatureStore
@@ -66,7 +67,8 @@ def compare(
     cv, repeats, seed : int
         As in :func:`featurekit.evaluation.cross_validate_head`.
     curve : bool
-        Also make the learning curve of the best line, which takes about one and a half times as long as that line.
+        Also make the learning curve of the best line, which takes about one and a half times as long as that line, and
+        the importance of each layer to it, which takes about as long as one of its folds.
     say : callable
         Called with a line for the user after each result.
     **extraction
@@ -181,9 +183,11 @@ def compare(
     ]
     drawing = time.perf_counter()
     points: list[CurvePoint] = []
+    importance: list[LayerImportance] = []
     if curve:
         try:
             points = _curve(best, y, chosen, cv, seed, together, results[0].evaluation)
+            importance = _importance(best, y, chosen, seed, together)
         except HeadError as error:  # of a part of the rows
             say(f"no learning curve: {error}")
     ended = time.perf_counter()
@@ -195,7 +199,19 @@ def compare(
         "curve": ended - drawing,
         "total": ended - begun,
     }
-    return Comparison(results, stores, together, len(y), best.found.folds, repeats, seconds, points, failures, labels)
+    return Comparison(
+        results,
+        stores,
+        together,
+        len(y),
+        best.found.folds,
+        repeats,
+        seconds,
+        points,
+        failures,
+        labels=labels,
+        importance=importance,
+    )
 
 
 class _Line(NamedTuple):
@@ -234,6 +250,19 @@ def _curve(
     rows = len(y) * (1 - 1 / line.found.folds)
     last = CurvePoint(rows, whole.accuracy, whole.low, whole.high)
     return [*(point for point in points if point.rows < rows), last]
+
+
+def _importance(
+    line: _Line, y: NDArray[Any], chosen: NDArray[np.intp], seed: int, together: Groups
+) -> list[LayerImportance]:
+    layers = line.store.space.blocks
+    if not layers:
+        return []
+    found = line.kept.read_importance(layers)
+    if found is None:
+        found = layer_importance(line.store.X[chosen], y, layers, line.head, seed=seed, groups=together.ids)
+        line.kept.write_importance(found)
+    return found
 
 
 def _stores(

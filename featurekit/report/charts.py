@@ -99,6 +99,35 @@ def growing(curve: Iterable[tuple[float, float, float | None, float | None]], sa
     return axes.draw(f"{said}. " + "; ".join(p.title for p in points))
 
 
+def bars(named: Sequence[tuple[str, float, float | None, float | None]], said: str) -> str:
+    """A horizontal bar for each name and value, with its interval; `said` is what they are, in words."""
+    left, right, step = 96, 52, 24
+    ends = [0.0, *(end for _, value, low, high in named for end in interval_or_point(value, low, high))]
+    smallest, largest = min(ends), max(ends)
+    span = (largest - smallest) or 1.0
+
+    def across(value: float) -> float:
+        return left + (value - smallest) / span * (_WIDTH - left - right)
+
+    marks = []
+    for number, (name, value, low, high) in enumerate(named):
+        middle = step * number + step / 2
+        begin, end = sorted((across(0), across(value)))
+        width = max(end - begin, 1)
+        first, last = (across(each) for each in interval_or_point(value, low, high))
+        marks.append(
+            f'<text x="{left - 6}" y="{middle + 4:.0f}" text-anchor="end">{escape(name)}</text>'
+            f'<g class="c0"><rect x="{begin:.1f}" y="{middle - 7:.0f}" width="{width:.1f}" height="14"/></g>'
+            f'<g class="c1"><line x1="{first:.1f}" x2="{last:.1f}" y1="{middle:.0f}" y2="{middle:.0f}"/></g>'
+            f'<text x="{_WIDTH - right + 6}" y="{middle + 4:.0f}">{100 * value:+.1f}</text>'
+        )
+    words = "; ".join(f"{name}: {100 * value:+.1f}" for name, value, _, _ in named)
+    return (
+        f'<svg role="img" aria-label="{escape(f"{said}. {words}")}" viewBox="0 0 {_WIDTH} {step * len(named) + 4}">'
+        f"{''.join(marks)}</svg>"
+    )
+
+
 def heat_map(rows: Sequence[str], columns: Sequence[str], cells: Sequence[Sequence[float | None]], text: str) -> str:
     """A table whose cells are shaded by their value, 0 to 1; None is left empty. `text` formats a value."""
     head = "".join(f'<th scope="col"><span>{escape(name)}</span></th>' for name in columns)

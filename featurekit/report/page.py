@@ -18,7 +18,7 @@ from ..folders import on_disk
 from ..outputs import write_output
 from ..store import FAILED, FeatureStore
 from .advice import advice_sections
-from .charts import Axes, Point, growing, heat_map, interval_or_point
+from .charts import Axes, Point, bars, growing, heat_map, interval_or_point
 from .order import natural_order
 from .style import SCRIPT, STYLE
 from .thumbnails import thumbnail
@@ -113,7 +113,19 @@ def _sections(c: Comparison, images: str | None) -> Iterator[str]:
         yield _figure(f"Calibration of {names[0]}", _calibration(best))
     if c.curve:
         yield _figure(f"Learning curve of {names[0]}", growing(c.curve, "Accuracy over the number of training images"))
+    if c.importance:
+        drawn = bars(
+            [(each.layer, each.drop, each.low, each.high) for each in c.importance],
+            "Points of accuracy lost on held-out images when the numbers of one layer are shuffled among them",
+        )
+        yield _figure(f"Importance of each layer to {names[0]}", drawn)
     yield "</div>"
+    if c.importance:
+        yield (
+            "<p class='note'>Importance of a layer: points of accuracy lost on held-out images when its numbers are "
+            "shuffled among them, with 95% intervals. Layers that say the same stand in for each other, so that each "
+            "may look unimportant.</p>"
+        )
     if len(e.classes) <= _MOST_CLASSES:
         order = natural_order(e.classes)
         classes = [e.classes[i] for i in order]

@@ -26,7 +26,7 @@ figure { margin: 0; } .charts figcaption { font-weight: 600; }
 svg { width: 100%; height: auto; } svg text { fill: var(--dim); font-size: 11px; }
 svg line, svg polyline { stroke: currentColor; fill: none; stroke-width: 1.5; }
 svg .grid { stroke: var(--line); stroke-width: 1; } svg .ideal { stroke: var(--dim); stroke-dasharray: 4 4; }
-circle { fill: currentColor; }
+circle, rect { fill: currentColor; }
 .c0 { color: var(--c0); } .c1 { color: var(--c1); } .c2 { color: var(--c2); }
 .c3 { color: var(--c3); } .c4 { color: var(--c4); } .c5 { color: var(--c5); }
 .tiles { display: grid; grid-template-columns: repeat(auto-fill, minmax(9rem, 1fr)); gap: 1rem; }
