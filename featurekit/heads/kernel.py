@@ -80,10 +80,13 @@ class KernelPath(Path):
         self, prepared: _Kernel, targets: Targets, weights: Array, candidates: Sequence[tuple[float, float]]
     ) -> Iterator[_Model]:
         distances = prepared.distances[np.ix_(prepared.chosen, prepared.chosen)]
-        for C, factor in candidates:
+        models = {}
+        for factor in dict.fromkeys(factor for _, factor in candidates):
             gamma = factor * prepared.gamma
-            machines = self._machines(C, _gaussian(distances, gamma), targets, weights)
-            yield _Model(machines, gamma, prepared.chosen)
+            kernel = _gaussian(distances, gamma)  # It takes longer to compute than a machine to fit.
+            for C in (C for C, other in candidates if other == factor):
+                models[C, factor] = _Model(self._machines(C, kernel, targets, weights), gamma, prepared.chosen)
+        return iter([models[candidate] for candidate in candidates])
 
     @abstractmethod
     def _machines(self, C: float, kernel: Array, targets: Targets, weights: Array) -> list[Any]:
