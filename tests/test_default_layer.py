@@ -10,7 +10,7 @@ from torch import nn
 from featurekit import FeatureExtractor, FeatureStore, TransferClassifier, compare, evaluate, extract, load_model
 from featurekit.backbones import default_layer, find
 from featurekit.extraction.update import Update
-from featurekit.heads import AutoHead, make_head
+from featurekit.heads import AutoHead
 
 SMALL = {"image_size": 64, "runtime": "torch"}
 
@@ -127,9 +127,3 @@ def test_the_head_is_chosen_by_cross_validation(folder):
     assert isinstance(classifier.head_, AutoHead)
     assert set(classifier.head_.candidates_) == {"logreg", "svm", "lda"}
     assert classifier.head_.estimator_.blocks == (32, 16, 24, 40, 80, 112, 192, 320)
-
-
-def test_auto_leaves_the_svm_out_of_many_rows():
-    y = [0, 1] * 3001
-    kinds = make_head("auto", y)._kinds([[0.0]] * len(y), y)
-    assert set(kinds) == {"logreg", "lda"}

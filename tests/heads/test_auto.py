@@ -18,7 +18,6 @@ from featurekit.heads import (
     SVMRegressionPath,
     make_head,
 )
-from featurekit.heads import kernel as kernels
 from featurekit.heads.linear import scale_of
 
 KINDS = {"logreg": LogisticRegressionPath, "svm": SVMPath, "lda": LDAPath}
@@ -78,11 +77,10 @@ def test_labels_that_may_be_there_together_are_not_tried_with_lda():
     assert auto.multilabel_
 
 
-def test_more_rows_than_a_kernel_holds_are_not_tried_with_the_svm(monkeypatch):
-    monkeypatch.setattr("featurekit.heads.auto.MOST_ROWS", 80)
+def test_many_rows_are_not_tried_with_the_svm(monkeypatch):
+    monkeypatch.setattr("featurekit.heads.auto._MOST_FOR_SVM", 80)
     X, y = rows_of()
     assert list(AutoHead().fit(X, y).candidates_) == ["logreg", "lda"]
-    assert kernels.MOST_ROWS == 12_000
 
 
 def test_where_nothing_can_be_cross_validated_it_is_logistic_regression():
