@@ -44,8 +44,8 @@ def add_parser(verbs: Any) -> None:
         "--from",
         dest="start",
         metavar="MODEL",
-        help="start at a saved model with the head logreg; with --validation exactly at it, else at its head fitted "
-        "again without the validation images",
+        help="start at the network of a saved model, and at its head where that is logreg on the penultimate layer; "
+        "with --validation exactly at it, else at its head fitted again without the validation images",
     )
     parser.add_argument("--scratch", action="store_true", help="no pretrained weights: random ones, and all stages")
     parser.add_argument(

@@ -13,7 +13,7 @@ train, test = (images[:140], digits.target[:140]), (images[140:], digits.target[
 
 # Images of 8 x 8 pixels need no larger ones, and to convert a network for OpenVINO takes longer than these few images.
 small = {"image_size": 96, "runtime": "torch"}
-frozen = TransferClassifier(**small).fit(*train)
+frozen = TransferClassifier(head="logreg", layer="penultimate", **small).fit(*train)
 tuned = FineTuneClassifier.from_transfer(frozen, unfreeze=2, epochs=4, augment="none", say=print).fit(*train)
 print(f"best epoch {tuned.best_epoch_}; moved: { {name: round(share, 3) for name, share in tuned.moved_.items()} }")
 print(f"test accuracy: frozen {frozen.score(*test):.3f}, fine-tuned {tuned.score(*test):.3f}")

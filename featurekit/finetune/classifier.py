@@ -39,6 +39,7 @@ from .inputs import (
     starting_classifier,
     together,
     usual_size,
+    why_a_new_head,
 )
 from .recipe import Recipe, plain_number
 from .weights import weights_file
@@ -60,7 +61,7 @@ class FineTuneClassifier(TransferClassifier):
     pretrained : bool, default=True
         False: from scratch, with random weights and another default recipe.
     start : TransferClassifier or path, optional
-        A fitted classifier with the head ``"logreg"``, or the folder of a saved one; see :meth:`from_transfer`.
+        A fitted classifier, or the folder of a saved one; see :meth:`from_transfer`.
     validation : float, default=0.2
         Share of the images that are kept aside to choose the best epoch, if `fit` is given none.
     checkpoint : path, optional
@@ -206,7 +207,11 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
 
     @classmethod
     def from_transfer(cls, classifier: TransferClassifier | str | os.PathLike[str], **parameters: Any) -> Self:
-        """Start at a fitted classifier: its backbone, and its logistic regression as the last layer.
+        """Start at a fitted classifier: its backbone, and its head where that can be the last layer.
+
+        A head can be if it is logistic regression on the penultimate layer (``TransferClassifier(head="logreg",
+        layer="penultimate")``, or a fine-tuned network), for the same classes. Otherwise the network is taken with a
+        new last layer, and a warning says so.
 
         Where `fit` is given validation images, the network's predictions before the first step are those of the
         classifier. Where it keeps some of the images aside, the head is fitted again, with the same settings, without
@@ -215,7 +220,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
         Parameters
         ----------
         classifier : TransferClassifier or path
-            Fitted, with the head ``"logreg"``, or the folder of a saved one.
+            Fitted, or the folder of a saved one.
         **parameters
             Of this class.
 
@@ -259,7 +264,7 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
         ImageError
             If an image cannot be read.
         HeadError
-            If the labels have fewer than two classes, or the start has no logistic regression.
+            If the labels have fewer than two classes.
         TrainingError
             If an option cannot be, the trunk cache not be written, or the checkpoint is of another job.
         BackboneError, WeightsError
@@ -277,11 +282,12 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
         other_codes = np.empty(0, dtype=np.intp)
         if validation is not None:
             others, other_codes = checked_validation(validation, classes)
-        backbone = self._find() if self.pretrained else None
+        backbone, fault = self._find() if self.pretrained else None, ""
         spec = backbone.spec if backbone else described(self.backbone, image_size=self.image_size, crop=self.crop)
         if start is not None and backbone is not None:
             check_start(start, backbone.space)
-            for note in start_notes(start, classes, splits=validation is None):
+            fault = why_a_new_head(start, backbone.space, classes)
+            for note in start_notes(start, fault, splits=validation is None):
                 self._warn(note)
         rows = None
         if backbone is None:
@@ -302,7 +308,8 @@ accumulate, average, batch_norm, precision, patience, trunk_cache, head_start, d
         everything, all_codes = [*items, *others], np.concatenate([codes, other_codes])
         head, layer, frozen = None, None, None
         if rows is not None:
-            head = first_head(start, rows[train], classes, all_codes[train], ids[train], exact=validation is not None)
+            first = None if fault else start
+            head = first_head(first, rows[train], classes, all_codes[train], ids[train], exact=validation is not None)
             layer = layer_of(head)
             frozen = rows[kept] @ layer[0].T + layer[1]
         from .job import Job, run_job, silent  # torch

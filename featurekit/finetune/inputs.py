@@ -18,7 +18,7 @@ from ..bundle import is_bundle
 from ..duplicates import Groups, find_duplicates
 from ..errors import HeadError, ImageError, Remedy, SourceError, TrainingError
 from ..fingerprint import FeatureSpace
-from ..heads import LogisticRegressionPath
+from ..heads import AutoHead, LogisticRegressionPath
 from ..heads.layer import calibrated_loss, layer_of
 from ..images import PERCEPTUAL_BYTES, Item, check_sequence, items_from, read_origin
 from ..metrics import paired_difference
@@ -165,7 +165,6 @@ def starting_classifier(given: Any, backbone: str, *, pretrained: bool) -> Trans
         raise TrainingError("start and pretrained=False exclude each other: from scratch there is nothing to start at")
     if not isinstance(start, TransferClassifier) or start.space_.backbone != backbone:
         raise TrainingError(f"expected a fitted TransferClassifier of {backbone} to start at, got {start!r}")
-    layer_of(start.head_)  # raises if it is none
     return start
 
 
@@ -179,22 +178,41 @@ def settings_of(classifier: Any) -> dict[str, Any]:
 
 def check_start(start: TransferClassifier, space: FeatureSpace) -> None:
     """Raise if a classifier is not of the network that is to be trained."""
-    for what in ("layer", "weights"):
-        if (theirs := getattr(start.space_, what)) != (ours := getattr(space, what)):
-            raise TrainingError(
-                f"the classifier to start at is of other rows: its {what} {theirs}, the network's {ours}. "
-                "FineTuneClassifier.from_transfer takes its network along; its rows must be those of the last layer"
-            )
-
-
-def start_notes(start: TransferClassifier, classes: NDArray[Any], *, splits: bool) -> list[str]:
-    """What a user should know of a classifier to start at; `splits`: validation images are drawn from those given."""
-    notes = []
-    if not np.array_equal(start.classes_, classes):
-        notes.append(
-            f"the classifier to start at knows the classes {_shown(start.classes_)}, and these images have "
-            f"{_shown(classes)}: its network is taken, with a new last layer"
+    if start.space_.weights != space.weights:
+        raise TrainingError(
+            f"the classifier to start at has other weights: {start.space_.weights}, the network {space.weights}. "
+            "FineTuneClassifier.from_transfer takes its network along"
         )
+
+
+def why_a_new_head(start: TransferClassifier, space: FeatureSpace, classes: NDArray[Any]) -> str:
+    """Why the head of a classifier cannot be the last layer that is trained; empty if it can."""
+    if not np.array_equal(start.classes_, classes):
+        return f"knows the classes {_shown(start.classes_)}, and these images have {_shown(classes)}"
+    for what in ("layer", "pooling", "flip", "l2"):
+        if (theirs := getattr(start.space_, what)) != (ours := getattr(space, what)):
+            return f"reads features of {what} {theirs}, and the last layer those of {what} {ours}"
+    try:
+        layer_of(start.head_)
+    except HeadError:
+        return "has a head other than logistic regression"
+    return ""
+
+
+def start_notes(start: TransferClassifier, fault: str, *, splits: bool) -> list[str]:
+    """What a user should know of a classifier to start at.
+
+    Parameters
+    ----------
+    start : TransferClassifier
+    fault : str
+        Of :func:`why_a_new_head`.
+    splits : bool
+        Whether validation images are drawn from those given.
+    """
+    notes = []
+    if fault:
+        notes.append(f"the classifier to start at {fault}: its network is taken, with a new last layer")
     if start.training_ is not None and splits:
         notes.append(
             "the network to start at was trained before. If it saw these images then, scores on those that are kept "
@@ -216,13 +234,10 @@ def first_head(
     *,
     exact: bool,
 ) -> LogisticRegressionPath:
-    """Logistic regression on the training images; if `exact`, that of the start as it is.
-
-    Of a start with other classes, only the network is of use.
-    """
-    if start is None or not np.array_equal(start.classes_, classes):
+    """Logistic regression on the training images; if `exact`, that of the start as it is."""
+    if start is None:
         return LogisticRegressionPath().fit(rows, classes[codes], groups=groups)
-    head: LogisticRegressionPath = start.head_
+    head: LogisticRegressionPath = start.head_.estimator_ if isinstance(start.head_, AutoHead) else start.head_
     return head if exact else clone(head).fit(rows, classes[codes], groups=groups)
 
 

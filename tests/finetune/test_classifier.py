@@ -16,6 +16,7 @@ from featurekit.errors import BackboneError, BundleError, HeadError, ImageError,
 
 # A conversion for OpenVINO takes longer than PyTorch takes for these few images.
 LITE0 = {"image_size": 64, "runtime": "torch"}
+FROZEN = {"head": "logreg", "layer": "penultimate"}
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,7 @@ def test_saved_loaded_and_saved_again(small, paths, labels, tmp_path):
 def test_it_starts_at_the_frozen_classifier(paths, labels, tmp_path):
     """With its temperature and scaling folded in, the linear layer says what the head says."""
     train, kept = np.arange(0, 60, 2), np.arange(1, 60, 2)
-    frozen = TransferClassifier(cache=tmp_path, **LITE0).fit(np.array(paths)[train], labels[train])
+    frozen = TransferClassifier(cache=tmp_path, **FROZEN, **LITE0).fit(np.array(paths)[train], labels[train])
     said = frozen.predict_proba(np.array(paths)[kept])
     expected = -np.log(said[np.arange(30), np.searchsorted(frozen.classes_, labels[kept])]).mean()
     for cache in ("on", "off"):
@@ -115,7 +116,7 @@ def test_nothing_gained_is_the_frozen_classifier_on_all_images(paths, labels, tm
     options = LITE0 | {"cache": tmp_path}
     model = FineTuneClassifier(epochs=1, unfreeze=1, learning_rate=10.0, **options).fit(paths, labels)
     assert model.best_epoch_ == 0
-    frozen = TransferClassifier(**options).fit(paths, labels)
+    frozen = TransferClassifier(**FROZEN, **options).fit(paths, labels)
     assert model.predict_proba(paths) == pytest.approx(frozen.predict_proba(paths), abs=1e-6)
     assert model.space_ == frozen.space_
     assert model.comparison_["difference"] == 0
@@ -133,10 +134,10 @@ def test_the_fitted_layer_is_damped_after_it_was_scored(paths, labels, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_gain_that_may_be_chance_keeps_the_frozen_network(paths, labels, digits_store_path):
+def test_a_gain_that_may_be_chance_keeps_the_frozen_network(paths, labels):
     """The same classes, a little more surely: the best epoch, and no image won."""
     options = {"epochs": 1, "learning_rate": 1e-5, "average": None, "label_smoothing": 0.0, "damp": 1.0}
-    options |= {"cache": digits_store_path, "runtime": "torch"}
+    options |= {"runtime": "torch"}
     model = FineTuneClassifier(unfreeze=1, **options).fit(paths, labels)
     assert model.history_[1]["log_loss"] < model.history_[0]["log_loss"]
     assert (model.comparison_["tried"]["epoch"], model.comparison_["tried"]["won"]) == (1, 0)
@@ -145,10 +146,10 @@ def test_a_gain_that_may_be_chance_keeps_the_frozen_network(paths, labels, digit
 
 
 @pytest.mark.slow
-def test_patience_is_for_what_training_gains(paths, labels, digits_store_path):
+def test_patience_is_for_what_training_gains(paths, labels):
     """Each epoch better than that before it, and none as good as the start."""
     options = {"epochs": 4, "patience": 1, "learning_rate": 1e-5, "damp": 0.001, "average": None}
-    options |= {"cache": digits_store_path, "runtime": "torch"}
+    options |= {"runtime": "torch"}
     model = FineTuneClassifier(unfreeze=0, **options).fit(paths, labels)
     losses = [record["log_loss"] for record in model.history_]
     assert losses[1:] == sorted(losses[1:], reverse=True)
@@ -259,7 +260,7 @@ def test_starting_at_what_was_tuned_already(small, paths, labels, tmp_path):
         again = FineTuneClassifier.from_transfer(start, epochs=1, runtime="torch", learning_rate=1e-9)
         again.fit(*parts[0], validation=parts[1])
         assert again.history_[0]["log_loss"] == pytest.approx(expected, rel=1e-3)
-    with pytest.raises(TrainingError, match="is of other rows: its weights"):
+    with pytest.raises(TrainingError, match="has other weights"):
         clone(small).set_params(pretrained=True, start=tmp_path / "first").fit(*parts[0], validation=parts[1])
     with pytest.raises(TrainingError, match="is a saved model of mobilenet_v3_small"):
         FineTuneClassifier(str(tmp_path / "first")).fit(*parts[0])
@@ -350,9 +351,22 @@ def test_wrong_options_are_refused(small, paths, labels, digits_store, tmp_path)
             clone(small).set_params(validation=share).fit(paths, labels)
     with pytest.raises(TrainingError, match="trunk_cache is 'on', and there can be none: no stage is frozen"):
         clone(small).set_params(unfreeze="all", trunk_cache="on").fit(paths, labels)
-    knn = TransferClassifier(head="knn").fit(digits_store)
-    with pytest.raises(HeadError, match="can start as the head 'logreg'"):
-        FineTuneClassifier.from_transfer(knn).fit(paths, labels)
-    logreg = TransferClassifier().fit(digits_store)
+    logreg = TransferClassifier(head="logreg").fit(digits_store)
     with pytest.raises(TrainingError, match="exclude each other"):
         FineTuneClassifier.from_transfer(logreg, pretrained=False).fit(paths, labels)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"head": "logreg"}, "reads features of layer stages, and the last layer those of layer penultimate"),
+        ({"head": "lda", "layer": "penultimate"}, "has a head other than logistic regression"),
+    ],
+)
+def test_a_head_that_cannot_be_the_last_layer_is_replaced(paths, labels, small, options, why):
+    start = TransferClassifier(small.backbone, weights=small.weights, image_size=64, runtime="torch", **options)
+    start.fit(paths[::4], labels[::4])
+    said = []
+    tuned = FineTuneClassifier.from_transfer(start, epochs=1, unfreeze=0, say=said.append).fit(paths[::4], labels[::4])
+    assert f"note: the classifier to start at {why}: its network is taken, with a new last layer" in said
+    assert tuned.space_.layer == "penultimate"
