@@ -30,10 +30,20 @@ _MARKS = {"bucket": "s3", "browser": "browser"}
 
 # Slow tests that cannot carry a mark: examples in docstrings, and checks that scikit-learn parametrizes.
 _SLOW = (
+    "featurekit.advisor.growth.growth",
     "featurekit.advisor.run.advise",
+    "featurekit.advisor.similarity.similarity",
     "featurekit.onnx_export.run.export_onnx",
-    "PicturedClassifier()-check_classifiers_train(",
-    "PicturedRegressor()-check_regressors_train(",
+    "featurekit.store.joined.JoinedStores",
+    "PicturedClassifier()-check_classifiers_train",
+    "PicturedClassifier()-check_methods_subset_invariance",
+    "PicturedRegressor()-",
+    # The heads whose fits take longest; those of the others, and a few checks of them, stay.
+    "AutoHead()-check_c",
+    "AutoHead()-check_sample_weight",
+    "AutoHead()-check_supervised",
+    "SVMPath()-",  # and those of LinearSVMPath
+    "SVMRegressionPath()-",
 )
 
 

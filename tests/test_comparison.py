@@ -33,6 +33,7 @@ def both(digits_folder, tmp_path_factory):
     return home, compare(digits_folder, backbones=NAMES, heads=["lda", "centroid"], output=home, repeats=2, **SMALL)
 
 
+@pytest.mark.slow
 def test_each_line_is_what_cross_validation_gives(both):
     home, result = both
     assert (result.n, result.folds, result.repeats, len(result.results)) == (60, 5, 2, 4)
@@ -90,6 +91,7 @@ def test_results_are_kept_by_the_whole_state_of_a_head(digits_store, tmp_path):
         assert not compare(digits_store, heads=Remembering(lambda: 0), output=tmp_path).best.reused
 
 
+@pytest.mark.slow
 def test_results_are_kept_by_type_of_rows_and_not_of_numbers(digits_folder, digits_store, tmp_path):
     half = extract(digits_folder, output=tmp_path / "half.h5", dtype="float16")
     assert not compare(digits_store, heads="centroid", output=tmp_path / "o").best.reused
@@ -97,6 +99,7 @@ def test_results_are_kept_by_type_of_rows_and_not_of_numbers(digits_folder, digi
     assert compare(half, heads="centroid", output=tmp_path / "o", cv=np.int64(5), seed=np.int64(0)).best.reused
 
 
+@pytest.mark.slow
 def test_other_labels_get_other_answers(digits_folder, tmp_path):
     paths = sorted(digits_folder.glob("*/*.png"))
     labels = [path.parent.name for path in paths]
@@ -107,6 +110,7 @@ def test_other_labels_get_other_answers(digits_folder, tmp_path):
     assert compare(paths, labels=labels, heads=["centroid"], output=tmp_path).best.reused
 
 
+@pytest.mark.slow
 def test_interrupted_and_damaged_results(digits_store, tmp_path, monkeypatch):
     def until_the_second(rows, y, head, **options):
         if head == "centroid":
@@ -130,6 +134,7 @@ def test_interrupted_and_damaged_results(digits_store, tmp_path, monkeypatch):
         assert [line.evaluation for line in again.results] == [line.evaluation for line in result.results]
 
 
+@pytest.mark.slow
 def test_duplicates_are_on_one_side(digits_folder, tmp_path):
     """Every image twice, with random labels: nothing can be learnt, and only copies could be recognised."""
     paths = sorted(digits_folder.glob("*/*.png")) * 2
@@ -143,6 +148,7 @@ def test_duplicates_are_on_one_side(digits_folder, tmp_path):
     assert "60 equal files" in comparison_text(result)
 
 
+@pytest.mark.slow
 def test_unlabelled_rows_are_left_out(digits_folder, tmp_path):
     paths = sorted(digits_folder.glob("*/*.png"))
     labels = ["" if i % 4 == 0 else path.parent.name for i, path in enumerate(paths)]

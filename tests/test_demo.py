@@ -89,6 +89,7 @@ def test_a_folder_of_the_users_own(digits_folder, tmp_path):
     assert "digit" not in result.verdict
 
 
+@pytest.mark.slow
 def test_sources_without_labels_or_with_too_few_images(tmp_path):
     (tmp_path / "flat").mkdir()
     Image.new("RGB", (9, 9)).save(tmp_path / "flat" / "a.png")

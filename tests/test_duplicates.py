@@ -205,6 +205,7 @@ def copies(photos, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_tuned_model_is_scored_with_the_groups_of_the_images(copies, tmp_path):
     paths = sorted(map(str, copies.glob("*/*.jpg")))
     labels = [path.split("/")[-2] for path in paths]

@@ -248,6 +248,7 @@ def test_arrays_and_pil_images(photos, tmp_path):
     assert store.y.tolist() == list("aabbccdda")
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_and_ends_the_same(grown, tmp_path, monkeypatch, forwards):
     from featurekit.pipeline import forward
 
@@ -402,6 +403,7 @@ def test_precisions_layers_and_decoders_are_never_mixed(grown, tmp_path, options
     assert (tmp_path / "s.h5").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_exact_runtimes_share_a_feature_space(grown, tmp_path):
     """Fp32 is one space whatever computes it: a store that OpenVINO began, PyTorch may go on with."""
     few = grown / "0"

@@ -16,6 +16,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
+from small import SIDE, extract
 
 from featurekit import FeatureExtractor
 from featurekit.errors import FeatureSpaceError, ImageError, SourceError
@@ -37,7 +38,7 @@ def test_rows_equal_those_of_extract(paths, digits_store):
 
 def test_a_search_runs_the_network_once_for_each_image(paths, labels, tmp_path, forwards):
     """Must show 5: paths in, folds and candidates inside, one forward for each image in total."""
-    pipe = make_pipeline(FeatureExtractor(cache=tmp_path / "cache"), StandardScaler(), SVC())
+    pipe = make_pipeline(FeatureExtractor(image_size=SIDE, cache=tmp_path / "cache"), StandardScaler(), SVC())
     search = GridSearchCV(pipe, {"svc__C": [0.1, 1, 10]}, cv=5).fit(paths, labels)
     assert search.best_score_ > 0.5  # an RBF kernel on 48 standardised rows of 1,280; chance is 0.33
     assert sum(forwards) == len(paths) == 60
@@ -86,9 +87,7 @@ def test_a_store_is_a_cache_that_is_never_changed(paths, digits_store_path, digi
 
 
 def test_a_cache_file_need_not_be_there_yet(paths, tmp_path, digits_folder, forwards):
-    from featurekit import extract
-
-    FeatureExtractor(cache=tmp_path / "s.h5").fit_transform(paths)
+    FeatureExtractor(image_size=SIDE, cache=tmp_path / "s.h5").fit_transform(paths)
     assert extract(digits_folder, output=tmp_path / "s.h5").summary.reused == 60
     assert sum(forwards) == 60
 
@@ -175,7 +174,7 @@ def test_changed_weights_are_noticed(paths, tmp_path):
     import torch
     import torchvision
 
-    options = {"weights": tmp_path / "w.pth", "runtime": "torch", "cache": tmp_path / "cache"}
+    options = {"weights": tmp_path / "w.pth", "runtime": "torch", "image_size": SIDE, "cache": tmp_path / "cache"}
     extractor = FeatureExtractor("resnet18", **options)
     torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "w.pth")
     first = extractor.fit_transform(paths[:2])

@@ -286,6 +286,7 @@ def test_compare_names_contradicting_files(twice_store):
     assert found.to_dict()["contradictions"] == [{"paths": ["0/000.png", "1/copy.png"], "labels": ["0", "1"]}]
 
 
+@pytest.mark.slow
 def test_advise_names_contradicting_files(twice_folder, tmp_path):
     found = advise(twice_folder, output=tmp_path / "advice", budget=10)
     assert any(re.search(BOTH_PATHS, reason) for reason in found.reasons)

@@ -43,6 +43,7 @@ def test_all_is_the_documented_surface():
     assert not undocumented
 
 
+@pytest.mark.slow
 def test_importing_submodules_first_shadows_no_public_name():
     """In a process of its own: in this one the names may have been taken from the package before."""
     code = (
@@ -66,7 +67,11 @@ def test_importing_featurekit_imports_nothing_heavy():
 
 
 def test_heads_and_estimators_do_not_import_torch():
-    code = "from featurekit import FeatureExtractor, TransferClassifier, FeatureStore, extract, load_model"
+    code = (
+        "from featurekit import FeatureExtractor, FeatureStore, FineTuneClassifier, TransferClassifier\n"
+        "from featurekit import extract, load_model\n"
+        "assert all(hasattr(each(), 'predict_proba') for each in (TransferClassifier, FineTuneClassifier))"
+    )
     assert not modules_after(code) & {"torch", "torchvision", "timm"}
 
 

@@ -58,6 +58,7 @@ def test_numbers_as_labels_stay_numbers(paths, labels, digits_store_path):
     assert clf.predict(paths[-1:]).tolist() == [2]
 
 
+@pytest.mark.slow
 def test_searches_and_clones(paths, labels, digits_store_path):
     clf = TransferClassifier(cache=digits_store_path)
     search = GridSearchCV(clf, {"head": ["lda", "knn", SGDClassifier()]}, cv=3).fit(paths, labels)

@@ -39,7 +39,7 @@ def photos(digits_folder, tmp_path):
     return tmp_path / "photos"
 
 
-@pytest.fixture(params=["s.h5", "s"])
+@pytest.fixture(params=["s.h5", pytest.param("s", marks=pytest.mark.slow)])
 def target(photos, tmp_path, request):
     extract(photos, output=tmp_path / request.param).close()
     return tmp_path / request.param

@@ -76,7 +76,7 @@ def test_the_row_is_that_of_the_single_layers_bit_for_bit(stores):
     assert sum(columns.stop - columns.start for columns in whole.space.columns.values()) == whole.X.shape[1]
 
 
-@pytest.mark.parametrize("pooling", ["gem", "grid2"])
+@pytest.mark.parametrize("pooling", ["gem", pytest.param("grid2", marks=pytest.mark.slow)])
 def test_each_layer_is_pooled_as_if_it_were_alone(pooling, paths, tmp_path):
     layers = ["blocks.2", "blocks.5"]
     single = extract(
@@ -157,7 +157,7 @@ def test_a_model_of_the_whole_network_is_saved_and_read_back(stores, paths, tmp_
     ("name", "stem"),
     [
         ("resnet18", "maxpool"),
-        ("efficientnet_b0", None),  # its first stage is the stem
+        pytest.param("efficientnet_b0", None, marks=pytest.mark.slow),  # its first stage is the stem
         ("timm/vit_tiny_patch16_224", "norm_pre"),
         ("timm/convnext_atto", "stem"),
     ],

@@ -68,6 +68,7 @@ def test_mistakes_have_one_line(run, digits_store_path, digits_folder):
     assert "the same features" in err
 
 
+@pytest.mark.slow
 def test_comparing_stores_never_imports_torch(digits_store_path, tmp_path):
     code = (
         "import sys; from featurekit_cli.main import main; "

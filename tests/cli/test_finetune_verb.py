@@ -57,6 +57,7 @@ def test_a_bad_image_is_left_out(run, digits_folder, tmp_path):
     assert "bad.png" in err
 
 
+@pytest.mark.slow
 def test_wrong_usage(run, digits_folder, digits_store_path, tmp_path):
     for arguments, message in (
         ((digits_store_path,), "needs the images themselves"),

@@ -128,6 +128,7 @@ def test_an_image_in_two_parts_is_a_message(table, tmp_path, capsys):
     assert "is in two parts of the split, 'train' and 'test'" in said
 
 
+@pytest.mark.slow
 def test_finetune_follows_the_split(table, capsys, tmp_path):
     arguments = ["finetune", table / "list.csv", "-o", tmp_path / "tuned", "--store", tmp_path / "own.h5", *COLUMNS]
     text, said = run(capsys, *arguments, "--epochs", "1", "--unfreeze", "1", "--json")

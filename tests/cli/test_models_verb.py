@@ -129,6 +129,7 @@ def test_options_of_show_go_with_show(run):
         assert (code, "goes with: featurekit models show NAME" in errors) == (2, True)
 
 
+@pytest.mark.slow
 def test_models_of_unknown_cost_are_counted(run, monkeypatch, tmp_path):
     monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path / "cache"))
     code, _, errors = run("models", "timm/convnext_atto*", "--speed", "fast")

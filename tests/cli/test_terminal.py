@@ -61,6 +61,7 @@ def test_predictions_on_standard_output_are_those_of_a_file(encoding, model, odd
     assert b"caf\xe9.png," in (tmp_path / "out.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_predictions_on_a_terminal_are_escaped(model, odd_store):
     terminal, end = pty.openpty()
     process = subprocess.Popen([*COMMAND, "predict", str(odd_store), "-m", str(model), "-q"], stdout=end)

@@ -205,6 +205,7 @@ def test_an_unknown_engine_is_refused(photos, tmp_path):
         extract(photos, output=tmp_path / "a.h5", engine="spark")
 
 
+@pytest.mark.slow
 def test_impossible_devices_and_sources_are_refused(photos, tmp_path):
     torch = pytest.importorskip("torch")
     with pytest.raises(BackboneError, match="cannot run on the device 'cuda:7'"):

@@ -158,6 +158,7 @@ def test_patience_is_for_what_training_gains(paths, labels):
     assert model.best_epoch_ == 0
 
 
+@pytest.mark.slow
 def test_divergence_keeps_the_best_state(small, paths, labels):
     said = []
     model = small.set_params(unfreeze="all", learning_rate=1e6, clip=1e30, warm_up=0.0, say=said.append)
@@ -287,6 +288,7 @@ def test_options_may_be_numbers_of_numpy(small, paths, labels):
     assert [record["epoch"] for record in model.history_] == [0, 1]
 
 
+@pytest.mark.slow
 def test_damaged_checkpoints_are_refused(small, paths, labels, tmp_path):
     from featurekit.finetune.checkpoint import read_checkpoint, write_checkpoint
 
@@ -321,6 +323,7 @@ def test_equal_images_are_on_one_side_of_the_validation_split(small, photos):
     assert not set(seen["train"] // 2) & set(seen["kept"] // 2)
 
 
+@pytest.mark.slow
 def test_wrong_options_are_refused(small, paths, labels, digits_store, tmp_path):
     with pytest.raises(SourceError, match="needs the images themselves"):
         small.fit(digits_store)

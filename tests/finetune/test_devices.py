@@ -131,6 +131,7 @@ def test_a_killed_worker_is_an_error(together, paths, labels, tmp_path):
     assert [path.name for path in (tmp_path / "work").glob("*/*") if path.name.startswith(".")] == []
 
 
+@pytest.mark.slow
 def test_wrong_numbers_of_devices_are_refused(together, paths, labels, monkeypatch):
     for devices in (0, 1.5, True, "2"):
         with pytest.raises(TrainingError, match="devices must be a whole number from 1"):

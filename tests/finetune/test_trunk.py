@@ -62,7 +62,12 @@ def test_images_that_cannot_be_read_any_more(tmp_path, photos):
 
 
 @pytest.mark.parametrize(
-    ("start", "runtime"), [(5, "torch"), (7, "torch"), pytest.param(5, "openvino", marks=pytest.mark.slow)]
+    ("start", "runtime"),
+    [
+        (5, "torch"),
+        pytest.param(7, "torch", marks=pytest.mark.slow),
+        pytest.param(5, "openvino", marks=pytest.mark.slow),
+    ],
 )
 def test_maps_are_those_of_the_network(stages, pictures, tmp_path, start, runtime):
     views = views_of("flip", WISH)

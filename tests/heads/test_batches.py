@@ -49,7 +49,7 @@ def labels_of(n=300, d=30, k=4, seed=0):
     return X, (X[:, :k] * 2 + rng.normal(size=(n, k)) > [[-1, 0, 1, 2][:k]]).astype(int)
 
 
-@pytest.mark.parametrize("name", LABELS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == "svm" else n for n in LABELS])
 def test_labels_that_do_not_exclude_each_other(name):
     X, Y = labels_of(800)
     head = HEADS[name]().fit(X[:500], Y[:500])
@@ -93,7 +93,9 @@ def test_labels_that_say_nothing():
         LogisticRegressionPath().fit(X, np.ones_like(Y))
 
 
-@pytest.mark.parametrize("name", list(REGRESSION_HEADS))
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "svm" else n for n in REGRESSION_HEADS]
+)
 @pytest.mark.parametrize("several", [False, True])
 def test_numbers_of_any_unit(name, several):
     rng = np.random.default_rng(0)

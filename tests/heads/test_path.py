@@ -136,7 +136,14 @@ def test_equal_scores_go_to_the_likelier():
     assert head.Cs[0] < head.C_
 
 
-@pytest.mark.parametrize("name", [name for name in HEADS if name != "centroid"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in {"auto", "svm"} else name
+        for name in HEADS
+        if name != "centroid"
+    ],
+)
 def test_probabilities_are_calibrated(name):
     X, y = classes_of(3, n=1200, spread=0.4)
     head = HEADS[name]().fit(X[:800], y[:800])
@@ -243,6 +250,7 @@ def test_bad_strengths_are_refused(Cs):
         NearestNeighbours([int(np.nan_to_num(C)) for C in Cs]).fit(X, y)
 
 
+@pytest.mark.slow
 def test_float32_stays_and_agrees():
     X, y = classes_of(3, spread=0.4)
     for make in HEADS.values():
@@ -256,6 +264,7 @@ def test_too_many_rows_for_a_kernel_are_refused():
         SVMPath().fit(*classes_of(2, 12_001, 2))
 
 
+@pytest.mark.slow
 def test_a_fit_is_deterministic_and_leaves_the_thread_pools_alone():
     X, y = classes_of(3)
     before = [pool["num_threads"] for pool in threadpool_info()]

@@ -76,6 +76,7 @@ def test_a_damaged_shard_is_computed_again(bucket, two_shards, small_store, monk
     assert np.array_equal(FeatureStore(URL).X[:], small_store.X[:])
 
 
+@pytest.mark.slow
 def test_a_damaged_shard_that_is_removed_does_not_come_back(bucket, two_shards, monkeypatch, tmp_path):
     key = damage(bucket, 0)
     assert len(remove(URL, damaged=True)) == 20

@@ -204,6 +204,7 @@ def test_a_cache_of_an_extractor_cannot_be_behind_a_url():
         FeatureExtractor(cache=URL, image_size=SIDE).fit_transform(["a.jpg"])
 
 
+@pytest.mark.slow
 def test_a_folder_of_other_files_in_a_bucket_is_left_alone(bucket, digits_folder):
     bucket.put_object(Bucket="rows", Key="other/thesis.txt", Body=b"mine")
     with pytest.raises(StoreError, match="holds other files"):

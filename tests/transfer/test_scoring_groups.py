@@ -14,11 +14,11 @@ def width(found):
 
 
 @pytest.fixture
-def half(digits_store):
+def half(digits_store, digits_store_path):
     """A classifier that is wrong now and then: a third of its labels are moved."""
     y = digits_store.y.copy()
     y[::3] = np.roll(y, 20)[::3]
-    return TransferClassifier(head="knn").fit(digits_store, y)
+    return TransferClassifier(head="knn", cache=digits_store_path).fit(digits_store, y)
 
 
 @pytest.mark.parametrize("container", [list, np.array, pd.Series, pd.Categorical])

@@ -33,9 +33,13 @@ def test_two_sets_are_joined():
 def test_a_model_that_is_scored_on_its_training_images(digits_store, digits_folder, tmp_path, capsys):
     paths = sorted(digits_folder.glob("*/*.png"))
     stored = TransferClassifier(head="centroid").fit(digits_store)
-    listed = TransferClassifier(head="centroid").fit(paths, [path.parent.name for path in paths])
+    listed = TransferClassifier(head="centroid", cache=digits_store.path).fit(
+        paths, [path.parent.name for path in paths]
+    )
     assert stored.seen_ == listed.seen_
-    half = TransferClassifier(head="centroid").fit(paths[::2], [path.parent.name for path in paths[::2]])
+    half = TransferClassifier(head="centroid", cache=digits_store.path).fit(
+        paths[::2], [path.parent.name for path in paths[::2]]
+    )
     for model, said in ((stored, "100%"), (half, "50%")):
         place = model.save(tmp_path / said)
         assert load_model(place).seen_ == model.seen_
