@@ -61,7 +61,7 @@ def _features(spec: BackboneSpec, anatomy: Anatomy) -> str:
         return f"Features: the penultimate layer, {spec.dim()} numbers"
     layers = anatomy.stages if anatomy.stem is None else (anatomy.stem, *anatomy.stages)
     whole = sum(layer.channels for layer in layers)
-    return f"Features: the stem and all stages, {whole} numbers (--layer penultimate: {spec.dim()})"
+    return f"Features: the stem and all stages, {whole} numbers (the penultimate layer alone has {spec.dim()})"
 
 
 def _row(layer: Layer, trains: str) -> list[str]:

@@ -55,6 +55,7 @@ def test_a_module_is_left_unchanged(network, paths):
     network.eval()
 
 
+@pytest.mark.slow
 def test_a_module_can_be_extracted_and_fitted_and_not_saved(network, tmp_path, digits_folder):
     images = sorted(digits_folder.glob("*/*.png"))[::3]
     y = [path.parent.name for path in images]

@@ -50,6 +50,7 @@ def test_a_folder_behind_http_is_that_folder(photos, tmp_path):
     assert store.provenance["root"] == f"{url}/photos"
 
 
+@pytest.mark.slow
 def test_failures_of_a_server_are_in_the_ledger(photos, tmp_path, monkeypatch):
     monkeypatch.setenv("FEATUREKIT_TIMEOUT", "1")
     good = sorted(photos.glob("*/*.png"))

@@ -80,6 +80,7 @@ def test_the_picture_has_classes_in_natural_order(tmp_path):
     assert names[:3] == ["1", "2", "10"]
 
 
+@pytest.mark.slow
 def test_the_page_has_classes_in_natural_order(digits_folder, tmp_path):
     names = {"0": "10", "1": "9", "2": "1"}
     paths = sorted(digits_folder.glob("*/00*.png"))

@@ -63,6 +63,7 @@ def elsewhere(monkeypatch, tmp_path):
     own_caches(monkeypatch, tmp_path / "elsewhere")
 
 
+@pytest.mark.slow
 def test_a_damaged_shard_is_computed_again(bucket, two_shards, small_store, monkeypatch, tmp_path):
     key = damage(bucket, 0)
     with pytest.raises(StoreFormatError, match=f"{key} is damaged.*Extract into the store again here"):
