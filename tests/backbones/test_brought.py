@@ -179,7 +179,8 @@ def test_a_network_for_grey_images_sees_the_luminance(make, paths):
     found = find(module, image_size=64)
     pre = found.space.preprocessing
     assert len(set(pre.mean)) == len(set(pre.std)) == 1
-    rows = FeatureExtractor(module, image_size=64, decoder="pillow", runtime="torch").fit_transform(paths)
+    options = {"layer": "penultimate", "image_size": 64, "decoder": "pillow", "runtime": "torch"}
+    rows = FeatureExtractor(module, **options).fit_transform(paths)
     grey = []
     for path in paths:
         pixels = prepare(open_image(path.read_bytes()), pre.resize, pre.crop, pre.interpolation) / 255

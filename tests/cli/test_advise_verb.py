@@ -10,7 +10,7 @@ def test_advice_and_its_page(run, digits_folder, tmp_path):
     options = ("--budget", "6s", "--image-size", 64, "--runtime", "torch")
     code, out, err = run("advise", digits_folder, *options, "--report", "report")
     assert code == 0, err
-    assert "frozen features, efficientnet_lite0 with" in out
+    assert "frozen features, efficientnet_lite0.stages with" in out
     assert "Next: featurekit" in out
     assert f"report: {tmp_path.name}" in out or "report: report/report.html" in out
     page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")

@@ -89,7 +89,7 @@ def test_a_browser_shows_it_and_asks_nobody(page, browser, width, scheme):
     assert pictures
     assert all(alt and shown for alt, shown in pictures)
     drawn = view.evaluate("[...document.querySelectorAll('svg')].map(s => [s.ariaLabel, s.clientWidth])")
-    assert len(drawn) == 3
+    assert len(drawn) == 4
     assert all(label and width for label, width in drawn)
     dark = view.evaluate("getComputedStyle(document.body).backgroundColor")
     assert dark == ("rgb(22, 24, 28)" if scheme == "dark" else "rgb(255, 255, 255)")
@@ -156,7 +156,7 @@ class Nesting(HTMLParser):
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attributes):
-        assert tag in {"line", "circle", "polyline"}
+        assert tag in {"line", "circle", "polyline", "rect"}
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
@@ -179,9 +179,9 @@ def test_pictures_only_of_the_files_that_were_seen(page, tmp_path):
 
 
 def test_one_head_without_probabilities_and_without_mistakes(digits_store, tmp_path):
-    from sklearn.svm import LinearSVC
+    from sklearn.linear_model import RidgeClassifier
 
-    result = compare(digits_store, heads=[LinearSVC()])
+    result = compare(digits_store, heads=[RidgeClassifier()])
     text = write_page(result, tmp_path / "r.html").read_text(encoding="utf-8")
     assert "Calibration of" not in text
     assert "Learning curve" not in text
