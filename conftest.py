@@ -33,9 +33,11 @@ _SLOW = (
     "featurekit.advisor.growth.growth",
     "featurekit.advisor.run.advise",
     "featurekit.advisor.similarity.similarity",
+    "featurekit.heads.batches.FitsInBatches.fit_batches",
     "featurekit.onnx_export.run.export_onnx",
     "featurekit.store.joined.JoinedStores",
-    "PicturedClassifier()-check_classifiers_train",
+    "PicturedClassifier()-check_classifier",
+    "PicturedClassifier()-check_estimators_dtypes",
     "PicturedClassifier()-check_methods_subset_invariance",
     "PicturedRegressor()-",
     # The heads whose fits take longest; those of the others, and a few checks of them, stay.

@@ -25,6 +25,7 @@ def model(digits_store, tmp_path):
     return TransferClassifier(head="lda").fit(digits_store).save(tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_a_refit_keeps_the_users_files(model, digits_store):
     (model / "thesis.txt").write_text("mine")
     with pytest.raises(BundleError, match="thesis.txt. Nothing was changed"):
@@ -99,6 +100,7 @@ def test_an_empty_name_is_not_the_current_folder():
         read_source("")
 
 
+@pytest.mark.slow
 def test_a_folder_may_be_called_as_a_store_is(digits_folder, tmp_path):
     shutil.copytree(digits_folder, tmp_path / "pics.h5")
     arguments = ["fit", str(tmp_path / "pics.h5"), "-o", str(tmp_path / "m"), "--cv", "0", "--head", "lda"]

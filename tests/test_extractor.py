@@ -58,6 +58,7 @@ def test_a_search_with_several_processes_does_as_well(paths, labels, tmp_path):
     assert len(hashes) == len(set(hashes)) == 60
 
 
+@pytest.mark.slow
 def test_feature_spaces_share_a_cache_folder(paths, tmp_path, forwards):
     import torch
     import torchvision
@@ -170,6 +171,7 @@ def _dumped(thing):
     return buffer
 
 
+@pytest.mark.slow
 def test_changed_weights_are_noticed(paths, tmp_path):
     import torch
     import torchvision

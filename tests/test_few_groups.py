@@ -143,6 +143,7 @@ def test_a_learning_curve_without_intervals_is_drawn():
     assert "<circle" in growing([CurvePoint(10.0, 0.5, None, None), CurvePoint(20.0, 0.6, None, None)], "x")
 
 
+@pytest.mark.slow
 def test_a_curve_of_few_groups_is_not_extrapolated():
     found = growth(RNG.normal(size=(N, 4)), TRUE, "centroid", groups=np.arange(N) % 5)
     assert found.doubled is None

@@ -75,6 +75,7 @@ def test_only_changes_are_computed_over_the_life_of_a_store(grown, target, tmp_p
     assert present == list(fresh.ledger)
 
 
+@pytest.mark.slow
 def test_a_folder_keeps_its_shards(grown, tmp_path, monkeypatch):
     from featurekit.pipeline import forward
 
@@ -245,6 +246,7 @@ def test_a_planted_link_is_not_written_through(grown, tmp_path):
     assert (tmp_path / "victim").read_text() == "precious"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux") or os.geteuid() != 0, reason="mounts a file system")
 def test_read_only_media(grown, tmp_path):
     disk = tmp_path / "disk"

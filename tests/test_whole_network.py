@@ -97,6 +97,7 @@ def test_a_vector_beside_maps_is_not_pooled(paths):
         find("efficientnet_lite0", layer="penultimate", pooling="gem")
 
 
+@pytest.mark.slow
 def test_the_whole_row_has_the_length_1(paths):
     options = {"layer": "blocks.2+blocks.5", "image_size": 64, "runtime": "torch"}
     plain = FeatureExtractor(**options).fit_transform(paths[:2])

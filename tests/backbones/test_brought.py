@@ -45,6 +45,7 @@ def test_an_inner_layer_of_a_module_is_pooled(network, paths):
     assert inner.shape == (len(paths), 128)
 
 
+@pytest.mark.slow
 def test_a_module_is_left_unchanged(network, paths):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     network.train()
@@ -85,6 +86,7 @@ def test_a_module_of_timm_brings_its_preprocessing():
     assert found.space.dim == 192
 
 
+@pytest.mark.slow
 def test_modules_of_equal_weights_and_other_settings_are_told_apart():
     torch.manual_seed(0)
     first = timm.create_model("vit_tiny_patch16_224", num_classes=0, global_pool="avg", depth=1)

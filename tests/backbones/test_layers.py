@@ -147,16 +147,16 @@ POOLED = {
 }
 
 
-@pytest.mark.parametrize("pooling", POOLED)
+SOME = [name if name in {"avg", "flatten"} else pytest.param(name, marks=pytest.mark.slow) for name in POOLED]
+
+
+@pytest.mark.parametrize("pooling", SOME)
 def test_poolings_of_maps(pooling, resnet):
     images, rows = rows_of("resnet18", resnet, layer="layer3", pooling=pooling, image_size=64)
     assert close(rows, POOLED[pooling](output_of("resnet18", resnet, "layer3", images)))
 
 
-@pytest.mark.parametrize(
-    "pooling",
-    ["avg", "flatten", *(pytest.param(name, marks=pytest.mark.slow) for name in ("max", "avg+max", "gem", "grid2"))],
-)
+@pytest.mark.parametrize("pooling", SOME)
 def test_poolings_of_tokens(pooling, vit):
     images, rows = rows_of("timm/vit_tiny_patch16_224", vit, layer="blocks.3", pooling=pooling)
     out = output_of("timm/vit_tiny_patch16_224", vit, "blocks.3", images)
@@ -164,6 +164,7 @@ def test_poolings_of_tokens(pooling, vit):
     assert close(rows, POOLED[pooling](places))
 
 
+@pytest.mark.slow
 def test_cls_pooling_gives_the_class_token(vit):
     images, rows = rows_of("timm/vit_tiny_patch16_224", vit, layer="blocks.3", pooling="cls")
     assert torch.equal(rows, output_of("timm/vit_tiny_patch16_224", vit, "blocks.3", images)[:, 0])
@@ -191,6 +192,7 @@ def test_tokens_that_are_fewer_than_the_prefix():
     assert describe("timm/vit_so150m_patch16_reg4_map_256").dim() > 0
 
 
+@pytest.mark.slow
 def test_a_row_is_known_beforehand():
     assert find("efficientnet_lite0", layer="blocks.3.1.conv_dw", pooling="grid3").space.dim == 480 * 9
     assert find("efficientnet_lite0", layer="blocks.3", pooling="flatten").space.dim == 80 * 14 * 14

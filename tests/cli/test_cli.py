@@ -430,6 +430,7 @@ def test_what_a_precision_costs_is_said(digits_folder, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["fidelity"] is None  # nothing was computed now
 
 
+@pytest.mark.slow
 def test_the_installed_command_ends_the_process():
     """Its entry is not `main`: it spares the collector a last look at everything."""
     command = [sys.executable, "-m", "featurekit_cli", "store", "info", "nowhere.h5"]
@@ -521,6 +522,7 @@ def test_a_class_of_one_image_is_learned_and_not_scored(run, digits_folder, tmp_
     assert "60 images, 5 folds" in out
 
 
+@pytest.mark.slow
 def test_labels_that_look_like_another_target_are_mentioned(run, digits_folder, tmp_path):
     paths = sorted(str(path) for path in digits_folder.glob("*/*.png"))
     for name, label in (("number", lambda i: f"{i % 31}.5"), ("labels", lambda i: "a;b" if i % 2 else "a")):

@@ -25,6 +25,7 @@ def listed(run, *arguments):
     return {entry["name"]: entry for entry in json.loads(out)["models"]}
 
 
+@pytest.mark.slow
 def test_the_list_names_default_and_offline_weights(run):
     code, out, _ = run("models")
     assert code == 0

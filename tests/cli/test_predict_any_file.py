@@ -39,6 +39,7 @@ def predict(run, model, digits_folder, digits_folder_store_path, tmp_path):
     return predict
 
 
+@pytest.mark.slow
 def test_a_file_that_is_no_image_takes_nothing_from_the_others(predict):
     code, (bad, good), said = predict("notes.txt", "good.png")
     assert code == 0

@@ -267,6 +267,7 @@ def test_starting_at_what_was_tuned_already(small, paths, labels, tmp_path):
         FineTuneClassifier(str(tmp_path / "first")).fit(*parts[0])
 
 
+@pytest.mark.slow
 def test_images_in_training_and_validation_are_warned_of(small, paths, labels):
     with pytest.warns(UserWarning, match="6 of 6 validation images are training images, too"):
         small.set_params(epochs=1).fit(paths, labels, validation=(paths[::10], labels[::10]))

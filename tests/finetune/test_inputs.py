@@ -34,6 +34,7 @@ def test_a_gain_of_accuracy_by_less_sure_classes_is_none():
     assert beyond_chance(compared(truth, np.array([[4.0, 0.0]] * 20), before))
 
 
+@pytest.mark.slow
 def test_a_tuned_model_remembers_the_images_of_its_start(digits_folder, small_weights):
     paths = sorted(digits_folder.glob("*/*.png"))
     labels = [path.parent.name for path in paths]

@@ -61,14 +61,8 @@ def test_images_that_cannot_be_read_any_more(tmp_path, photos):
                 list(pictures.batches([(np.array([0]), [View(WISH)])]))
 
 
-@pytest.mark.parametrize(
-    ("start", "runtime"),
-    [
-        (5, "torch"),
-        pytest.param(7, "torch", marks=pytest.mark.slow),
-        pytest.param(5, "openvino", marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("start", "runtime"), [(5, "torch"), (7, "torch"), (5, "openvino")])
 def test_maps_are_those_of_the_network(stages, pictures, tmp_path, start, runtime):
     views = views_of("flip", WISH)
     plan = Plan(len(pictures), 2, shape_of(stages, start, 224))

@@ -67,6 +67,7 @@ def test_an_archive_is_the_folder_that_was_packed(files, tmp_path):
         assert [read_origin(item.origin)[0] for item in part.items] == [d for n, d in files if n.startswith("1/")]
 
 
+@pytest.mark.slow
 def test_rows_of_an_archive_are_those_of_the_folder(digits_folder, small_store, files, tmp_path):
     row_of = {bytes(sha): row for sha, row in zip(small_store.columns.sha256, small_store.X[:], strict=True)}
     for place in (make_zip(tmp_path / "a.zip", files), make_tar(tmp_path / "a.tar", files)):

@@ -63,6 +63,7 @@ def decoded_and_megabytes(decoder: str, *paths: Path) -> tuple[int, int]:
 WEBP = bytes.fromhex("524946461a000000574542505650384c0d0000002ffeffa41a071011118888fe0700")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_webp_of_34_bytes_and_178_million_pixels_is_refused_with_its_remedy(tmp_path):
     with pytest.raises(ImageError, match=r"16383 x 10900 pixels, .*set FEATUREKIT_MAX_PIXELS=535724100"):

@@ -155,6 +155,7 @@ def test_a_network_that_cannot_be_converted_is_run_by_pytorch(kept, monkeypatch,
         _load.cache_clear()
 
 
+@pytest.mark.slow
 def test_rows_are_pytorchs(photos):
     from featurekit.images import prepare
 

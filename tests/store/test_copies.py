@@ -88,6 +88,7 @@ def test_a_damaged_shard_that_is_removed_does_not_come_back(bucket, two_shards, 
     assert verify(URL).ok
 
 
+@pytest.mark.slow
 def test_a_good_copy_here_says_nothing_of_the_shard(bucket, two_shards):
     assert len(FeatureStore(URL).X[:]) == 60
     damage(bucket, 0)
@@ -115,6 +116,7 @@ def test_a_damaged_copy_is_fetched_again(bucket, two_shards, small_store, tmp_pa
     assert verify(URL).ok
 
 
+@pytest.mark.slow
 def test_a_damaged_copy_is_no_reason_to_remove_rows(bucket, two_shards, tmp_path):
     assert len(FeatureStore(URL).X[:]) == 60
     for copy in (tmp_path / "caches" / "shards").iterdir():
@@ -139,6 +141,7 @@ def test_a_shard_that_came_wrongly_once_is_not_deleted(bucket, two_shards, small
     assert np.array_equal(FeatureStore(URL).X[:], small_store.X[:])
 
 
+@pytest.mark.slow
 def test_a_shard_of_the_same_name_elsewhere_stays(bucket, two_shards, small_store):
     for key in keys(bucket):
         bucket.copy_object(Bucket="rows", Key=key.replace("digits", "mirror"), CopySource=f"rows/{key}")
@@ -149,6 +152,7 @@ def test_a_shard_of_the_same_name_elsewhere_stays(bucket, two_shards, small_stor
     assert np.array_equal(FeatureStore("s3://rows/mirror").X[:], small_store.X[:])
 
 
+@pytest.mark.slow
 def test_copies_that_cannot_be_kept_are_an_error(bucket, two_shards, monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setenv("FEATUREKIT_CACHE", str(tmp_path / "file"))

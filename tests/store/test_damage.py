@@ -265,7 +265,15 @@ def test_damaged_rows_are_found_when_other_rows_are_added(extracted, digits_fold
     assert verify(path).ok
 
 
-@pytest.mark.parametrize("name", ["path/data", "label/end", "sha256", "size", "ledger/path/data", "ledger/reason/end"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "path/data",
+        "sha256",
+        "ledger/reason/end",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("label/end", "size", "ledger/path/data")),
+    ],
+)
 def test_damaged_columns_are_written_anew(extracted, digits_folder, small_store_path, name):
     import h5py
 

@@ -267,6 +267,7 @@ def test_a_server_that_fails_at_once_does_not_crash_the_process(tmp_path):
     assert "500" in done.stderr
 
 
+@pytest.mark.slow
 def test_copies_are_kept_within_limits(bucket, uploaded, folder, small_store, tmp_path, monkeypatch):
     monkeypatch.setenv("FEATUREKIT_SHARDS_GB", "0.0001")
     monkeypatch.setattr(copies, "_YOUNG", 0)

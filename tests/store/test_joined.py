@@ -85,6 +85,7 @@ def test_a_store_that_is_missing_is_named(folder):
         JoinedStores([folder, folder / "nothing"])
 
 
+@pytest.mark.slow
 def test_stores_of_another_feature_space_are_refused(folder, digits_folder, tmp_path):
     other = extract(digits_folder / "0", output=tmp_path / "other.h5", image_size=96, runtime="torch")
     with pytest.raises(FeatureSpaceError, match="Extract all parts with the same options"):

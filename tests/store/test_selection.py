@@ -110,6 +110,7 @@ def test_selections_are_joined(digits_store, odd):
     assert both.y[-2:].tolist() == ["0", "0"]
 
 
+@pytest.mark.slow
 def test_a_folder_store_is_selected_from(digits_folder, tmp_path):
     with extract(digits_folder, output=tmp_path / "folder") as store:
         chosen = store.select([50, 3])

@@ -106,6 +106,7 @@ def test_forks_and_workers_of_a_data_loader_read_it(written, tmp_path):
     assert np.array_equal(FeatureStore(path).X[3], rows[3])
 
 
+@pytest.mark.slow
 def test_threads_read_one_store(monkeypatch, tmp_path):
     """More shards than are kept open, read from several threads at once."""
     monkeypatch.setattr(shards, "OPEN_SHARDS", 6)

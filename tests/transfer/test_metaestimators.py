@@ -67,6 +67,7 @@ def test_probabilities_before_fitting_raise_not_fitted():
             unfitted.predict_proba(np.zeros((1, 4)))
 
 
+@pytest.mark.slow
 def test_calibration_wraps_a_classifier(images, tmp_path):
     X, y = images
     fitted = CalibratedClassifierCV(TransferClassifier(cache=tmp_path / "cache"), cv=2, ensemble=False).fit(X, y)
