@@ -128,7 +128,7 @@ for free in (20, 200, 400, 500, 600, 680, 700, 720):  # the shard takes about 33
     (disk / "fill").write_bytes(bytes((2048 - free) * 1024))
     said = io.StringIO()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
-        code = main(["extract", photos, "-o", str(disk / "s.h5"), "--image-size", "64"])
+        code = main(["extract", photos, "-o", str(disk / "s.h5"), "--image-size", "64", "--layer", "penultimate"])
     runs.append([free, code, said.getvalue(), (disk / "s.h5").exists()])
 print(json.dumps(runs))
 """
@@ -138,7 +138,9 @@ print(json.dumps(runs))
 @pytest.mark.slow
 def test_a_full_disk(digits_folder, tmp_path):
     """A real full file system, at several stages of the work: one message, no crash, and the next run goes on."""
-    extract(digits_folder, output=tmp_path / "before.h5", image_size=64).close()  # a conversion would be said below
+    extract(
+        digits_folder, output=tmp_path / "before.h5", image_size=64, layer="penultimate"
+    ).close()  # a conversion would be said below
     disk = tmp_path / "disk"
     disk.mkdir()
     if subprocess.run(
@@ -160,7 +162,7 @@ def test_a_full_disk(digits_folder, tmp_path):
             assert said.count("\n") == 1, (free, said)
             assert not published
         (disk / "fill").unlink()
-        assert len(extract(digits_folder, output=disk / "s.h5", image_size=64)) == 60
+        assert len(extract(digits_folder, output=disk / "s.h5", image_size=64, layer="penultimate")) == 60
         assert [path.name for path in Path(disk).iterdir()] == ["s.h5"]
     finally:
         subprocess.run(["umount", disk], check=False)
