@@ -34,10 +34,11 @@ def default_store(source: str, backbone: str, layer: str | None, weights: Any = 
         name = path.parent.name if path.name == NETWORK else f"{name}-{path.stem}"
     short = default_name(source)
     above = _folder_of(source)
-    if short.lower() in _SPLITS and above and not _holds_rows_of(source, f"{short}.{name}.h5"):
+    endings = [f"{name}.h5", *([] if layer is None else [f"{name}.{layer}.h5"])]
+    if short.lower() in _SPLITS and above and not any(_holds_rows_of(source, f"{short}.{end}") for end in endings):
         short = f"{above}-{short}"
-    plain = f"{short}.{name}.h5"
-    return Path(plain if layer is None or _holds_layer(layer, plain) else f"{short}.{name}.{layer}.h5")
+    plain, whole = f"{short}.{endings[0]}", f"{short}.{endings[-1]}"
+    return Path(plain if layer is not None and _holds_layer(layer, plain) else whole)
 
 
 def _folder_of(source: str) -> str:
@@ -53,7 +54,8 @@ def _holds_rows_of(source: str, name: str) -> bool:
     from featurekit import FeatureStore
     from featurekit.errors import FeaturekitError
 
-    for path in _stores_called(name):
+    pattern = glob.escape(name).replace("{backbone}", "*").replace("{layer}", "*")
+    for path in glob.glob(pattern):
         with suppress(FeaturekitError, OSError), FeatureStore(path) as store:
             if _absolute(str(store.provenance.get("source", ""))) == _absolute(source):
                 return True
@@ -61,15 +63,11 @@ def _holds_rows_of(source: str, name: str) -> bool:
 
 
 def _holds_layer(layer: str, name: str) -> bool:
-    """Tell whether there are stores of this name, in which ``{backbone}`` stands for any, and all are of this layer."""
+    """Tell whether there is a store of this name with rows of this layer."""
     from featurekit.store import held_space
 
-    spaces = [held_space(Path(path)) for path in _stores_called(name)]
-    return bool(spaces) and all(space is not None and space.layer == layer for space in spaces)
-
-
-def _stores_called(name: str) -> list[str]:
-    return glob.glob(glob.escape(name).replace("{backbone}", "*").replace("{layer}", "*"))
+    space = held_space(Path(name))
+    return space is not None and space.layer == layer
 
 
 def _absolute(source: str) -> str:

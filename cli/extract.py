@@ -31,7 +31,8 @@ def add_parser(verbs: Any) -> None:
         "--output",
         metavar="STORE",
         help="a FILE.h5, or a folder (a name without ending, or a URL) that keeps shards, for very large data "
-        "(default: <SOURCE>.<BACKBONE>.h5 in this folder). For several backbones or layers, with {backbone} or "
+        "(default: <SOURCE>.<BACKBONE>.h5 in this folder, with --layer <SOURCE>.<BACKBONE>.<LAYER>.h5). For several "
+        "backbones or layers, with {backbone} or "
         "{layer} in it",
     )
     parser.add_argument(

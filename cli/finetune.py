@@ -190,7 +190,6 @@ def run(arguments: argparse.Namespace) -> int:
     from featurekit.report import draw_history
     from featurekit.report.figures import PICTURE_MARK
 
-    arguments.layer = PENULTIMATE  # The new classifier starts on it.
     launch = launched()
     first = launch is None or launch.rank == 0
     arguments.quiet |= not first  # one of those that train together speaks, and saves
@@ -202,6 +201,8 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.backbone not in {_common.DEFAULT_BACKBONE, start.backbone}:
             arguments.wrong_usage(f"{arguments.start} is of the backbone {start.backbone}; leave --backbone out")
         _common.take_options_of(arguments, start)
+        vars(arguments).update(_FROZEN_ONLY)  # The model's head may read other rows; its network is what is taken.
+    arguments.layer = PENULTIMATE  # The new classifier starts on it.
     work = Path(arguments.work or f"{arguments.output.rstrip('/')}.training")
     options = {
         name: getattr(arguments, option) for option, name in _OPTIONS.items() if getattr(arguments, option) is not None

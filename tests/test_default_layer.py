@@ -9,6 +9,7 @@ from torch import nn
 
 from featurekit import FeatureExtractor, FeatureStore, TransferClassifier, compare, evaluate, extract, load_model
 from featurekit.backbones import default_layer, find
+from featurekit.errors import BackboneError
 from featurekit.extraction.update import Update
 from featurekit.heads import AutoHead
 
@@ -127,3 +128,19 @@ def test_the_head_is_chosen_by_cross_validation(folder):
     assert isinstance(classifier.head_, AutoHead)
     assert set(classifier.head_.candidates_) == {"logreg", "svm", "lda"}
     assert classifier.head_.estimator_.blocks == (32, 16, 24, 40, 80, 112, 192, 320)
+
+
+def test_explicit_layers_of_several_backbones_are_in_the_name(folder, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    extract(folder, output="photos.efficientnet_lite0.penultimate.h5", layer="penultimate", **SMALL).close()
+    assert default_store(str(folder), "{backbone}", "penultimate").name == "photos.{backbone}.penultimate.h5"
+
+
+def test_a_template_is_filled_with_the_layer_that_is_taken(folder, tmp_path):
+    with extract(folder, output=tmp_path / "{layer}.h5", backbone=Flat().eval(), **SMALL) as store:
+        assert (store.path.name, store.space.layer) == ("penultimate.h5", "penultimate")
+
+
+def test_a_layer_without_a_name_is_refused(folder, tmp_path):
+    with pytest.raises(BackboneError, match="no layer of efficientnet_lite0 called ''"):
+        extract(folder, output=tmp_path / "s.h5", layer="", **SMALL)

@@ -349,7 +349,7 @@ def test_several_backbones_and_layers_get_a_store_each(digits_folder, tmp_path):
     assert [(s.space.backbone, s.space.layer) for s in stores] == [(n, part) for n in names for part in layers]
     assert [s.path.name for s in stores[:2]] == ["efficientnet_lite0.blocks.1.h5", "efficientnet_lite0.penultimate.h5"]
     assert [s.X.shape for s in stores] == [(60, 24), (60, 1280), (60, 24), (60, 1280)]
-    assert np.array_equal(stores[1].X[...], by_torch(output=tmp_path / "usual.h5").X[...])
+    assert np.array_equal(stores[1].X[...], by_torch(output=tmp_path / "usual.h5", layer="penultimate").X[...])
     alone = by_torch(output=tmp_path / "alone.h5", layer="blocks.1")
     assert_equal_stores(alone.path, stores[0].path)
     again = by_torch(output=tmp_path / "{backbone}.{layer}.h5", backbone=names, layer=layers)

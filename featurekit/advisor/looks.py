@@ -164,7 +164,7 @@ class Looks:
                 continue
             try:
                 place = f"{best.backbone.replace('/', '-')}.{'-'.join(map(str, options.values()))}.h5"
-                (store,) = material.extract(place, [best.backbone], **options)
+                (store,) = material.extract(place, [best.backbone], **({"layer": best.layer} | options))
                 found = cross_validate_head(
                     store.X[rows.chosen],
                     rows.y,

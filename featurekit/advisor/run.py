@@ -12,6 +12,7 @@ from ..backbones import DEFAULT_BACKBONE
 from ..bootstrap import range_text
 from ..comparison import Comparison
 from ..errors import SourceError
+from ..fingerprint import STAGES
 from ..folders import on_disk
 from .clock import Clock
 from .costs import costs
@@ -149,7 +150,9 @@ def _options(e: Evidence, comparison: Comparison, do: str) -> dict[str, Any]:
     if do == FINE_TUNE:
         return {"backbone": best.backbone, "unfreeze": stages_to_train(e)}
     better = [other for other in e.alternatives if other.low is not None and other.low > 0]
-    chosen = max(better, key=lambda other: other.difference).options if better else {"backbone": best.backbone}
+    layer = {} if best.layer == STAGES else {"layer": best.layer}
+    better_options = max(better, key=lambda other: other.difference).options if better else {}
+    chosen = {"backbone": best.backbone} | layer | better_options
     return chosen | {"head": best.head}
 
 

@@ -58,7 +58,7 @@ def find(
         Where rows are taken: ``"penultimate"``, what the removed classifier saw; ``"stages"``, the stem and all stages
         in one row; ``"output"``, what the classifier says; the name of any module; or several, joined by ``+``. None
         is what :func:`featurekit.extract` takes by default: ``"stages"``, of a network without stages
-        ``"penultimate"``, and of a saved model its own layer.
+        ``"penultimate"``, and of a saved model its own layer (but not its pooling, `flip` or `l2`).
     pooling : {"avg", "max", "gem", "avg+max", "flatten", "cls", "grid2", "grid3", ...}
         How a feature map, or tokens, become a row: mean, maximum, generalised mean, mean and maximum side by side, all
         there is, the class token, or the means of 2 x 2 (3 x 3, ...) parts of the image.
@@ -139,7 +139,9 @@ def with_rows(backbone: Backbone, layer: str | None, pooling: str = "avg", *, l2
     816
     """
     check_pooling(pooling)
-    return replace(backbone, rows=_rows(backbone, layer or default_layer(backbone), pooling, bool(l2)))
+    return replace(
+        backbone, rows=_rows(backbone, default_layer(backbone) if layer is None else layer, pooling, bool(l2))
+    )
 
 
 def default_layer(backbone: Backbone) -> str:

@@ -187,9 +187,12 @@ def compare(
     if curve:
         try:
             points = _curve(best, y, chosen, cv, seed, together, results[0].evaluation)
-            importance = _importance(best, y, chosen, seed, together)
         except HeadError as error:  # of a part of the rows
             say(f"no learning curve: {error}")
+        try:
+            importance = _importance(best, y, chosen, seed, together)
+        except HeadError as error:
+            say(f"no importance of the layers: {error}")
     ended = time.perf_counter()
     seconds = {
         "extract": extracted - begun,

@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Required, TypedDict, Unpack, overload
 
-from ..backbones import DEFAULT_BACKBONE, Backbone, find, short_name, with_rows
+from ..backbones import DEFAULT_BACKBONE, Backbone, default_layer, find, short_name, with_rows
 from ..errors import SourceError, StoreError
 from ..fingerprint import STAGES
 from ..images import ManifestColumns, read_source
@@ -280,10 +280,14 @@ def extract(
         )
         for name in names
     ]
+    if layer is None and "{layer}" in os.fspath(output):
+        outputs = _outputs(
+            output, [(short_name(name), default_layer(each)) for name, each in zip(names, networks, strict=True)]
+        )
     found, followed = [], []
     for (network, part), place in zip(product(networks, layers), outputs, strict=True):
         held = None if part is not None else _held_layer(place, network)
-        found.append(with_rows(network, part or held, pooling, l2=l2))
+        found.append(with_rows(network, held if part is None else part, pooling, l2=l2))
         followed.append(held is not None)
     new = [path for path in outputs if isinstance(path, Path) and not path.exists()]
     targets = [check_target(path) for path in outputs]  # makes folders, so it comes last
@@ -350,7 +354,10 @@ def _held_layer(place: Place, network: Backbone) -> str | None:
 
 def _outputs(output: _Path, wanted: Sequence[tuple[str, str | None]]) -> list[Place]:
     text = os.fspath(output)
-    paths = [text.replace("{backbone}", name).replace("{layer}", layer or STAGES) for name, layer in wanted]
+    paths = [
+        text.replace("{backbone}", name).replace("{layer}", STAGES if layer is None else layer)
+        for name, layer in wanted
+    ]
     if unknown := [name for name in re.findall(r"{(\w*)}", text) if name not in {"backbone", "layer"}]:
         raise StoreError(f"the output {text} has {{{unknown[0]}}} in it; there are {{backbone}} and {{layer}}")
     if len(set(map(os.path.realpath, paths))) < len(paths):

@@ -192,6 +192,8 @@ def why_a_new_head(start: TransferClassifier, space: FeatureSpace, classes: NDAr
     for what in ("layer", "pooling", "flip", "l2"):
         if (theirs := getattr(start.space_, what)) != (ours := getattr(space, what)):
             return f"reads features of {what} {theirs}, and the last layer those of {what} {ours}"
+    if start.multilabel_:
+        return "learned labels beside each other"
     try:
         layer_of(start.head_)
     except HeadError:

@@ -47,7 +47,8 @@ class AutoHead(ClassifierMixin, BaseEstimator):
     candidates_ : dict of str to float
         Cross-validated accuracy of each head that was tried. It is NaN where nothing could be cross-validated, and
         logistic regression is taken then. The highest of them is a little too high, as the best of several. LDA is
-        not tried with labels that do not exclude each other, the SVM not with more than 6,000 rows.
+        not tried with labels that do not exclude each other, the SVM not with more than 6,000 rows
+        (in cross-validation, of each training part).
     classes_, scores_, multilabel_
         Those of `estimator_`.
 

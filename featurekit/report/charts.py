@@ -101,7 +101,7 @@ def growing(curve: Iterable[tuple[float, float, float | None, float | None]], sa
 
 def bars(named: Sequence[tuple[str, float, float | None, float | None]], said: str) -> str:
     """A horizontal bar for each name and value, with its interval; `said` is what they are, in words."""
-    left, right, step = 96, 52, 24
+    left, right, step = min(210, 14 + 6.2 * max(len(name) for name, *_ in named)), 52, 24
     ends = [0.0, *(end for _, value, low, high in named for end in interval_or_point(value, low, high))]
     smallest, largest = min(ends), max(ends)
     span = (largest - smallest) or 1.0
