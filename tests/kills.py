@@ -236,7 +236,7 @@ def kill(pid: int, delay: float, begun: Callable[[], bool]) -> int:
 def kill_extractions(folder: Path, name: str, kills: int, seed: int) -> Counter[str]:
     """Kill extractions of a folder of images that changes, each until it is done."""
     rng, counts, log, summary = random.Random(seed), Counter[str](), folder / "log", folder / "summary"
-    backbone = find("efficientnet_lite0", offline=True, image_size=SIDE)
+    backbone = find("efficientnet_lite0", layer=None, offline=True, image_size=SIDE)
     photos, sources = Photos(folder / "photos", rng), 0
     while counts["kills"] < kills or (counts["merging"] < kills // 4 and sources < kills):
         if sources % 3 == 0:

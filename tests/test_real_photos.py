@@ -38,7 +38,7 @@ def stores(shared_data, tmp_path_factory):
 @pytest.mark.filterwarnings("default::featurekit.errors.LabelWarning")
 def test_clothing_by_python_and_by_command(stores, tmp_path, capsys):
     with pytest.warns(LabelWarning, match=".*".join(TWICE)):
-        classifier = TransferClassifier(head="logreg").fit(stores["train"])
+        classifier = TransferClassifier().fit(stores["train"])
     result = evaluate(classifier, stores["test"])
     assert (len(stores["train"]), result.n) == (1535, 372)
     assert result.accuracy >= 0.87
@@ -68,12 +68,12 @@ def test_32_photos_equal_timms_own_transform_and_network(shared_data):
         batch = torch.stack([transform(Image.open(path).convert("RGB")) for path in paths])
         expected = network.eval()(batch).numpy()
     for runtime in ("auto", "torch"):
-        got = FeatureExtractor(decoder="pillow", runtime=runtime).fit_transform(paths)
+        got = FeatureExtractor(layer="penultimate", decoder="pillow", runtime=runtime).fit_transform(paths)
         largest = np.abs(got - expected).max()
         print(f"32 photos, {runtime}: largest difference {largest:.2e}, largest value {np.abs(expected).max():.2f}")
         assert got.shape == expected.shape == (32, 1280)
         assert largest < 2e-5 * np.abs(expected).max()
-    fidelity = Fidelity.of(FeatureExtractor().fit_transform(paths), expected)
+    fidelity = Fidelity.of(FeatureExtractor(layer="penultimate").fit_transform(paths), expected)
     print(f"32 photos, decoder auto: {fidelity}")
     assert fidelity.cosine > 0.9999
     assert fidelity.relative_error < 0.02

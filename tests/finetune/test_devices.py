@@ -153,7 +153,7 @@ def test_two_machines_train_as_one_device_does(digits_folder, tmp_path, capsys):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     store = tmp_path / "rows.h5"
-    extract(digits_folder, output=store, image_size=96, runtime="torch").close()
+    extract(digits_folder, output=store, layer="penultimate", image_size=96, runtime="torch").close()
     options = "--epochs 3 --unfreeze 1 --train-batch 14 --learning-rate 1e-4 --image-size 96 --runtime torch".split()
     options += ["--device", "cpu", "--json", "--store", str(store)]
     lo = next(name for _, name in socket.if_nameindex() if name.startswith("lo"))
