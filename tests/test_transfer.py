@@ -61,7 +61,8 @@ def test_numbers_as_labels_stay_numbers(paths, labels, digits_store_path):
 @pytest.mark.slow
 def test_searches_and_clones(paths, labels, digits_store_path):
     clf = TransferClassifier(cache=digits_store_path)
-    search = GridSearchCV(clf, {"head": ["lda", "knn", SGDClassifier()]}, cv=3).fit(paths, labels)
+    heads = ["lda", "knn", make_pipeline(StandardScaler(), SGDClassifier(random_state=0))]
+    search = GridSearchCV(clf, {"head": heads}, cv=3).fit(paths, labels)
     assert search.best_score_ > 0.9
     assert cross_val_score(clone(clf), paths, labels, cv=3).mean() > 0.9
     assert "extractor_" not in vars(clone(search.best_estimator_))

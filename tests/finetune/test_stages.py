@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from featurekit import FeatureExtractor
 from featurekit.backbones import describe, find
 from featurekit.backbones.network import bare, load_network
 from featurekit.errors import BackboneError
@@ -99,9 +100,10 @@ def test_the_modules_are_the_networks_own():
 @pytest.mark.slow
 def test_before_the_first_step_it_says_what_the_frozen_classifier_says(digits_store, paths):
     spec = describe("efficientnet_lite0")
-    head = LogisticRegressionPath().fit(digits_store.X, digits_store.y)
+    rows = FeatureExtractor(layer="penultimate").fit_transform(paths)
+    head = LogisticRegressionPath().fit(rows, digits_store.y)
     weight, bias = layer_of(head)
-    scale = usual_size(digits_store.X[...])
+    scale = usual_size(rows)
     stages = Stages(load_network(find(spec.name)), spec, 3, scale).eval()
     with torch.no_grad():
         stages.head.weight.copy_(torch.from_numpy(weight * scale))
@@ -109,4 +111,4 @@ def test_before_the_first_step_it_says_what_the_frozen_classifier_says(digits_st
         with Pictures(items_from(paths), load_decoder("auto", "cpu")) as pictures:
             (pixels,) = pictures.batches([(np.arange(60), [View(spec.preprocessing)] * 60)])
         said = torch.softmax(stages(torch.from_numpy(pixels)), 1).numpy()
-    assert np.abs(said - head.predict_proba(digits_store.X)).max() < 1e-5
+    assert np.abs(said - head.predict_proba(rows)).max() < 1e-5

@@ -34,8 +34,19 @@ def test_what_was_trained_here_is_a_backbone_in_another_process(digits_folder, t
     torch.save({"epoch": 1, "state_dict": {f"module.{k}": v for k, v in state.items()}}, tmp_path / "trained.pth")
     rows = []
     for file in ("trained.safetensors", "trained.pth"):
-        arguments = ["extract", digits_folder, "-q", "--image-size", 64, "--runtime", "torch"]
-        arguments = [str(each) for each in [*arguments, "--weights", tmp_path / file, "-o", tmp_path / f"{file}.h5"]]
+        arguments = ["extract", digits_folder, "-q", "--image-size", 64, "--runtime", "torch", "--layer", "penultimate"]
+        arguments = [
+            str(each)
+            for each in [
+                *arguments,
+                "--layer",
+                "penultimate",
+                "--weights",
+                tmp_path / file,
+                "-o",
+                tmp_path / f"{file}.h5",
+            ]
+        ]
         if file.endswith(".pth"):
             assert main(arguments) == 0
         else:
@@ -45,5 +56,5 @@ def test_what_was_trained_here_is_a_backbone_in_another_process(digits_folder, t
     assert np.array_equal(rows[0], rows[1])
     assert np.array_equal(rows[0], model.extractor_.transform(paths))
     with FeatureStore(tmp_path / "trained.pth.h5") as store:
-        frozen = FeatureExtractor(**options).fit_transform(paths)
+        frozen = FeatureExtractor(layer="penultimate", **options).fit_transform(paths)
         assert np.abs(store.X[:] - frozen).max() > 1e-3
