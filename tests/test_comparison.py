@@ -208,7 +208,11 @@ def test_no_head_that_can_be_fitted_is_an_error(digits_store):
 def test_a_head_that_needs_all_rows_has_no_learning_curve(digits_store):
     lines = []
     picky = compare(digits_store, heads=[Picky()], curve=True, say=lines.append)
-    assert (picky.curve, lines[-1]) == ([], "no learning curve: the head Picky could not be fitted: too few rows")
+    assert (picky.curve, picky.importance) == ([], [])
+    assert lines[-2:] == [
+        f"no {what}: the head Picky could not be fitted: too few rows"
+        for what in ("learning curve", "importance of the layers")
+    ]
 
 
 def test_the_csv_is_the_table(both, tmp_path):

@@ -76,7 +76,7 @@ def test_any_classifier_is_a_head(digits_store):
 
 
 def test_methods_are_there_only_where_the_head_has_them(digits_store):
-    clf = TransferClassifier(head=SGDClassifier()).fit(digits_store)
+    clf = TransferClassifier(head=SGDClassifier(max_iter=20, tol=None)).fit(digits_store)
     assert not hasattr(clf, "predict_proba")
     assert clf.decision_function(digits_store).shape == (60, 3)
     assert not hasattr(TransferClassifier(head=KNeighborsClassifier()).fit(digits_store), "decision_function")
@@ -174,7 +174,7 @@ class Mine(SGDClassifier):
 
 def test_unknown_types_are_refused_unless_trusted(digits_store, tmp_path):
     with pytest.warns(UserWarning, match="are not loaded without being named: .*Mine"):
-        TransferClassifier(head=Mine()).fit(digits_store).save(tmp_path / "m")
+        TransferClassifier(head=Mine(max_iter=20, tol=None)).fit(digits_store).save(tmp_path / "m")
     name = f"{Mine.__module__}.Mine"
     with pytest.raises(BundleError, match=rf"do(es)? not know: {name}.*Nothing was loaded"):
         load_model(tmp_path / "m")
