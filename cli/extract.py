@@ -32,8 +32,7 @@ def add_parser(verbs: Any) -> None:
         metavar="STORE",
         help="a FILE.h5, or a folder (a name without ending, or a URL) that keeps shards, for very large data "
         "(default: <SOURCE>.<BACKBONE>.h5 in this folder, with --layer <SOURCE>.<BACKBONE>.<LAYER>.h5). For several "
-        "backbones or layers, with {backbone} or "
-        "{layer} in it",
+        "backbones or layers, with {backbone} or {layer} in it",
     )
     parser.add_argument(
         "--replace",

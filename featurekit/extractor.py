@@ -30,7 +30,7 @@ from .store import (
     ShardCache,
     WriteLock,
     check_space,
-    held_space,
+    held_layer,
     lock_file,
     parts_folder,
 )
@@ -340,8 +340,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         options = ("precision", "decoder", "image_size", "crop", "flip")
         found = find(self.backbone, self.weights, **{name: getattr(self, name) for name in options})
         if layer is None and self.cache is not None and _is_store(path := on_disk(self.cache)):
-            held = held_space(path)
-            layer = held.layer if held is not None and held.backbone == found.spec.name else None
+            layer = held_layer(path, found.spec.name)
         return with_rows(found, layer, self.pooling, l2=self.l2)
 
 

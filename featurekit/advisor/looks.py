@@ -15,6 +15,7 @@ from ..errors import FeaturekitError, HeadError, LabelWarning
 from ..evaluation import cross_validate_head
 from ..fingerprint import PENULTIMATE, STAGES
 from ..heads import fit_head, make_head
+from ..heads.kernel import MOST_ROWS
 from ..images import Item
 from ..metrics import paired_difference
 from ..splits import folds
@@ -37,7 +38,6 @@ _NEGLIGIBLE = 0.001  # accuracy: where no more is at stake, no pilot is worth it
 _STRICT = 3.0  # standard deviations: the best of several heads is compared with chance
 # Of the time that is left, for one head; for logistic regression more, as nearest neighbours alone say too little.
 _HEADS_SHARE, _MAIN, _MAIN_SHARE = 0.15, "logreg", 0.5
-_MOST_FOR_SVM = 12_000
 # Seconds of a cross-validation of 1,000 rows of 1,280 and 10 classes, and the powers of rows and classes it grows with.
 _HEADS = {"knn": (0.6, 2, 0), "logreg": (LOGREG_SECONDS, 1, 1), "lda": (6.0, 1, 0), "svm": (2.0, 2, 0.5)}
 
@@ -106,7 +106,7 @@ class Looks:
         for head, (unit, by_rows, by_classes) in _HEADS.items():
             cost = stores * unit * (n / 1000) ** by_rows * (k / 10) ** by_classes
             most = (_MAIN_SHARE if head == _MAIN else _HEADS_SHARE) * self._clock.left
-            if not heads or (cost < most and (head != "svm" or n <= _MOST_FOR_SVM)):
+            if not heads or (cost < most and (head != "svm" or n <= MOST_ROWS)):
                 heads.append(head)
             else:
                 self._clock.untested.append(f"the head {head}: it would take some {cost:.0f} s")
@@ -148,7 +148,7 @@ class Looks:
         trials: list[tuple[str, dict[str, Any], float]] = []
         if best.layer == STAGES:
             trials.append((f"{best.backbone}, layer {PENULTIMATE}", {"layer": PENULTIMATE}, 1.0))
-        elif spec.stages:  # The rows are of an earlier version.
+        elif spec.stages:  # The rows are of an earlier version, or of a saved model.
             trials.append((f"{best.backbone}, layer {STAGES}", {"layer": STAGES}, 1.0))
         side = spec.preprocessing.crop
         larger = round(1.3 * side / 32) * 32

@@ -12,13 +12,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Required, TypedDict, Unpack, overload
 
-from ..backbones import DEFAULT_BACKBONE, Backbone, default_layer, find, short_name, with_rows
+from ..backbones import DEFAULT_BACKBONE, default_layer, find, short_name, with_rows
 from ..errors import SourceError, StoreError
 from ..fingerprint import STAGES
 from ..images import ManifestColumns, read_source
 from ..labels import LABELS_COME_FROM
 from ..pipeline import Outcome, check_counts, fill, progress_bar
-from ..store import FeatureStore, Place, WriteLock, check_target, held_space, lock_file, place_of
+from ..store import FeatureStore, Place, WriteLock, check_target, held_layer, lock_file, place_of
 from .rows import check_texts
 from .update import Update
 
@@ -258,8 +258,7 @@ def extract(
     names: list[Any] = [backbone] if one else _names("backbone", backbone)
     layers: list[str | None] = [None] if layer is None else [*_names("layer", layer)]
     files = _weights(names, weights)
-    wanted = [(name, part) for name in names for part in layers]
-    outputs = _outputs(output, [(short_name(name), part) for name, part in wanted])
+    outputs = _outputs(output, [(short_name(name), part) for name, part in product(names, layers)])
     columns = ManifestColumns(path_column, label_column, group_column, split_column)
     listing = read_source(source, labels=labels, groups=groups, root=root, columns=columns)
     if labelled and not any(item.label for item in listing.items):
@@ -286,7 +285,7 @@ def extract(
         )
     found, followed = [], []
     for (network, part), place in zip(product(networks, layers), outputs, strict=True):
-        held = None if part is not None else _held_layer(place, network)
+        held = None if part is not None else held_layer(place, network.spec.name)
         found.append(with_rows(network, held if part is None else part, pooling, l2=l2))
         followed.append(held is not None)
     new = [path for path in outputs if isinstance(path, Path) and not path.exists()]
@@ -344,12 +343,6 @@ def _names(what: str, given: str | Sequence[str]) -> list[str]:
     if not all(isinstance(name, str) for name in names) or not names or len(set(names)) < len(names):
         raise ValueError(f"{what} must name one or more different {what}s, got {names}")
     return names
-
-
-def _held_layer(place: Place, network: Backbone) -> str | None:
-    """The layer of the rows that an output holds, if they are of this network."""
-    held = held_space(place)
-    return held.layer if held is not None and held.backbone == network.spec.name else None
 
 
 def _outputs(output: _Path, wanted: Sequence[tuple[str, str | None]]) -> list[Place]:

@@ -186,7 +186,7 @@ def check_start(start: TransferClassifier, space: FeatureSpace) -> None:
 
 
 def why_a_new_head(start: TransferClassifier, space: FeatureSpace, classes: NDArray[Any]) -> str:
-    """Why the head of a classifier cannot be the last layer that is trained; empty if it can."""
+    """Return why the head of a classifier cannot be the last layer that is trained; empty if it can."""
     if not np.array_equal(start.classes_, classes):
         return f"knows the classes {_shown(start.classes_)}, and these images have {_shown(classes)}"
     for what in ("layer", "pooling", "flip", "l2"):
@@ -202,7 +202,7 @@ def why_a_new_head(start: TransferClassifier, space: FeatureSpace, classes: NDAr
 
 
 def start_notes(start: TransferClassifier, fault: str, *, splits: bool) -> list[str]:
-    """What a user should know of a classifier to start at.
+    """List what a user should know of a classifier to start at.
 
     Parameters
     ----------

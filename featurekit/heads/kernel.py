@@ -83,7 +83,7 @@ class KernelPath(Path):
         models = {}
         for factor in dict.fromkeys(factor for _, factor in candidates):
             gamma = factor * prepared.gamma
-            kernel = _gaussian(distances, gamma)  # It takes longer to compute than a machine to fit.
+            kernel = _gaussian(distances, gamma)  # It does not depend on C.
             for C in (C for C, other in candidates if other == factor):
                 models[C, factor] = _Model(self._machines(C, kernel, targets, weights), gamma, prepared.chosen)
         return iter([models[candidate] for candidate in candidates])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .cache import ShardCache, check_space, held_space
+from .cache import ShardCache, check_space, held_layer, held_space
 from .editing import merge, remove
 from .exporting import export
 from .far import Far, Place, place_of
@@ -65,6 +65,7 @@ __all__ = [
     "decode",
     "encode",
     "export",
+    "held_layer",
     "held_space",
     "is_store_file",
     "lock_file",

@@ -373,6 +373,20 @@ def held_space(place: Place) -> FeatureSpace | None:
     return None
 
 
+def held_layer(place: Place, backbone: str) -> str | None:
+    """Return the layer of the rows that are at a place; None if there are none, or they are of another backbone.
+
+    Parameters
+    ----------
+    place : Path or Far
+        As in :func:`held_space`.
+    backbone : str
+        Name of a network, as a feature space has it.
+    """
+    space = held_space(place)
+    return space.layer if space is not None and space.backbone == backbone else None
+
+
 _OTHER = Remedy("name another output", "output"), Remedy("delete the old one first")
 
 
